@@ -1,0 +1,50 @@
+"""What the command-line modules share: the parser with its example, and the stage's config block."""
+
+import argparse
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel
+
+from unirefine.config import load_block
+from unirefine.errors import UserError
+
+AnyBlock = TypeVar("AnyBlock", bound=BaseModel)
+
+
+def stage_parser(stage: str, description: str, example: str) -> argparse.ArgumentParser:
+    """A parser for one stage whose --help ends with a working example."""
+    return argparse.ArgumentParser(
+        prog=f"unirefine {stage}",
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_config(parser: argparse.ArgumentParser, block: str) -> None:
+    """Add --config and --set, which together give the stage's config block."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE|JSON",
+        help=f"config file (its block `{block}` is used) or the block as a JSON object; default: built-in defaults",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help=f"override one option of `{block}`, as in --set seed=3; may be repeated",
+    )
+
+
+def config_of(arguments: argparse.Namespace, kind: type[AnyBlock], block: str) -> AnyBlock:
+    """The validated block from --config and --set. Raises UserError."""
+    overrides: dict[str, Any] = {}
+    for text in arguments.overrides:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UserError(f"--set {text!r} is not KEY=VALUE")
+        overrides[key] = yaml.safe_load(value)
+    return load_block(kind, block, arguments.config, overrides)

@@ -1,0 +1,76 @@
+"""`unirefine <stage> ...`: one thin module per stage, imported only when it is called."""
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+
+from unirefine import __version__
+from unirefine.errors import UserError
+
+STAGES = {
+    "release": "download a UniProt release and verify it",
+    "records": "UniRef FASTA or XML to Parquet records",
+    "curate": "remove artificial, purge-listed and unwanted sequences, each with its reason",
+    "cluster": "which UniRef90 sequences make up which UniRef50 cluster",
+    "split": "choose the validation clusters by keyed hash or from a list",
+    "decontaminate": "search train against validation with MMseqs2, remove hits, audit what is left",
+    "shard": "tokenise into Megatron indexed shards; verify them; print a sequence back",
+    "train": "train ESM-2 on Megatron-core",
+    "evaluate": "masked perplexity, ours and Hugging Face's",
+    "embed": "per-sequence and per-residue embeddings of a FASTA",
+    "report": "one HTML report of a run",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. 0: done; 1: a user's mistake or an outside fault, told in one line; 2: wrong usage."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="unirefine",
+        description="From a UniProt release to a trained, evaluated ESM-2. The stages, in the order of the workflow:",
+        epilog="stages:\n" + "\n".join(f"  {name:<14} {text}" for name, text in STAGES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"unirefine {__version__}")
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help="one of the stages below")
+    known = parser.parse_args(argv[:1])
+    stage = importlib.import_module(f"unirefine.cli.{known.stage}")
+    arguments = stage.parser().parse_args(argv[1:])
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        return _fail(known.stage, error.line())
+    except KeyboardInterrupt:
+        return _fail(known.stage, "interrupted; nothing half-written was left", code=130)
+    except OSError as error:
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EROFS,
+            errno.ENOENT,
+            errno.EPERM,
+        ):
+            raise
+        return _fail(known.stage, f"{error.filename or 'a file'}: {_advice(error)}")
+    return 0
+
+
+def _advice(error: OSError) -> str:
+    text = os.strerror(error.errno or 0).lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{text}; free some space and run the stage again, nothing half-written was left"
+    if error.errno == errno.ENOENT:
+        return f"{text}; run the stage that writes it"
+    return f"{text}; check the permissions of the directory"
+
+
+def _fail(stage: str, text: str, code: int = 1) -> int:
+    print(f"unirefine {stage}: error: {text}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

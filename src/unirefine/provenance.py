@@ -1,0 +1,105 @@
+"""Atomic files, hashes, counts and manifests: what every stage writes beside its data.
+
+Nothing is ever written in place. A file appears under its name only when it is complete and on disk, so
+a killed stage leaves either the old file or none, never a torn one.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from unirefine.errors import UserError
+
+CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path in the same directory; on success fsync it and rename it to `path`.
+
+    On any exception the temporary file is deleted and `path` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield part
+        with part.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        part.replace(path)
+        fsync_directory(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make a rename inside `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` (UTF-8) atomically."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON with a final newline, atomically. Key order is kept."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file; `UserError` when it is missing or not JSON."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, fix="run the stage that writes it") from None
+    except ValueError as error:
+        raise UserError(f"not valid JSON ({error})", where=path, fix="delete it and run its stage again") from None
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex SHA-256 of a value's canonical JSON (sorted keys, no spaces): the identity of a config."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of unirefine, Python and the named distributions."""
+    found = {"unirefine": importlib.metadata.version("unirefine"), "python": platform.python_version()}
+    for name in packages:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def level_counts(entered: int, kept: int, removed: Mapping[str, int]) -> dict[str, Any]:
+    """Counts of one level (`uniref50`, `uniref90`, ...) through a stage.
+
+    Raises AssertionError unless `entered == kept + sum(removed)`: a stage that loses a sequence is a bug.
+    """
+    removed = {reason: int(count) for reason, count in sorted(removed.items()) if count}
+    assert entered == kept + sum(removed.values()), (entered, kept, removed)
+    return {"in": int(entered), "kept": int(kept), "removed": removed}
+
+
+def write_counts(path: Path | str, stage: str, levels: Mapping[str, Mapping[str, Any]], **facts: Any) -> None:
+    """Write a stage's `counts.json`: `{stage, levels: {level: {in, kept, removed: {reason: n}}}, **facts}`."""
+    write_json(path, {"stage": stage, "levels": {name: dict(level) for name, level in levels.items()}, **facts})
