@@ -103,3 +103,17 @@ def level_counts(entered: int, kept: int, removed: Mapping[str, int]) -> dict[st
 def write_counts(path: Path | str, stage: str, levels: Mapping[str, Mapping[str, Any]], **facts: Any) -> None:
     """Write a stage's `counts.json`: `{stage, levels: {level: {in, kept, removed: {reason: n}}}, **facts}`."""
     write_json(path, {"stage": stage, "levels": {name: dict(level) for name, level in levels.items()}, **facts})
+
+
+def source_digest(*packages: str) -> str:
+    """Short digest of the Python source of subpackages of unirefine, for Snakemake's rerun trigger.
+
+    >>> source_digest("split") == source_digest("split")
+    True
+    """
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,36 @@
+# Which sequences are removed, and why.
+
+
+rule curate:
+    input:
+        records=all_records(),
+        taxdump=f"{RELEASE}/taxdump.tar.gz" if CONFIG.release.taxdump else [],
+        purge=[
+            f"{RELEASE}/purge-{i}.txt" for i in range(len(CONFIG.release.purge_lists))
+        ],
+        designs=CONFIG.curate.designs or [],
+    output:
+        kept=expand(f"{RESULTS}/curate/{{level}}.parquet", level=LEVELS),
+        removed=f"{RESULTS}/curate/removed.parquet",
+        counts=f"{RESULTS}/curate/counts.json",
+    log:
+        f"{LOGS}/curate/curate.log",
+    benchmark:
+        f"{BENCHMARKS}/curate/curate.tsv"
+    params:
+        config=block("curate"),
+        records=f"{RESULTS}/records",
+        directory=f"{RESULTS}/curate",
+        levels=LEVELS,
+        taxdump=f"--taxdump {RELEASE}/taxdump.tar.gz" if CONFIG.release.taxdump else "",
+        purge=lambda wildcards, input: "".join(
+            f" --purge-list {path}" for path in input.purge
+        ),
+        code=code("curate"),
+    threads: CONFIG.run.threads
+    resources:
+        mem_mb=8000,
+        runtime="6h",
+    shell:
+        "unirefine curate --config {params.config:q} --records {params.records} --levels {params.levels}"
+        " {params.taxdump}{params.purge} --output {params.directory} 2>&1 | tee {log}"

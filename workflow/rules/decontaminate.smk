@@ -1,0 +1,129 @@
+# Train clusters similar to validation are removed; what is left is searched again with a more sensitive setting.
+
+DECONTAMINATE = f"{RESULTS}/decontaminate"
+DECONTAMINATE_PARTS = [
+    f"{i:03d}-of-{CONFIG.decontaminate.parts:03d}"
+    for i in range(CONFIG.decontaminate.parts)
+]
+
+
+rule decontaminate_prepare:
+    input:
+        records=all_records(),
+        clusters=rules.cluster.output,
+        split=rules.split.output.split,
+    output:
+        target=temp(f"{DECONTAMINATE}/target.fasta"),
+        queries=temp(
+            expand(
+                f"{DECONTAMINATE}/queries/part-{{part}}.fasta", part=DECONTAMINATE_PARTS
+            )
+        ),
+    log:
+        f"{LOGS}/decontaminate/prepare.log",
+    benchmark:
+        f"{BENCHMARKS}/decontaminate/prepare.tsv"
+    params:
+        config=block("decontaminate"),
+        records=f"{RESULTS}/records",
+        clusters=f"{RESULTS}/cluster",
+        split=f"{RESULTS}/split",
+        directory=DECONTAMINATE,
+        code=code("decontaminate"),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="4h",
+    shell:
+        "unirefine decontaminate prepare --config {params.config:q} --records {params.records}"
+        " --clusters {params.clusters} --split {params.split} --output {params.directory} 2>&1 | tee {log}"
+
+
+rule decontaminate_search:
+    input:
+        target=rules.decontaminate_prepare.output.target,
+        queries=f"{DECONTAMINATE}/queries/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.fasta",
+    output:
+        f"{DECONTAMINATE}/hits/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
+    log:
+        f"{LOGS}/decontaminate/search-{{part}}.log",
+    benchmark:
+        f"{BENCHMARKS}/decontaminate/search-{{part}}.tsv"
+    params:
+        config=block("decontaminate"),
+        directory=DECONTAMINATE,
+        mmseqs=MMSEQS,
+        code=code("decontaminate"),
+    threads: CONFIG.run.threads
+    resources:
+        mem_mb=16000,
+        runtime="12h",
+    conda:
+        "../../envs/mmseqs2.yaml"
+    shell:
+        "unirefine decontaminate search --config {params.config:q} --directory {params.directory}"
+        " --part {wildcards.part} --threads {threads} {params.mmseqs} 2>&1 | tee {log}"
+
+
+rule decontaminate_remove:
+    input:
+        hits=expand(
+            f"{DECONTAMINATE}/hits/part-{{part}}.parquet", part=DECONTAMINATE_PARTS
+        ),
+        clusters=rules.cluster.output,
+        split=rules.split.output.split,
+    output:
+        split=f"{DECONTAMINATE}/split.parquet",
+        removed=f"{DECONTAMINATE}/removed.parquet",
+        counts=f"{DECONTAMINATE}/counts.json",
+    log:
+        f"{LOGS}/decontaminate/remove.log",
+    benchmark:
+        f"{BENCHMARKS}/decontaminate/remove.tsv"
+    params:
+        config=block("decontaminate"),
+        directory=DECONTAMINATE,
+        records=f"{RESULTS}/records",
+        clusters=f"{RESULTS}/cluster",
+        split=f"{RESULTS}/split",
+        code=code("decontaminate"),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="1h",
+    shell:
+        "unirefine decontaminate remove --config {params.config:q} --directory {params.directory}"
+        " --records {params.records} --clusters {params.clusters} --split {params.split} 2>&1 | tee {log}"
+
+
+rule decontaminate:
+    input:
+        removal=rules.decontaminate_remove.output,
+        records=all_records(),
+        clusters=rules.cluster.output,
+        split=rules.split.output.split,
+    output:
+        audit=f"{DECONTAMINATE}/audit.parquet",
+        identity=f"{DECONTAMINATE}/identity.json",
+    log:
+        f"{LOGS}/decontaminate/audit.log",
+    benchmark:
+        f"{BENCHMARKS}/decontaminate/audit.tsv"
+    params:
+        config=block("decontaminate"),
+        directory=DECONTAMINATE,
+        records=f"{RESULTS}/records",
+        clusters=f"{RESULTS}/cluster",
+        split=f"{RESULTS}/split",
+        mmseqs=MMSEQS,
+        code=code("decontaminate"),
+    threads: CONFIG.run.threads
+    resources:
+        mem_mb=32000,
+        runtime="1d",
+    conda:
+        "../../envs/mmseqs2.yaml"
+    shell:
+        "unirefine decontaminate audit --config {params.config:q} --directory {params.directory}"
+        " --records {params.records} --clusters {params.clusters} --split {params.split}"
+        " --threads {threads} {params.mmseqs} 2>&1 | tee {log}"

@@ -1,0 +1,28 @@
+# Embeddings of a FASTA, or of the first validation sequences.
+
+
+rule embed:
+    input:
+        final=rules.train.output.final,
+        source=CONFIG.embed.fasta or rules.shard.output.shards,
+    output:
+        sequences=f"{RESULTS}/embed/sequences.parquet",
+        residues=(
+            [f"{RESULTS}/embed/residues.parquet"] if CONFIG.embed.per_residue else []
+        ),
+    log:
+        f"{LOGS}/embed/embed.log",
+    benchmark:
+        f"{BENCHMARKS}/embed/embed.tsv"
+    params:
+        config=block("embed"),
+        source=f"--fasta {CONFIG.embed.fasta}" if CONFIG.embed.fasta else f"--shards {SHARDS}",
+        directory=f"{RESULTS}/embed",
+        code=code("embed"),
+    threads: CONFIG.run.threads
+    resources:
+        mem_mb=16000,
+        runtime="1d",
+    shell:
+        "unirefine embed --config {params.config:q} {params.source} --model {input.final}"
+        " --output {params.directory} 2>&1 | tee {log}"

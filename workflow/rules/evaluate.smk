@@ -1,0 +1,26 @@
+# Masked perplexity over the whole validation shard: ours, Hugging Face's, and two baselines.
+
+
+rule evaluate:
+    input:
+        final=rules.train.output.final,
+        shards=rules.shard.output.shards,
+        identity=rules.decontaminate.output.identity,
+    output:
+        f"{RESULTS}/evaluate/perplexity.json",
+    log:
+        f"{LOGS}/evaluate/evaluate.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate/evaluate.tsv"
+    params:
+        config=block("evaluate"),
+        shards=SHARDS,
+        directory=f"{RESULTS}/evaluate",
+        code=code("evaluate"),
+    threads: CONFIG.run.threads
+    resources:
+        mem_mb=16000,
+        runtime="1d",
+    shell:
+        "unirefine evaluate --config {params.config:q} --shards {params.shards} --model {input.final}"
+        " --output {params.directory} 2>&1 | tee {log}"

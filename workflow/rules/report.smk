@@ -1,0 +1,37 @@
+# One HTML report of the run.
+
+
+rule report:
+    input:
+        release=rules.release.output,
+        records=[f"{RESULTS}/records/{level}/counts.json" for level in LEVELS],
+        curate=rules.curate.output,
+        cluster=rules.cluster.output,
+        split=rules.split.output.counts,
+        removal=rules.decontaminate_remove.output,
+        audit=rules.decontaminate.output,
+        shard=[rules.shard.output.manifest, rules.shard.output.counts],
+        final=rules.train.output.final,
+        perplexity=rules.evaluate.output,
+    output:
+        report(
+            f"{RESULTS}/report/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        f"{LOGS}/report/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report/report.tsv"
+    params:
+        config=block("report"),
+        results=RESULTS,
+        directory=f"{RESULTS}/report",
+        code=code("report"),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="30m",
+    shell:
+        "unirefine report --config {params.config:q} --results {params.results} --output {params.directory}"
+        " 2>&1 | tee {log}"

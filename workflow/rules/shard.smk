@@ -1,0 +1,38 @@
+# Tokens on disk: Megatron indexed shards, their ids, and the manifest that vouches for them.
+
+SHARDS = f"{RESULTS}/shard"
+
+
+rule shard:
+    input:
+        records=all_records(),
+        clusters=rules.cluster.output,
+        split=rules.decontaminate_remove.output.split,
+        audit=rules.decontaminate.output,
+        release=rules.release.output,
+    output:
+        shards=expand(
+            f"{SHARDS}/{{prefix}}.{{suffix}}",
+            prefix=shard_prefixes(),
+            suffix=["bin", "idx", "ids.parquet"],
+        ),
+        manifest=f"{SHARDS}/manifest.json",
+        counts=f"{SHARDS}/counts.json",
+    log:
+        f"{LOGS}/shard/shard.log",
+    benchmark:
+        f"{BENCHMARKS}/shard/shard.tsv"
+    params:
+        config=block("shard"),
+        records=f"{RESULTS}/records",
+        clusters=f"{RESULTS}/cluster",
+        directory=SHARDS,
+        code=code("shards"),
+    threads: CONFIG.run.threads
+    resources:
+        mem_mb=16000,
+        runtime="6h",
+    shell:
+        "unirefine shard build --config {params.config:q} --records {params.records} --clusters {params.clusters}"
+        " --split {input.split} --release {input.release} --output {params.directory} --threads {threads}"
+        " 2>&1 | tee {log}"

@@ -1,0 +1,29 @@
+# ESM-2 on Megatron-core. Only final/ is declared, because it is written last: checkpoints lie beside it, undeclared, so
+# that a retry resumes from the newest complete one instead of starting over.
+
+TRAIN = f"{RESULTS}/train"
+
+
+rule train:
+    input:
+        shards=rules.shard.output.shards,
+        manifest=rules.shard.output.manifest,
+        init=CONFIG.train.init or [],
+    output:
+        final=directory(f"{TRAIN}/final"),
+    log:
+        f"{LOGS}/train/train.log",
+    benchmark:
+        f"{BENCHMARKS}/train/train.tsv"
+    params:
+        config=block("train"),
+        shards=SHARDS,
+        directory=TRAIN,
+    threads: CONFIG.train.parallel.processes_per_node
+    resources:
+        nodes=CONFIG.train.parallel.nodes,
+        mem_mb=8000,
+        runtime="7d",
+    shell:
+        "unirefine train --config {params.config:q} --shards {params.shards} --output {params.directory}"
+        " 2>&1 | tee {log}"
