@@ -135,17 +135,17 @@ class Search(Block):
     """Settings of one MMseqs2 search; the names are those of its options."""
 
     min_seq_id: Fraction = 0.5
-    """`--min-seq-id`"""
+    """Smallest sequence identity of a hit (`--min-seq-id`)."""
     alignment_mode: Literal[1, 2, 3] = 3
-    """`--alignment-mode`"""
+    """3: with start, end and identity (`--alignment-mode`)."""
     max_seqs: Count = 300
-    """`--max-seqs`"""
+    """Hits per query that pass the prefilter (`--max-seqs`)."""
     sensitivity: Annotated[float, Field(ge=1, le=9)] = 7.0
-    """`-s`"""
+    """Sensitivity of the prefilter (`-s`)."""
     coverage: Fraction = 0.8
-    """`-c`"""
+    """Smallest alignment coverage of a hit (`-c`)."""
     coverage_mode: Literal[0, 1, 2, 3, 4, 5] = 0
-    """`--cov-mode`"""
+    """Coverage of what: 0 of query and target (`--cov-mode`)."""
 
 
 class Decontaminate(Block):
@@ -168,7 +168,7 @@ class Shard(Block):
     seed: Seed = 7
     """Key of the hash that shuffles the clusters once, on disk."""
     validation: Literal["representatives", "members"] = "representatives"
-    """What validates: one sequence a cluster (its UniRef50 representative, 328,360 of them for 2024_03), or all members."""
+    """What validates: one sequence a cluster, its UniRef50 representative (2024_03: 328,360), or all members."""
 
 
 class Tools(Block):

@@ -1,0 +1,56 @@
+# Thin names for long commands. `make demo` and `make test` are all a newcomer needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+# The first Python that is 3.11 or 3.12.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Set to 1 in CI to see every test; otherwise two workers share the cores.
+WORKERS ?= 2
+
+.PHONY: help install demo test lint bench docs te-test slurm-test clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/installed  ## create .venv with the pinned packages
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "unirefine needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,slurm]'
+	touch $@
+
+results/site/done: .venv/installed resources/demo
+	unirefine minisite --demo --output results/site
+	touch $@
+
+demo: results/site/done  ## real proteins from release to perplexity, some minutes on 2 cores
+	snakemake --profile profiles/local --configfile config/demo.yaml
+	unirefine report --results results/demo --show
+
+test: .venv/installed  ## the whole test suite
+	python -m pytest -n $(WORKERS) --dist worksteal
+
+lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, generated docs
+	ruff check .
+	ruff format --check .
+	snakefmt --check --compact-diff Snakefile workflow
+	snakemake --configfile config/demo.yaml --lint
+	python -m pytest -q tests/unit/test_imports.py tests/unit/config/test_docs.py
+
+docs: .venv/installed  ## regenerate what is generated from config.py
+	python -m unirefine.config.docs --write
+
+bench: .venv/installed  ## paired measurements against the peers; JSON in bench/results/
+	mkdir -p bench/results
+	for topic in bench/bench_*.py; do python $$topic --json bench/results/$$(basename $$topic .py).json; done
+
+clean:  ## remove everything that runs have written
+	rm -rf results logs benchmarks .snakemake

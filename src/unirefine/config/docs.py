@@ -1,0 +1,104 @@
+"""config/README.md, generated from the models: `python -m unirefine.config.docs --write`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from unirefine.config.load import Config
+from unirefine.provenance import write_text
+
+HEAD = """# Every option
+
+Generated from `src/unirefine/config/` by `make docs`; a test fails when it drifts. Unknown keys are errors. A file
+needs only what differs from the defaults; `demo.yaml`, `uniref-2024_03.yaml`, `uniref-current.yaml` and `fasta.yaml`
+beside this page are complete examples. `--set` of every command takes the same names.
+"""
+
+
+def render() -> str:
+    """The whole page as Markdown."""
+    lines = [HEAD]
+    for name, field in Config.model_fields.items():
+        lines += [
+            f"## {name}",
+            "",
+            field.description or "",
+            "",
+            "| option | type | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        lines += [_row(*entry) for entry in _options(field.annotation, name, field.default)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _options(block: type[BaseModel], prefix: str, default: BaseModel) -> list[tuple[str, FieldInfo, Any]]:
+    entries: list[tuple[str, FieldInfo, Any]] = []
+    for name, field in block.model_fields.items():
+        inner, value = field.annotation, getattr(default, name)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            entries += _options(inner, f"{prefix}.{name}", value)
+        else:
+            entries.append((f"{prefix}.{name}", field, value))
+    return entries
+
+
+def _row(name: str, field: FieldInfo, default: Any) -> str:
+    meaning = " ".join((field.description or "").split())
+    return f"| `{name}` | {_type(field)} | `{_yaml(default)}` | {_cell(meaning)} |"
+
+
+def _type(field: FieldInfo) -> str:
+    annotation = field.annotation
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    text = text.replace("typing.", "").replace("Literal", "").replace("NoneType", "null").replace("None", "null")
+    return _cell(text.strip("[]") if text.startswith("[") and text.endswith("]") else _bare(text))
+
+
+def _bare(text: str) -> str:
+    """Drop validation details (`Annotated[int, Ge(ge=1)]` -> `int`): the meaning states the bounds that matter."""
+    while "Annotated[" in text:
+        start = text.index("Annotated[")
+        depth, stop = 0, start
+        for stop in range(start + len("Annotated"), len(text)):
+            depth += {"[": 1, "]": -1}.get(text[stop], 0)
+            if depth == 0:
+                break
+        inner = text[start + len("Annotated[") : stop].split(",", 1)[0]
+        text = text[:start] + inner + text[stop + 1 :]
+    return text
+
+
+def _yaml(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_yaml(item) for item in value) + "]"
+    return str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> int:
+    """Print the page, or write it into the checkout with --write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write config/README.md")
+    arguments = parser.parse_args()
+    if arguments.write:
+        write_text(Path("config/README.md"), render())
+    else:
+        print(render())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+import pytest
+import yaml
+
+from unirefine.config import Split, load_block, load_config, parse_config
+from unirefine.errors import UserError
+
+
+def explain(values):
+    with pytest.raises(UserError) as caught:
+        parse_config(values, where="config/x.yaml")
+    line = caught.value.line()
+    assert "\n" not in line
+    assert line.startswith("config/x.yaml: ")
+    return line
+
+
+def test_an_unknown_block_names_the_nearest_one():
+    assert "unknown key 'splitt'; did you mean 'split'?" in explain({"splitt": {}})
+
+
+def test_an_unknown_option_names_the_nearest_one_of_its_block():
+    assert "unknown key 'train.optimizer.weight_decya'; did you mean 'weight_decay'?" in explain(
+        {"train": {"optimizer": {"weight_decya": 0.1}}}
+    )
+
+
+def test_an_option_like_no_other_gets_the_list():
+    assert "valid keys: name, threads" in explain({"run": {"zzzzzz": 1}})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"split": {"validation_fraction": 2}}, "split.validation_fraction"),
+        ({"split": {"seed": "many"}}, "split.seed"),
+        ({"split": {"method": "ids"}}, "split.ids must name the list"),
+        ({"release": {"source": "archive"}}, "release.name must say which release"),
+        ({"release": {"source": "fasta"}}, "release.fasta must name your FASTA"),
+        ({"release": {"format": "fasta"}}, "cluster.membership must be 'idmapping'"),
+        ({"cluster": {"membership": "mmseqs"}}, "is for release.source 'fasta'"),
+        ({"train": {"model": {"preset": None}}}, "model.hidden and model.heads must be given"),
+        ({"train": {"model": {"heads": 3}}}, "exclude each other"),
+        ({"train": {"parallel": {"tensor": 3, "processes_per_node": 3}}}, "possible: [1, 2, 4, 5, 10, 20]"),
+        ({"train": {"global_batch": 100}}, "nearest: [128]"),
+        ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16"),
+        ({"train": {"parallel": {"sequence": True}}}, "parallel.sequence needs parallel.tensor above 1"),
+    ],
+)
+def test_an_impossible_value_is_one_line_that_says_why(values, says):
+    assert says in explain(values)
+
+
+def test_several_mistakes_are_counted():
+    assert "(and 1 more)" in explain({"splitt": {}, "shardd": {}})
+
+
+@pytest.mark.parametrize("text", ["split: [", "- a\n- b\n", "\xff"])
+def test_a_file_that_is_not_a_mapping_is_one_line(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"broken\.yaml"):
+        load_config(path)
+
+
+def test_a_missing_file_says_where_to_start(tmp_path):
+    with pytest.raises(UserError, match=r"no such config file; config/demo\.yaml"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_a_stage_takes_its_block_from_a_file_from_json_or_from_defaults(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"split": {"seed": 5}}))
+    assert load_block(Split, "split", str(path), {}).seed == 5
+    assert load_block(Split, "split", '{"seed": 6}', {}).seed == 6
+    assert load_block(Split, "split", None, {}).seed == Split().seed
+    assert load_block(Split, "split", str(path), {"seed": 7}).seed == 7
+
+
+def test_a_stage_refuses_a_file_with_a_mistake_in_another_block(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"shard": {"prts": 5}}))
+    with pytest.raises(UserError, match="did you mean 'parts'"):
+        load_block(Split, "split", str(path), {})
+
+
+def test_a_block_survives_its_own_json():
+    config = parse_config({"train": {"parallel": {"tensor": 2}}})
+    again = load_block(type(config.train), "train", config.train.model_dump_json(), {})
+    assert again == config.train

@@ -1,0 +1,38 @@
+import io
+
+import pytest
+
+from unirefine import progress
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 B"),
+        (7, "7 B"),
+        (1234, "1.23 kB"),
+        (12_345_678, "12.3 MB"),
+        (169_188_630_923, "169 GB"),
+        (2e15, "2000 TB"),
+    ],
+)
+def test_human(value, text):
+    assert progress.human(value, "B") == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.2, "3s"), (75, "1m15s"), (3725, "1h02m")])
+def test_duration(seconds, text):
+    assert progress.duration(seconds) == text
+
+
+def test_a_log_gets_plain_lines_with_rate_and_eta(monkeypatch):
+    clock = iter([0.0, 20.0, 20.0, 40.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with progress.meter("records", total=4000, unit="B", stream=stream) as done:
+        done.advance(1000)
+        done.done = 4000
+    assert stream.getvalue().splitlines() == [
+        "records: 1.00 kB of 4.00 kB (25%), 50 B/s, ETA 1m00s",
+        "records: 4.00 kB in 20s (200 B/s)",
+    ]
