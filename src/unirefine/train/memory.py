@@ -1,0 +1,55 @@
+"""Memory of one GPU, by part, from the config alone: an estimate before the job is queued."""
+
+from unirefine.config import Train
+from unirefine.train.flops import VOCABULARY, parameters
+
+BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+
+
+def layers_of_stage(layers: int, pipeline: int) -> int:
+    """Layers of the largest pipeline stage."""
+    return -(-layers // pipeline)
+
+
+def rank_parameters(config: Train) -> int:
+    """Parameters on the fullest process: the first pipeline stage (or the last: both hold the tied embedding)."""
+    layers, hidden, _heads = config.model.sizes
+    layout = config.parallel
+    stage = layers_of_stage(layers, layout.pipeline)
+    # a layer: QKV, output and feed-forward are split over TP; layer norms and two biases are not
+    split = 12 * hidden**2 + 7 * hidden
+    whole = 6 * hidden
+    embedding = VOCABULARY * hidden // layout.tensor
+    head = parameters(layers, hidden) - VOCABULARY * hidden - layers * (split + whole)
+    return stage * (split // layout.tensor + whole) + embedding + head
+
+
+def memory_per_process(config: Train) -> dict[str, float]:
+    """Bytes on the fullest process: `parameters`, `gradients`, `optimizer`, `activations`, `total`.
+
+    Gradients are accumulated in fp32. The optimizer holds Adam's two moments and, unless the model is fp32, fp32
+    weights; the distributed optimizer divides that by DP x CP. Activations are what the backward pass keeps of a full
+    micro-batch, flash attention assumed: per layer and token 32 h values (inputs of two layer norms and four matrix
+    products, q, k, v, the attention's output, the GELU's input and output); 1F1B keeps as many micro-batches in flight
+    on the first stage as there are stages. Not included: CUDA, NCCL and allocator overhead (2 to 5 GB).
+    """
+    layers, hidden, _heads = config.model.sizes
+    layout, width = config.parallel, BYTES[config.precision]
+    count = rank_parameters(config)
+    weights = count * width
+    gradients = count * 4
+    state = count * (8 if config.precision == "fp32" else 12)
+    if layout.distributed_optimizer:
+        state /= layout.data * layout.context
+    tokens = config.micro_batch * config.sampling.max_tokens / layout.context
+    stage = layers_of_stage(layers, layout.pipeline)
+    in_flight = min(layout.pipeline, config.global_batch // (config.micro_batch * layout.data))
+    shared = 8 * hidden / (layout.tensor if layout.sequence else 1)
+    per_layer = tokens * width * (shared + 24 * hidden / layout.tensor)
+    if config.recompute == "full":
+        kept = in_flight * stage * tokens * width * hidden + per_layer
+    else:
+        kept = in_flight * stage * per_layer
+    head = tokens * (width * 5 * hidden + 4 * 3 * VOCABULARY)
+    parts = {"parameters": weights, "gradients": gradients, "optimizer": state, "activations": kept + head}
+    return parts | {"total": sum(parts.values())}

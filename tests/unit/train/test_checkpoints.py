@@ -1,0 +1,70 @@
+"""The checkpoint directory: only complete ones count, pruning, and the guard of the config."""
+
+import json
+
+import pytest
+
+from unirefine.config import Train
+from unirefine.errors import UserError
+from unirefine.train import checkpoints
+
+CONFIG = Train()
+WANTED = checkpoints.identity(CONFIG, "manifest")
+
+
+def save(directory, step, keep=3, wanted=WANTED):
+    (checkpoints.begin(directory, step) / "weights").write_text(str(step))
+    return checkpoints.commit(directory, step, {"step": step, "identity": wanted}, keep)
+
+
+def test_newest_complete_one_is_found_and_old_ones_go(tmp_path):
+    for step in (5, 10, 100, 1000):
+        save(tmp_path, step)
+    assert [path.name for path in checkpoints.complete(tmp_path)] == ["step-00000010", "step-00000100", "step-00001000"]
+    path, state = checkpoints.newest(tmp_path, WANTED)
+    assert state["step"] == 1000
+    assert (path / "weights").read_text() == "1000"
+
+
+def test_unfinished_ones_do_not_count_and_are_swept(tmp_path):
+    save(tmp_path, 10)
+    (checkpoints.begin(tmp_path, 20) / "weights").write_text("half")
+    (tmp_path / "step-00000030").mkdir()
+    assert checkpoints.newest(tmp_path, WANTED)[1]["step"] == 10
+    checkpoints.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
+
+
+def test_no_checkpoint(tmp_path):
+    assert checkpoints.newest(tmp_path / "checkpoints", WANTED) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"optimizer": {"lr": 1e-3}}, "train.optimizer"),
+        ({"sampling": {"seed": 9}}, "train.sampling"),
+        ({"model": {"preset": "8M"}}, "train.model"),
+        ({"steps": 10, "log_every": 3, "keep_checkpoints": 1, "validate_every": 2}, None),
+        ({"parallel": {"processes_per_node": 2, "tensor": 2}, "micro_batch": 4}, None),
+    ],
+)
+def test_only_what_makes_another_model_is_refused(tmp_path, changes, refused):
+    save(tmp_path, 10)
+    wanted = checkpoints.identity(Train.model_validate(changes), "manifest")
+    if refused is None:
+        assert checkpoints.newest(tmp_path, wanted) is not None
+    else:
+        with pytest.raises(UserError, match=f"other values of {refused}"):
+            checkpoints.newest(tmp_path, wanted)
+
+
+def test_other_shards_are_refused(tmp_path):
+    save(tmp_path, 10)
+    with pytest.raises(UserError, match="the shards"):
+        checkpoints.newest(tmp_path, checkpoints.identity(CONFIG, "another manifest"))
+
+
+def test_marker_is_json_a_person_can_read(tmp_path):
+    path = save(tmp_path, 10)
+    assert json.loads((path / checkpoints.MARKER).read_text())["step"] == 10

@@ -1,0 +1,35 @@
+"""Which samples make up a step, and who computes them."""
+
+import numpy as np
+import pytest
+
+from unirefine.train.plan import micro_batches, share, step_indices
+
+
+def test_steps_tile_the_samples():
+    indices = np.concatenate([step_indices(step, 6) for step in range(5)])
+    assert indices.tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_ranks_partition_the_step_with_nearly_equal_tokens(ranks):
+    lengths = np.random.default_rng(0).integers(20, 1025, 240)
+    shares = [share(lengths, rank, ranks) for rank in range(ranks)]
+    assert sorted(np.concatenate(shares).tolist()) == list(range(240))
+    tokens = [lengths[positions].sum() for positions in shares]
+    assert max(tokens) - min(tokens) <= 1024
+    for positions in shares:
+        assert (np.diff(lengths[positions]) <= 0).all()
+
+
+def test_micro_batches_cover_in_order_within_budget():
+    lengths = np.sort(np.random.default_rng(1).integers(20, 1025, 100))[::-1]
+    slices = micro_batches(lengths, 4096)
+    assert [i for cut in slices for i in range(100)[cut]] == list(range(100))
+    assert all(lengths[cut].max() * len(lengths[cut]) <= 4096 for cut in slices)
+    padded = sum(lengths[cut].max() * len(lengths[cut]) for cut in slices)
+    assert padded < 1.15 * lengths.sum()
+
+
+def test_a_sample_longer_than_the_budget_goes_alone():
+    assert micro_batches(np.array([50, 10, 10]), 20) == [slice(0, 1), slice(1, 3)]
