@@ -20,24 +20,22 @@ rule cluster:
         f"{LOGS}/cluster/cluster.log",
     benchmark:
         f"{BENCHMARKS}/cluster/cluster.tsv"
-    params:
-        config=block("cluster"),
-        records=f"{RESULTS}/records",
-        curated=f"{RESULTS}/curate",
-        directory=f"{RESULTS}/cluster",
-        idmapping=(
-            f"--idmapping {RELEASE}/idmapping_selected.tab.gz"
-            if CONFIG.cluster.membership == "idmapping"
-            else ""
-        ),
-        mmseqs=MMSEQS,
-        code=code("cluster"),
+    conda:
+        "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="12h",
-    conda:
-        "../../envs/mmseqs2.yaml"
+    params:
+        config=block("cluster"),
+        records=lambda wildcards, input: up(input.records[0], 2),
+        curated=lambda wildcards, input: up(input.curated),
+        directory=lambda wildcards, output: up(output.counts),
+        idmapping=lambda wildcards, input: (
+            f"--idmapping {input.idmapping}" if input.idmapping else ""
+        ),
+        mmseqs=MMSEQS,
+        code=code("cluster"),
     shell:
         "unirefine cluster --config {params.config:q} --records {params.records} --curated {params.curated}"
         " {params.idmapping} {params.mmseqs} --output {params.directory} --threads {threads} 2>&1 | tee {log}"

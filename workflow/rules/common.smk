@@ -1,5 +1,6 @@
 # The validated config, where everything lies, and what a rule passes on to its command.
 
+import re
 import sys
 from pathlib import Path
 
@@ -21,13 +22,13 @@ BENCHMARKS = f"benchmarks/{RUN}"
 RELEASE = CONFIG.release.directory or f"{RESULTS}/release"
 OWN_FASTA = CONFIG.release.source == "fasta"
 LEVELS = ["uniref90"] if OWN_FASTA else ["uniref50", "uniref90"]
+EXTENSION = "xml.gz" if CONFIG.release.format == "xml" else "fasta.gz"
 MMSEQS = f"--mmseqs {CONFIG.tools.mmseqs}" if CONFIG.tools.mmseqs else ""
 
 
 wildcard_constraints:
     level="uniref50|uniref90",
     part=r"\d{3}",
-    file=r"[A-Za-z0-9_.-]+",
 
 
 def block(name):
@@ -40,20 +41,32 @@ def code(*packages):
     return source_digest(*packages)
 
 
-def record_parts(level):
-    """The Parquet parts of one level."""
+def up(path, levels=1):
+    """The directory that many levels above a file: what commands take, where rules declare the files in it."""
+    return str(Path(path).parents[levels - 1])
+
+
+def parts_of(level, kind):
+    """The Parquet parts of one level, kind `records` or `members`."""
     count = CONFIG.records.parts
     return [
-        f"{RESULTS}/records/{level}/records-{i:03d}-of-{count:03d}.parquet"
+        f"{RESULTS}/records/{level}/{kind}-{i:03d}-of-{count:03d}.parquet"
         for i in range(count)
     ]
 
 
+def record_parts(level):
+    """The Parquet parts of one level."""
+    return parts_of(level, "records")
+
+
 def member_parts(level):
     """The membership parts of one level, which only XML has."""
-    if OWN_FASTA or CONFIG.release.format == "fasta":
-        return []
-    return [part.replace("/records-", "/members-") for part in record_parts(level)]
+    return (
+        []
+        if OWN_FASTA or CONFIG.release.format == "fasta"
+        else parts_of(level, "members")
+    )
 
 
 def all_records():
@@ -69,3 +82,35 @@ def shard_prefixes():
     count = CONFIG.shard.parts
     train = [f"train-{i:03d}-of-{count:03d}" for i in range(count)]
     return train + ["validation"] + (["test"] if CONFIG.split.test_fraction else [])
+
+
+def release_files():
+    """Names of the files this config needs, in the release directory."""
+    if OWN_FASTA:
+        files = []
+    else:
+        files = [f"{level}.{EXTENSION}" for level in LEVELS]
+        files += [f"{level}.release_note" for level in LEVELS]
+        if CONFIG.cluster.membership == "idmapping":
+            files.append("idmapping_selected.tab.gz")
+    if CONFIG.release.taxdump:
+        files.append("taxdump.tar.gz")
+    return files + [f"purge-{i}.txt" for i in range(len(CONFIG.release.purge_lists))]
+
+
+def archived_files():
+    """What comes out of an archived release's one tarball."""
+    if CONFIG.release.source != "archive":
+        return []
+    return [name for name in release_files() if name.startswith("uniref")]
+
+
+def local_source(wildcards):
+    """The path on this machine that a file comes from, where it does not come over the network."""
+    if wildcards.file == "taxdump.tar.gz":
+        source = CONFIG.release.taxdump
+    elif wildcards.file.startswith("purge-"):
+        source = CONFIG.release.purge_lists[int(wildcards.file[6:-4])]
+    else:
+        return []
+    return [] if ":" in source else source

@@ -17,20 +17,22 @@ rule curate:
         f"{LOGS}/curate/curate.log",
     benchmark:
         f"{BENCHMARKS}/curate/curate.tsv"
-    params:
-        config=block("curate"),
-        records=f"{RESULTS}/records",
-        directory=f"{RESULTS}/curate",
-        levels=LEVELS,
-        taxdump=f"--taxdump {RELEASE}/taxdump.tar.gz" if CONFIG.release.taxdump else "",
-        purge=lambda wildcards, input: "".join(
-            f" --purge-list {path}" for path in input.purge
-        ),
-        code=code("curate"),
     threads: CONFIG.run.threads
     resources:
         mem_mb=8000,
         runtime="6h",
+    params:
+        config=block("curate"),
+        records=lambda wildcards, input: up(input.records[0], 2),
+        directory=lambda wildcards, output: up(output.counts),
+        levels=LEVELS,
+        taxdump=lambda wildcards, input: (
+            f"--taxdump {input.taxdump}" if input.taxdump else ""
+        ),
+        purge=lambda wildcards, input: "".join(
+            f" --purge-list {path}" for path in input.purge
+        ),
+        code=code("curate"),
     shell:
         "unirefine curate --config {params.config:q} --records {params.records} --levels {params.levels}"
         " {params.taxdump}{params.purge} --output {params.directory} 2>&1 | tee {log}"

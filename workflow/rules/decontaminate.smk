@@ -16,24 +16,25 @@ rule decontaminate_prepare:
         target=temp(f"{DECONTAMINATE}/target.fasta"),
         queries=temp(
             expand(
-                f"{DECONTAMINATE}/queries/part-{{part}}.fasta", part=DECONTAMINATE_PARTS
+                f"{DECONTAMINATE}/queries/part-{{part}}.fasta",
+                part=DECONTAMINATE_PARTS,
             )
         ),
     log:
         f"{LOGS}/decontaminate/prepare.log",
     benchmark:
         f"{BENCHMARKS}/decontaminate/prepare.tsv"
-    params:
-        config=block("decontaminate"),
-        records=f"{RESULTS}/records",
-        clusters=f"{RESULTS}/cluster",
-        split=f"{RESULTS}/split",
-        directory=DECONTAMINATE,
-        code=code("decontaminate"),
     threads: 1
     resources:
         mem_mb=8000,
         runtime="4h",
+    params:
+        config=block("decontaminate"),
+        records=lambda wildcards, input: up(input.records[0], 2),
+        clusters=lambda wildcards, input: up(input.clusters[0]),
+        split=lambda wildcards, input: up(input.split),
+        directory=lambda wildcards, output: up(output.target),
+        code=code("decontaminate"),
     shell:
         "unirefine decontaminate prepare --config {params.config:q} --records {params.records}"
         " --clusters {params.clusters} --split {params.split} --output {params.directory} 2>&1 | tee {log}"
@@ -49,17 +50,17 @@ rule decontaminate_search:
         f"{LOGS}/decontaminate/search-{{part}}.log",
     benchmark:
         f"{BENCHMARKS}/decontaminate/search-{{part}}.tsv"
-    params:
-        config=block("decontaminate"),
-        directory=DECONTAMINATE,
-        mmseqs=MMSEQS,
-        code=code("decontaminate"),
+    conda:
+        "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="12h",
-    conda:
-        "../../envs/mmseqs2.yaml"
+    params:
+        config=block("decontaminate"),
+        directory=lambda wildcards, input: up(input.target),
+        mmseqs=MMSEQS,
+        code=code("decontaminate"),
     shell:
         "unirefine decontaminate search --config {params.config:q} --directory {params.directory}"
         " --part {wildcards.part} --threads {threads} {params.mmseqs} 2>&1 | tee {log}"
@@ -70,6 +71,7 @@ rule decontaminate_remove:
         hits=expand(
             f"{DECONTAMINATE}/hits/part-{{part}}.parquet", part=DECONTAMINATE_PARTS
         ),
+        records=all_records(),
         clusters=rules.cluster.output,
         split=rules.split.output.split,
     output:
@@ -80,17 +82,17 @@ rule decontaminate_remove:
         f"{LOGS}/decontaminate/remove.log",
     benchmark:
         f"{BENCHMARKS}/decontaminate/remove.tsv"
-    params:
-        config=block("decontaminate"),
-        directory=DECONTAMINATE,
-        records=f"{RESULTS}/records",
-        clusters=f"{RESULTS}/cluster",
-        split=f"{RESULTS}/split",
-        code=code("decontaminate"),
     threads: 1
     resources:
         mem_mb=8000,
         runtime="1h",
+    params:
+        config=block("decontaminate"),
+        directory=lambda wildcards, output: up(output.counts),
+        records=lambda wildcards, input: up(input.records[0], 2),
+        clusters=lambda wildcards, input: up(input.clusters[0]),
+        split=lambda wildcards, input: up(input.split),
+        code=code("decontaminate"),
     shell:
         "unirefine decontaminate remove --config {params.config:q} --directory {params.directory}"
         " --records {params.records} --clusters {params.clusters} --split {params.split} 2>&1 | tee {log}"
@@ -109,20 +111,20 @@ rule decontaminate:
         f"{LOGS}/decontaminate/audit.log",
     benchmark:
         f"{BENCHMARKS}/decontaminate/audit.tsv"
-    params:
-        config=block("decontaminate"),
-        directory=DECONTAMINATE,
-        records=f"{RESULTS}/records",
-        clusters=f"{RESULTS}/cluster",
-        split=f"{RESULTS}/split",
-        mmseqs=MMSEQS,
-        code=code("decontaminate"),
+    conda:
+        "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
     resources:
         mem_mb=32000,
         runtime="1d",
-    conda:
-        "../../envs/mmseqs2.yaml"
+    params:
+        config=block("decontaminate"),
+        directory=lambda wildcards, output: up(output.audit),
+        records=lambda wildcards, input: up(input.records[0], 2),
+        clusters=lambda wildcards, input: up(input.clusters[0]),
+        split=lambda wildcards, input: up(input.split),
+        mmseqs=MMSEQS,
+        code=code("decontaminate"),
     shell:
         "unirefine decontaminate audit --config {params.config:q} --directory {params.directory}"
         " --records {params.records} --clusters {params.clusters} --split {params.split}"

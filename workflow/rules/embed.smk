@@ -14,15 +14,19 @@ rule embed:
         f"{LOGS}/embed/embed.log",
     benchmark:
         f"{BENCHMARKS}/embed/embed.tsv"
-    params:
-        config=block("embed"),
-        source=f"--fasta {CONFIG.embed.fasta}" if CONFIG.embed.fasta else f"--shards {SHARDS}",
-        directory=f"{RESULTS}/embed",
-        code=code("embed"),
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="1d",
+    params:
+        config=block("embed"),
+        source=lambda wildcards, input: (
+            f"--fasta {input.source}"
+            if CONFIG.embed.fasta
+            else f"--shards {up(input.source[0])}"
+        ),
+        directory=lambda wildcards, output: up(output.sequences),
+        code=code("embed"),
     shell:
         "unirefine embed --config {params.config:q} {params.source} --model {input.final}"
         " --output {params.directory} 2>&1 | tee {log}"

@@ -12,15 +12,15 @@ rule evaluate:
         f"{LOGS}/evaluate/evaluate.log",
     benchmark:
         f"{BENCHMARKS}/evaluate/evaluate.tsv"
-    params:
-        config=block("evaluate"),
-        shards=SHARDS,
-        directory=f"{RESULTS}/evaluate",
-        code=code("evaluate"),
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="1d",
+    params:
+        config=block("evaluate"),
+        shards=lambda wildcards, input: up(input.shards[0]),
+        directory=lambda wildcards, output: up(output[0]),
+        code=code("evaluate"),
     shell:
         "unirefine evaluate --config {params.config:q} --shards {params.shards} --model {input.final}"
         " --output {params.directory} 2>&1 | tee {log}"

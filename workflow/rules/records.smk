@@ -7,7 +7,11 @@ for records_level_name in LEVELS:
         name:
             f"records_{records_level_name}"
         input:
-            file=CONFIG.release.fasta if OWN_FASTA else f"{RELEASE}/{records_level_name}.{EXTENSION}",
+            file=(
+                CONFIG.release.fasta
+                if OWN_FASTA
+                else f"{RELEASE}/{records_level_name}.{EXTENSION}"
+            ),
             note=[] if OWN_FASTA else f"{RELEASE}/{records_level_name}.release_note",
         output:
             records=record_parts(records_level_name),
@@ -18,22 +22,24 @@ for records_level_name in LEVELS:
             f"{LOGS}/records/{records_level_name}.log",
         benchmark:
             f"{BENCHMARKS}/records/{records_level_name}.tsv"
-        params:
-            config=block("records"),
-            level=records_level_name,
-            directory=f"{RESULTS}/records",
-            note="" if OWN_FASTA else f"--release-note {RELEASE}/{records_level_name}.release_note",
-            code=code("records"),
         threads: min(4, CONFIG.run.threads)
         resources:
             mem_mb=4000,
             runtime="12h",
+        params:
+            config=block("records"),
+            level=records_level_name,
+            directory=lambda wildcards, output: up(output.counts, 2),
+            note=lambda wildcards, input: (
+                f"--release-note {input.note}" if input.note else ""
+            ),
+            code=code("records"),
         shell:
             "unirefine records --config {params.config:q} --level {params.level} --input {input.file} {params.note}"
             " --output {params.directory} --threads {threads} 2>&1 | tee {log}"
 
 
 rule records:
-    localrule: True
     input:
         all_records(),
+    localrule: True

@@ -1,39 +1,5 @@
 # Verified downloads. A file that is a path on this machine is an input, so that editing it reruns what depends on it.
 
-EXTENSION = "xml.gz" if CONFIG.release.format == "xml" else "fasta.gz"
-
-
-def release_files():
-    """Names of the files this config needs, in the release directory."""
-    if OWN_FASTA:
-        files = []
-    else:
-        files = [f"{level}.{EXTENSION}" for level in LEVELS]
-        files += [f"{level}.release_note" for level in LEVELS]
-        if CONFIG.cluster.membership == "idmapping":
-            files.append("idmapping_selected.tab.gz")
-    if CONFIG.release.taxdump:
-        files.append("taxdump.tar.gz")
-    return files + [f"purge-{i}.txt" for i in range(len(CONFIG.release.purge_lists))]
-
-
-def archived_files():
-    """What comes out of an archived release's one tarball."""
-    if CONFIG.release.source != "archive":
-        return []
-    return [name for name in release_files() if name.startswith("uniref")]
-
-
-def local_source(wildcards):
-    """The path on this machine that a file comes from, where it does not come over the network."""
-    if wildcards.file == "taxdump.tar.gz":
-        source = CONFIG.release.taxdump
-    elif wildcards.file.startswith("purge-"):
-        source = CONFIG.release.purge_lists[int(wildcards.file[6:-4])]
-    else:
-        return []
-    return [] if ":" in source else source
-
 
 rule release_fetch:
     input:
@@ -45,15 +11,15 @@ rule release_fetch:
         f"{LOGS}/release/{{file}}.log",
     benchmark:
         f"{BENCHMARKS}/release/{{file}}.tsv"
-    params:
-        config=block("release"),
+    wildcard_constraints:
+        file="|".join(re.escape(name) for name in release_files()) or "none",
     threads: 1
     resources:
         mem_mb=1000,
         runtime="1d",
         downloads=1,
-    wildcard_constraints:
-        file=r"(?!release\.json|.*\.json$)[A-Za-z0-9_.-]+",
+    params:
+        config=block("release"),
     shell:
         "unirefine release fetch --config {params.config:q} --file {wildcards.file}"
         " --output {output.file} 2>&1 | tee {log}"
@@ -69,14 +35,14 @@ if archived_files():
             f"{LOGS}/release/archive.log",
         benchmark:
             f"{BENCHMARKS}/release/archive.tsv"
-        params:
-            config=block("release"),
-            directory=RELEASE,
         threads: 2
         resources:
             mem_mb=2000,
             runtime="3d",
             downloads=1,
+        params:
+            config=block("release"),
+            directory=lambda wildcards, output: up(output.files[0]),
         shell:
             "unirefine release archive --config {params.config:q} --output {params.directory} 2>&1 | tee {log}"
 
@@ -94,14 +60,14 @@ rule release:
         f"{LOGS}/release/release.log",
     benchmark:
         f"{BENCHMARKS}/release/release.tsv"
-    params:
-        config=block("release"),
-        directory=RELEASE,
-        names=release_files(),
     threads: 1
     resources:
         mem_mb=500,
         runtime="30m",
+    params:
+        config=block("release"),
+        directory=lambda wildcards, output: up(output[0]),
+        names=release_files(),
     shell:
         "unirefine release collect --config {params.config:q} --directory {params.directory}"
         " --files {params.names} --output {output} 2>&1 | tee {log}"

@@ -23,15 +23,15 @@ rule report:
         f"{LOGS}/report/report.log",
     benchmark:
         f"{BENCHMARKS}/report/report.tsv"
-    params:
-        config=block("report"),
-        results=RESULTS,
-        directory=f"{RESULTS}/report",
-        code=code("report"),
     threads: 1
     resources:
         mem_mb=4000,
         runtime="30m",
+    params:
+        config=block("report"),
+        results=lambda wildcards, output: up(output[0], 2),
+        directory=lambda wildcards, output: up(output[0]),
+        code=code("report"),
     shell:
         "unirefine report --config {params.config:q} --results {params.results} --output {params.directory}"
         " 2>&1 | tee {log}"

@@ -22,16 +22,16 @@ rule shard:
         f"{LOGS}/shard/shard.log",
     benchmark:
         f"{BENCHMARKS}/shard/shard.tsv"
-    params:
-        config=block("shard"),
-        records=f"{RESULTS}/records",
-        clusters=f"{RESULTS}/cluster",
-        directory=SHARDS,
-        code=code("shards"),
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="6h",
+    params:
+        config=block("shard"),
+        records=lambda wildcards, input: up(input.records[0], 2),
+        clusters=lambda wildcards, input: up(input.clusters[0]),
+        directory=lambda wildcards, output: up(output.manifest),
+        code=code("shards"),
     shell:
         "unirefine shard build --config {params.config:q} --records {params.records} --clusters {params.clusters}"
         " --split {input.split} --release {input.release} --output {params.directory} --threads {threads}"

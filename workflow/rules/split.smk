@@ -12,15 +12,15 @@ rule split:
         f"{LOGS}/split/split.log",
     benchmark:
         f"{BENCHMARKS}/split/split.tsv"
-    params:
-        config=block("split"),
-        clusters=f"{RESULTS}/cluster",
-        directory=f"{RESULTS}/split",
-        code=code("split"),
     threads: 1
     resources:
         mem_mb=8000,
         runtime="1h",
+    params:
+        config=block("split"),
+        clusters=lambda wildcards, input: up(input.clusters),
+        directory=lambda wildcards, output: up(output.counts),
+        code=code("split"),
     shell:
         "unirefine split --config {params.config:q} --clusters {params.clusters}"
         " --output {params.directory} 2>&1 | tee {log}"

@@ -15,15 +15,15 @@ rule train:
         f"{LOGS}/train/train.log",
     benchmark:
         f"{BENCHMARKS}/train/train.tsv"
-    params:
-        config=block("train"),
-        shards=SHARDS,
-        directory=TRAIN,
     threads: CONFIG.train.parallel.processes_per_node
     resources:
         nodes=CONFIG.train.parallel.nodes,
         mem_mb=8000,
         runtime="7d",
+    params:
+        config=block("train"),
+        shards=lambda wildcards, input: up(input.manifest),
+        directory=lambda wildcards, output: up(output.final),
     shell:
         "unirefine train --config {params.config:q} --shards {params.shards} --output {params.directory}"
         " 2>&1 | tee {log}"
