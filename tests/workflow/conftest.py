@@ -1,0 +1,85 @@
+"""One small run of the whole workflow, shared by the tests of this folder."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SMALL = Path(__file__).parent / "small.yaml"
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """Runs Snakemake on this checkout in a directory of its own."""
+
+    directory: Path
+
+    def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake; the result holds its exit code and everything that it printed."""
+        command = [
+            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
+            "--directory", str(self.directory),
+            "--cores", "2", "--configfile", str(config or self.directory / "small.yaml"), *arguments,
+        ]  # fmt: skip
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            command,
+            env=os.environ | {"PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+
+    def planned(self, *arguments: str, config: Path | None = None) -> set[str]:
+        """Names of the rules that a dry run would execute."""
+        done = self.snakemake("--dry-run", *arguments, config=config)
+        assert done.returncode == 0, done.stdout
+        if "Nothing to be done" in done.stdout:
+            return set()
+        table = done.stdout.split("Job stats:")[1].split("total")[0]
+        return set(re.findall(r"^(\w+) +\d+$", table, re.MULTILINE))
+
+    def config_with(self, name: str, changes: dict[str, dict[str, object]]) -> Path:
+        """The small config with some options changed, as a file."""
+        values = yaml.safe_load((self.directory / "small.yaml").read_text())
+        for block, options in changes.items():
+            values.setdefault(block, {}).update(options)
+        path = self.directory / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+
+def prepare(directory: Path) -> Workflow:
+    """A working directory with the small config and a miniature UniProt site."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "small.yaml").write_text(SMALL.read_text())
+    (directory / "purge.txt").write_text((ROOT / "resources/demo/purge.txt").read_text())
+    subprocess.run(
+        [sys.executable, "-m", "unirefine.cli.main", "minisite", "--demo", "--limit-clusters", "240",
+         "--output", str(directory / "site")],
+        check=True, cwd=ROOT,
+    )  # fmt: skip
+    return Workflow(directory)
+
+
+@pytest.fixture(scope="session")
+def workflow(tmp_path_factory):
+    """A prepared directory; nothing has run in it."""
+    return prepare(tmp_path_factory.mktemp("workflow"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A directory in which the whole workflow has run once."""
+    ready = prepare(tmp_path_factory.mktemp("finished"))
+    done = ready.snakemake()
+    assert done.returncode == 0, done.stdout
+    return ready

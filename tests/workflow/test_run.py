@@ -1,0 +1,99 @@
+"""The whole workflow, once, on a few real proteins; then what reruns and what does not."""
+
+import json
+
+import polars as pl
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+AFTER_SPLIT = {
+    "split",
+    "decontaminate_prepare",
+    "decontaminate_search",
+    "decontaminate_remove",
+    "decontaminate",
+    "shard",
+}
+AFTER_SHARD = {"train", "evaluate", "embed", "report", "all"}
+
+
+def results(finished):
+    return finished.directory / "results" / "small"
+
+
+def test_every_stage_wrote_what_it_declares(finished):
+    report = (results(finished) / "report" / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in report
+    assert json.loads((results(finished) / "evaluate" / "perplexity.json").read_text())
+    assert pl.read_parquet(results(finished) / "embed" / "sequences.parquet").height == 8
+
+
+def test_nothing_half_written_is_left(finished):
+    left = [path for path in results(finished).rglob("*") if ".tmp" in path.name or path.name.endswith(".part")]
+    assert left == []
+
+
+def test_a_second_run_does_nothing(finished):
+    assert finished.planned() == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "rerun"),
+    [
+        ({"split": {"seed": 1}}, AFTER_SPLIT | AFTER_SHARD),
+        ({"shard": {"seed": 1}}, {"shard"} | AFTER_SHARD),
+        ({"train": {"steps": 40}}, AFTER_SHARD),
+        ({"evaluate": {"seed": 1}}, {"evaluate", "report", "all"}),
+        ({"embed": {"layer": 1}}, {"embed", "all"}),
+        ({"report": {"title": "another"}}, {"report", "all"}),
+        (
+            {"curate": {"min_length": 30}},
+            {"curate", "cluster"} | AFTER_SPLIT | AFTER_SHARD,
+        ),
+    ],
+)
+def test_a_changed_option_reruns_what_depends_on_it_and_no_more(finished, changes, rerun):
+    name = "-".join(changes)
+    assert finished.planned(config=finished.config_with(name, changes)) == rerun
+
+
+def test_a_stage_can_be_forced(finished):
+    assert finished.planned("-R", "shard") == {"shard"} | AFTER_SHARD
+
+
+def test_a_torn_shard_is_refused_before_the_first_step(finished):
+    import shutil
+    import subprocess
+    import sys
+
+    copy = finished.directory / "torn"
+    shutil.copytree(results(finished) / "shard", copy)
+    shard = next(copy.glob("train-000-*.bin"))
+    shard.write_bytes(shard.read_bytes()[:-7])
+    done = subprocess.run(
+        [sys.executable, "-m", "unirefine.cli.main", "train", "--config", str(finished.directory / "small.yaml"),
+         "--set", "parallel.processes_per_node=1", "--shards", str(copy), "--output", str(finished.directory / "none")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert shard.name in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dead_url_is_one_clear_line(finished):
+    changes = {"release": {"mirrors": ["http://127.0.0.1:9"], "attempts": 1}, "run": {"name": "dead"}}
+    done = finished.snakemake("release", config=finished.config_with("dead", changes))
+    assert done.returncode != 0
+    assert "unirefine release: error:" in done.stdout
+    assert "127.0.0.1:9" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_missing_mmseqs_is_one_clear_line(finished):
+    changes = {"tools": {"mmseqs": "no-such-mmseqs"}}
+    done = finished.snakemake("-R", "decontaminate_search", "--until", "decontaminate_search",
+                              config=finished.config_with("tool", changes))  # fmt: skip
+    assert done.returncode != 0
+    assert "no-such-mmseqs" in done.stdout
+    assert "Traceback" not in done.stdout
