@@ -1,0 +1,73 @@
+"""What a batch of tokens means to ESM-2: slots, true lengths, token dropout, context-parallel slices.
+
+A *slot* is where one sequence lies: a row of a padded batch `tokens[b, s]`, or `tokens[0, cu[i]:cu[i + 1]]` of a
+packed batch `tokens[1, t]`. Sequences are left-aligned in their slot; the rest of it is `<pad>`, which occurs nowhere
+else.
+"""
+
+import torch
+
+from unirefine.alphabet import MASK, PAD
+
+TRAINED_MASK_RATIO = 0.15 * 0.8
+"""Fraction of `<mask>` that token dropout assumes, fixed for every ESM-2 (Lin et al. 2023)."""
+
+IGNORE = -100
+"""Label of a position without loss, as in torch and transformers."""
+
+
+def row_bounds(tokens: torch.Tensor) -> torch.Tensor:
+    """The slots of a padded batch [b, s] seen as one row of b x s tokens: int32[b + 1] on the CPU."""
+    rows, length = tokens.shape
+    return torch.arange(rows + 1, dtype=torch.int32) * length
+
+
+def slot_sums(values: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+    """Sum per slot. values: int or bool[t]; bounds: int32[n + 1]; returns int64[n] on the device of `values`."""
+    running = torch.nn.functional.pad(values.to(torch.int64).cumsum(0), (1, 0))
+    return running[bounds[1:].to(values.device, torch.int64)] - running[bounds[:-1].to(values.device, torch.int64)]
+
+
+def token_scale(tokens: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+    """Token dropout as one factor per token, to multiply embeddings with.
+
+    0 for `<mask>` and `<pad>`; elsewhere (1 - 0.15 x 0.8) / (1 - n_mask / n_nonpad) of the sequence, `<cls>` and
+    `<eos>` counted, at inference too.
+
+    tokens: int64[b, s]; bounds: int32[n + 1] over the flattened tokens; returns float32[b, s].
+    """
+    flat = tokens.reshape(-1)
+    lengths = slot_sums(flat != PAD, bounds).clamp(min=1)
+    observed = slot_sums(flat == MASK, bounds) / lengths
+    factor = (1 - TRAINED_MASK_RATIO) / (1 - observed)
+    widths = (bounds[1:] - bounds[:-1]).to(tokens.device, torch.int64)
+    spread = factor.repeat_interleave(widths, output_size=flat.numel())
+    return spread.masked_fill((flat == MASK) | (flat == PAD), 0.0).view_as(tokens)
+
+
+def context_index(bounds: torch.Tensor, size: int, rank: int) -> torch.Tensor:
+    """Positions of a flattened batch that context-parallel rank `rank` of `size` holds: int64[t / size] on the CPU.
+
+    Each slot is cut into 2 x size chunks; rank r holds chunks r and 2 x size - 1 - r (Megatron's and Transformer
+    Engine's load-balanced order). Every slot length must be a multiple of 2 x size.
+    """
+    parts = []
+    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        chunk, rest = divmod(end - start, 2 * size)
+        if rest:
+            raise ValueError(
+                f"slot of {end - start} tokens is not a multiple of 2 x context parallel size = {2 * size}"
+            )
+        parts += [torch.arange(chunk) + start + part * chunk for part in (rank, 2 * size - 1 - rank)]
+    return torch.cat(parts)
+
+
+def context_slice(values: torch.Tensor, bounds: torch.Tensor | None = None, *, size: int, rank: int) -> torch.Tensor:
+    """This context-parallel rank's part of `values` [b, s] (or [1, t] with bounds): [b, s / size] ([1, t / size]).
+
+    The order of positions is that of `Esm2.forward`'s output under context parallelism.
+    """
+    if size == 1:
+        return values
+    index = context_index(row_bounds(values) if bounds is None else bounds, size, rank).to(values.device)
+    return values.reshape(-1)[index].view(values.shape[0], -1)

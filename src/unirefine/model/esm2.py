@@ -1,0 +1,238 @@
+"""ESM-2 on Megatron-core, exactly as `EsmForMaskedLM` computes it, at any TP, PP, SP, CP and DP.
+
+    platform.initialize(train.parallel, train.seed)
+    model = build_esm2(train.model, train)                     # initial weights: a pure function of (seed, name)
+    losses = model(tokens, labels=labels)                      # last stage: float32[b, s], 0 where label is -100
+    logits = model(tokens)                                     # last stage: float32[b, s, 33]
+    losses = model(packed[None], cu_seqlens, labels=labels)    # packed batch, tokens [1, t]
+
+Every rank of a model-parallel group is given the same whole batch, on every pipeline stage; under context parallelism
+the model takes its own slice (see `batch.context_slice` for the same slice of labels or masks). Sequence lengths are a
+multiple of `settings.length_multiple(parallel)`.
+"""
+
+import itertools
+
+import torch
+from megatron.core import parallel_state, tensor_parallel
+from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
+from megatron.core.models.common.language_module.language_module import LanguageModule
+from megatron.core.packed_seq_params import PackedSeqParams
+from megatron.core.process_groups_config import ProcessGroupCollection
+from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
+from megatron.core.transformer.enums import ModelType
+from megatron.core.transformer.module import MegatronModule
+from megatron.core.transformer.transformer_block import TransformerBlock
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from unirefine.alphabet import PAD
+from unirefine.config.training import Model, Train
+from unirefine.model import batch
+from unirefine.model.attention import LayerNorm, Slots
+from unirefine.model.init import initialize_weights
+from unirefine.model.settings import VOCABULARY, padded_vocabulary, pipeline_stages, transformer_config
+from unirefine.model.spec import block_spec
+from unirefine.train import platform
+
+
+def build_esm2(
+    model: Model,
+    train: Train,
+    *,
+    pre_process: bool | None = None,
+    post_process: bool | None = None,
+    weights: bool = True,
+) -> "Esm2":
+    """This rank's part of an ESM-2 on `platform.device()`, with initial weights from `train.seed`.
+
+    `pre_process` and `post_process` say whether this stage holds the embedding and the head (default: by pipeline
+    rank). `weights=False` leaves the weights unset, for a model that is loaded next.
+    Megatron's groups must be up (`platform.initialize`).
+    """
+    gpu = platform.on_gpu()
+    config = transformer_config(model, train, gpu=gpu)
+    first, last = parallel_state.is_pipeline_first_stage(), parallel_state.is_pipeline_last_stage()
+    esm2 = Esm2(
+        config,
+        pre_process=first if pre_process is None else pre_process,
+        post_process=last if post_process is None else post_process,
+        gpu=gpu,
+    )
+    if weights:
+        initialize_weights(esm2, train.seed)
+    return esm2
+
+
+class Embedding(MegatronModule):
+    """Vocabulary-parallel token embedding with token dropout; no position and no layer norm (ESM-2 uses RoPE)."""
+
+    def __init__(self, config: TransformerConfig, vocabulary: int, tp_group: torch.distributed.ProcessGroup) -> None:
+        super().__init__(config=config)
+        self.tp_group = tp_group
+        self.word_embeddings = tensor_parallel.VocabParallelEmbedding(
+            vocabulary,
+            config.hidden_size,
+            init_method=config.init_method,
+            reduce_scatter_embeddings=config.sequence_parallel,
+            config=config,
+            tp_group=tp_group,
+        )
+
+    def forward(self, tokens: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """tokens: int64[b, s]; scale: float32[b, s] of `batch.token_scale`; returns [s, b, h] (SP: [s / TP, b, h])."""
+        embedded = self.word_embeddings(tokens)
+        scale = scale.transpose(0, 1).unsqueeze(-1)
+        if self.config.sequence_parallel:  # already [s / TP, b, h]
+            scale = scale.chunk(self.tp_group.size())[self.tp_group.rank()]
+        else:
+            embedded = embedded.transpose(0, 1)
+        return (embedded * scale).to(embedded.dtype).contiguous()
+
+
+class Head(MegatronModule):
+    """The LM head up to the tied output: dense, exact erf GELU, layer norm. Every TP rank holds all of it."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config=config)
+        device = torch.cuda.current_device()
+        self.dense = torch.nn.Linear(config.hidden_size, config.hidden_size, device=device, dtype=config.params_dtype)
+        for parameter in self.dense.parameters():
+            parameter.sequence_parallel = config.sequence_parallel
+        self.layer_norm = LayerNorm(config, config.hidden_size, config.layernorm_epsilon)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[s, b, h] to [s, b, h]."""
+        return self.layer_norm(torch.nn.functional.gelu(self.dense(hidden)))
+
+
+class Esm2(LanguageModule):
+    """One pipeline stage of ESM-2. Build it with `build_esm2`.
+
+    `aside` holds tensors of a Hugging Face checkpoint that the language model does not use (the contact head); they
+    travel with checkpoints and exports.
+    """
+
+    def __init__(self, config: TransformerConfig, *, pre_process: bool, post_process: bool, gpu: bool) -> None:
+        groups = ProcessGroupCollection.use_mpu_process_groups()
+        super().__init__(config=config, pg_collection=groups)
+        self.pre_process, self.post_process, self.gpu = pre_process, post_process, gpu
+        self.model_type = ModelType.encoder_or_decoder
+        self.share_embeddings_and_output_weights = True
+        self.vocabulary = padded_vocabulary(config.tensor_model_parallel_size)
+        self.aside: dict[str, torch.Tensor] = {}
+        if pre_process:
+            self.embedding = Embedding(config, self.vocabulary, groups.tp)
+        self.rotary_pos_emb = RotaryEmbedding(config.kv_channels, rotary_percent=1.0, cp_group=groups.cp)
+        stages = pipeline_stages(config.num_layers, config.pipeline_model_parallel_size)
+        self.encoder = TransformerBlock(
+            config=config,
+            spec=block_spec(stages[groups.pp.rank()], gpu=gpu),
+            pre_process=pre_process,
+            post_process=post_process,
+            pg_collection=groups,
+        )
+        if post_process:
+            self.head = Head(config)
+            self.output_layer = tensor_parallel.ColumnParallelLinear(
+                config.hidden_size,
+                self.vocabulary,
+                config=config,
+                init_method=config.init_method,
+                bias=True,
+                gather_output=False,
+                skip_weight_param_allocation=pre_process,
+                tp_group=groups.tp,
+            )
+        if pre_process or post_process:
+            self.setup_embeddings_and_output_layer()
+
+    def set_input_tensor(self, input_tensor: torch.Tensor | list[torch.Tensor]) -> None:
+        """Hidden states [s, b, h] from the stage before (called by Megatron's schedules)."""
+        self.encoder.set_input_tensor(input_tensor[0] if isinstance(input_tensor, list) else input_tensor)
+
+    def forward(
+        self, tokens: torch.Tensor, cu_seqlens: torch.Tensor | None = None, labels: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """tokens: int64[b, s], padded on the right with `<pad>`; or packed int64[1, t] with slot bounds cu_seqlens:
+        int32[n + 1] on the CPU, from 0 to t. A packed slot is full, or only padding (at the end of the row); under
+        context parallelism it may end in padding. labels: int64 like tokens, -100 where there is no loss.
+
+        Returns, on the last stage, per-token losses float32[b, s] when labels are given, else logits float32[b, s, 33]
+        (gathered over TP); under context parallelism s / CP positions in the order of `batch.context_slice`.
+        On other stages: hidden states [s, b, h] (packed: [t, 1, h]; SP and CP divide s).
+        """
+        rows = tokens.shape[0]
+        hidden = self.hidden(tokens, cu_seqlens)
+        if not self.post_process:
+            return hidden
+        logits = self._logits(hidden)
+        if labels is None:
+            whole = gather_from_tensor_model_parallel_region(logits, group=self.tp_group)[..., :VOCABULARY]
+            return whole.transpose(0, 1).reshape(rows, -1, VOCABULARY)
+        size, rank = self.cp_group.size(), self.cp_group.rank()
+        labels = batch.context_slice(labels, cu_seqlens, size=size, rank=rank).reshape(logits.shape[1], -1)
+        losses = tensor_parallel.vocab_parallel_cross_entropy(logits, labels.transpose(0, 1).contiguous())
+        return losses.transpose(0, 1).masked_fill(labels == batch.IGNORE, 0.0).reshape(rows, -1)
+
+    def hidden(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor | None = None) -> torch.Tensor:
+        """Hidden states after this stage, [s, b, h] or packed [t, 1, h]; after the final layer norm on the last."""
+        packed, bounds = cu_seqlens is not None, cu_seqlens
+        if bounds is None:
+            bounds = batch.row_bounds(tokens)
+            if self.cp_group.size() > 1:  # equal slots in one row: Transformer Engine's CP wants packed sequences
+                tokens, packed = tokens.reshape(1, -1), True
+        scale = batch.token_scale(tokens, bounds)
+        attention = self._attention_on_gpu if self.gpu else self._attention_on_cpu
+        mask, slots = attention(tokens, bounds, packed=packed)
+        widths = bounds[1:] - bounds[:-1]
+        rotary = self.rotary_pos_emb(int(widths.max()), packed_seq=packed)
+        embedded = None
+        if self.pre_process:
+            size, rank = self.cp_group.size(), self.cp_group.rank()
+            mine = (batch.context_slice(x, bounds, size=size, rank=rank) for x in (tokens, scale))
+            embedded = self.embedding(*mine)
+        return self.encoder(embedded, mask, rotary_pos_emb=rotary, packed_seq_params=slots)
+
+    def _attention_on_cpu(
+        self, tokens: torch.Tensor, bounds: torch.Tensor, *, packed: bool
+    ) -> tuple[None, PackedSeqParams]:
+        valid = (tokens != PAD).reshape(-1)
+        slots = Slots(qkv_format="sbhd", lengths=batch.slot_sums(valid, bounds).tolist())
+        if not packed:
+            return None, slots
+        slots.qkv_format, slots.cu_seqlens_q, slots.cu_seqlens_kv = "thd", bounds, bounds
+        size = self.cp_group.size()
+        edges = (bounds // size).tolist()
+        slots.spans = list(itertools.pairwise(edges))
+        if size > 1:
+            held = [valid[batch.context_index(bounds, size, rank)] for rank in range(size)]
+            for start, end in slots.spans:
+                rows = [held[rank][start:end].nonzero()[:, 0] + start + rank * edges[-1] for rank in range(size)]
+                slots.keys.append(torch.cat(rows))
+        return None, slots
+
+    def _attention_on_gpu(
+        self, tokens: torch.Tensor, bounds: torch.Tensor, *, packed: bool
+    ) -> tuple[torch.Tensor | None, PackedSeqParams | None]:
+        if not packed:
+            return (tokens == PAD)[:, None, None, :], None
+        longest = int((bounds[1:] - bounds[:-1]).max())
+        slots = bounds.to(tokens.device, torch.int32)
+        params = PackedSeqParams(
+            qkv_format="thd", cu_seqlens_q=slots, cu_seqlens_kv=slots, max_seqlen_q=longest, max_seqlen_kv=longest
+        )
+        if self.cp_group.size() > 1:  # slots may end in padding
+            lengths = batch.slot_sums((tokens != PAD).reshape(-1), bounds)
+            real = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+            params.cu_seqlens_q_padded, params.cu_seqlens_kv_padded = slots, slots
+            params.cu_seqlens_q, params.cu_seqlens_kv = real, real
+        return None, params
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """float32[s, b, rows of this TP rank]; rows of the padded vocabulary hold the lowest float."""
+        weight = self.shared_embedding_or_output_weight()
+        logits, _ = self.output_layer(self.head(hidden), weight=weight)
+        per_rank = logits.shape[-1]
+        first = self.tp_group.rank() * per_rank
+        padding = torch.arange(first, first + per_rank, device=logits.device) >= VOCABULARY
+        return logits.float().masked_fill(padding, torch.finfo(torch.float32).min)

@@ -1,0 +1,108 @@
+"""From the project's config to Megatron's: sizes, layout, precision, recompute; and the layer spec of the device."""
+
+import math
+
+import torch
+from megatron.core.transformer.enums import AttnBackend
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from unirefine.alphabet import TOKENS
+from unirefine.config.training import Model, Parallel, Train
+
+VOCABULARY = len(TOKENS)
+LAYER_NORM_EPS = 1e-5
+INIT_STD = 0.02
+VOCABULARY_MULTIPLE = 8
+"""The embedding's rows per TP rank are a multiple of this: tensor cores want 8."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# (fp8 format, Megatron's recipe name) of each `train.fp8`
+FP8_RECIPES = {"delayed": ("hybrid", "delayed"), "current": ("hybrid", "tensorwise"), "mxfp8": ("e4m3", "mxfp8")}
+
+
+def padded_vocabulary(tensor: int) -> int:
+    """Rows of the embedding at a TP size: 33, rounded up to a multiple of 8 x TP."""
+    step = VOCABULARY_MULTIPLE * tensor
+    return math.ceil(VOCABULARY / step) * step
+
+
+def length_multiple(parallel: Parallel) -> int:
+    """Padded sequence lengths (and, packed, slot lengths) must be a multiple of this: 2 x CP, x TP under SP."""
+    context = 2 * parallel.context if parallel.context > 1 else 1
+    return context * (parallel.tensor if parallel.sequence else 1)
+
+
+def pipeline_stages(layers: int, stages: int) -> list[int]:
+    """Layers of each pipeline stage, as even as possible.
+
+    Leftover layers go to the middle stages first, then to the last: the first also holds the embedding, the last
+    the head, which for a vocabulary of 33 is about one small matrix.
+    """
+    base, rest = divmod(layers, stages)
+    order = [*range(1, stages - 1), stages - 1, 0] if stages > 1 else [0]
+    extra = set(order[:rest])
+    return [base + (stage in extra) for stage in range(stages)]
+
+
+def _pipeline_layout(layers: int, stages: int) -> list[list[str]]:
+    layout = [["decoder"] * count for count in pipeline_stages(layers, stages)]
+    layout[0].insert(0, "embedding")
+    layout[-1].append("loss")
+    return layout
+
+
+def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerConfig:
+    """Megatron's TransformerConfig of an ESM-2 of `model`'s size under `train`'s layout and precision.
+
+    `gpu` selects fused kernels (Transformer Engine); without it everything is plain torch. Biases everywhere, pre-LN,
+    no dropout, erf GELU (Megatron's fused bias-GELU is the tanh approximation, so that fusion stays off).
+    """
+    layers, hidden, heads = model.sizes
+    layout, dtype = train.parallel, DTYPES[train.precision]
+    options: dict = {}
+    if layout.pipeline > 1:
+        options |= {
+            "pipeline_model_parallel_layout": _pipeline_layout(layers, layout.pipeline),
+            "pipeline_dtype": dtype,
+            "variable_seq_lengths": True,  # batches are as long as their longest sequence
+        }
+    if train.fp8 != "off":
+        form, recipe = FP8_RECIPES[train.fp8]
+        options |= {"fp8": form, "fp8_recipe": recipe}
+        if train.fp8 == "delayed":
+            options |= {"fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"}
+    if train.recompute == "full":
+        options |= {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
+    elif train.recompute == "selective":
+        options |= {"recompute_granularity": "selective"}
+    return TransformerConfig(
+        num_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        ffn_hidden_size=4 * hidden,
+        tensor_model_parallel_size=layout.tensor,
+        pipeline_model_parallel_size=layout.pipeline,
+        context_parallel_size=layout.context,
+        sequence_parallel=layout.sequence,
+        params_dtype=dtype,
+        bf16=train.precision == "bf16",
+        fp16=train.precision == "fp16",
+        layernorm_epsilon=LAYER_NORM_EPS,
+        activation_func=torch.nn.functional.gelu,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        add_bias_linear=True,
+        init_method_std=INIT_STD,
+        perform_initialization=False,  # model/init.py does it, the same at every layout
+        attention_softmax_in_fp32=True,
+        attention_backend=AttnBackend.auto,
+        apply_rope_fusion=gpu,
+        bias_activation_fusion=False,
+        bias_dropout_fusion=gpu,
+        masked_softmax_fusion=False,
+        gradient_accumulation_fusion=False,
+        cross_entropy_loss_fusion=False,
+        calculate_per_token_loss=True,
+        **options,
+    )
