@@ -1,0 +1,161 @@
+"""Megatron distributed checkpoints that appear only when they are whole, and load at any TP, PP, CP and DP.
+
+    checkpoint.save(directory, model, optimizer, scheduler, extra={"step": 100})
+    extra = checkpoint.load(directory, model, optimizer, scheduler)
+    facts = checkpoint.read(directory)        # no weights: sizes of the model, `extra`, versions
+
+A checkpoint is written to `.<name>.part` beside its place and renamed, so a directory with `complete.json` in it is a
+complete checkpoint and anything else is none. All functions but `read` are collective: every rank calls them.
+Programs that call `save` need an `if __name__ == "__main__"` guard: Megatron's writers are processes.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from megatron.core import dist_checkpointing
+from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.dist_checkpointing.validation import StrictHandling
+from safetensors.torch import load_file, save_file
+
+from unirefine import provenance
+from unirefine.config.training import PRESETS, Model
+from unirefine.errors import UserError
+from unirefine.model.esm2 import Esm2
+
+FORMAT = 1
+MARKER = "complete.json"
+ASIDE = "aside.safetensors"
+
+# optimizer state is stored per parameter in its whole shape, so that it loads at another TP, PP or DP
+OPTIMIZER_LAYOUT = {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}
+
+
+class Stateful(Protocol):
+    """A scheduler, or whatever else has a small state that is the same on every rank."""
+
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...  # noqa: D102
+
+
+def unwrap(model: Any) -> Esm2:
+    """The `Esm2` inside Megatron's DDP and Float16Module wrappers, or inside a list of one."""
+    if isinstance(model, list):
+        (model,) = model
+    while hasattr(model, "module"):
+        model = model.module
+    return model
+
+
+def is_complete(directory: Path | str) -> bool:
+    """Whether `directory` is a checkpoint that was written to its end."""
+    return (Path(directory) / MARKER).is_file()
+
+
+def read(directory: Path | str) -> dict[str, Any]:
+    """`complete.json`: `{format, model: {layers, hidden, heads}, extra, versions}`.
+
+    Raises UserError when `directory` is no complete checkpoint, or one of a later format.
+    """
+    directory = Path(directory)
+    if not is_complete(directory):
+        raise UserError(f"not a complete checkpoint (it has no {MARKER})", where=directory)
+    facts = provenance.read_json(directory / MARKER)
+    if facts.get("format") != FORMAT:
+        raise UserError(f"checkpoint format {facts.get('format')!r}, this version reads {FORMAT}", where=directory)
+    return facts
+
+
+def model_of(directory: Path | str) -> Model:
+    """The `config.Model` of a checkpoint: its preset, or free sizes."""
+    sizes = read(directory)["model"]
+    return model_of_sizes(sizes["layers"], sizes["hidden"], sizes["heads"])
+
+
+def model_of_sizes(layers: int, hidden: int, heads: int) -> Model:
+    """The preset of these sizes, or a free-size model."""
+    for name, preset in PRESETS.items():
+        if preset == (layers, hidden, heads):
+            return Model(preset=name)
+    return Model(preset=None, layers=layers, hidden=hidden, heads=heads)
+
+
+def save(
+    directory: Path | str,
+    model: Any,
+    optimizer: Any = None,
+    scheduler: Stateful | None = None,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint; an older one of the same name is replaced. `extra` must be JSON and equal on every rank."""
+    directory = Path(directory)
+    part = directory.with_name(f".{directory.name}.part")
+    esm2, first = unwrap(model), torch.distributed.get_rank() == 0
+    if first:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+    torch.distributed.barrier()
+    state = _sharded_state(esm2, optimizer, loading=False)
+    if scheduler is not None:
+        state["scheduler"] = scheduler.state_dict()
+    dist_checkpointing.save(state, str(part))
+    torch.distributed.barrier()
+    if first:
+        if esm2.aside:
+            save_file(esm2.aside, part / ASIDE)
+        config = esm2.config
+        sizes = {"layers": config.num_layers, "hidden": config.hidden_size, "heads": config.num_attention_heads}
+        facts = {"format": FORMAT, "model": sizes, "extra": extra or {}}
+        facts["versions"] = provenance.versions("torch", "megatron-core")
+        provenance.write_json(part / MARKER, facts)
+        _replace_directory(part, directory)
+    torch.distributed.barrier()
+
+
+def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: Stateful | None = None) -> dict[str, Any]:
+    """Load weights (and, when given, optimizer and scheduler state) in place; returns the saved `extra`.
+
+    The layout may differ from the one that saved. Raises UserError when the checkpoint is incomplete, is of another
+    model size, or lacks the optimizer or scheduler that is asked for.
+    """
+    directory = Path(directory)
+    facts, esm2 = read(directory), unwrap(model)
+    config = esm2.config
+    sizes = {"layers": config.num_layers, "hidden": config.hidden_size, "heads": config.num_attention_heads}
+    if facts["model"] != sizes:
+        raise UserError(f"checkpoint of a model {facts['model']}, not {sizes}", where=directory)
+    state = _sharded_state(esm2, optimizer, loading=True)
+    loaded = dist_checkpointing.load(state, str(directory), strict=StrictHandling.ASSUME_OK_UNEXPECTED)
+    esm2.load_state_dict(loaded["model"], strict=False)  # what is not in it: Transformer Engine's FP8 state
+    for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
+        if target is not None:
+            if name not in loaded:
+                raise UserError(f"checkpoint has no {name} state", where=directory)
+            target.load_state_dict(loaded[name])
+    if (directory / ASIDE).is_file():
+        esm2.aside = load_file(directory / ASIDE)
+    return facts["extra"]
+
+
+def _sharded_state(esm2: Esm2, optimizer: Any, *, loading: bool) -> dict[str, Any]:
+    weights = esm2.sharded_state_dict(metadata={})
+    # Transformer Engine's extra state holds FP8 history only; without it a checkpoint fits either layer spec
+    weights = {name: value for name, value in weights.items() if not isinstance(value, ShardedObject)}
+    state: dict[str, Any] = {"model": weights}
+    if optimizer is not None:
+        metadata = dict(OPTIMIZER_LAYOUT)
+        state["optimizer"] = optimizer.sharded_state_dict(weights, is_loading=loading, metadata=metadata)
+    return state
+
+
+def _replace_directory(part: Path, directory: Path) -> None:
+    """Rename `part` to `directory`; an old `directory` is moved away first and deleted last."""
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    part.rename(directory)
+    provenance.fsync_directory(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)
