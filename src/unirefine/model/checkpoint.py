@@ -35,9 +35,9 @@ OPTIMIZER_LAYOUT = {"distrib_optim_sharding_type": "fully_reshardable", "chained
 class Stateful(Protocol):
     """A scheduler, or whatever else has a small state that is the same on every rank."""
 
-    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def unwrap(model: Any) -> Esm2:

@@ -30,6 +30,7 @@ from unirefine.config.training import Model, Train
 from unirefine.model import batch
 from unirefine.model.attention import LayerNorm, Slots
 from unirefine.model.init import initialize_weights
+from unirefine.model.layout import mark_split_parameters
 from unirefine.model.settings import VOCABULARY, padded_vocabulary, pipeline_stages, transformer_config
 from unirefine.model.spec import block_spec
 from unirefine.train import platform
@@ -143,6 +144,7 @@ class Esm2(LanguageModule):
                 skip_weight_param_allocation=pre_process,
                 tp_group=groups.tp,
             )
+        mark_split_parameters(self)
         if pre_process or post_process:
             self.setup_embeddings_and_output_layer()
 

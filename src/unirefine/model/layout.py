@@ -32,6 +32,17 @@ def split_dimension(name: str) -> int | None:
     return next((dim for end, dim in SPLIT.items() if name.endswith(end)), None)
 
 
+def mark_split_parameters(model: torch.nn.Module) -> None:
+    """Tell Megatron which parameters TP splits: the gradient norm counts the others once.
+
+    Megatron sets the marks while it initialises weights, which `model/init.py` does in its place.
+    """
+    for name, parameter in global_parameters(model):
+        dim = split_dimension(name)
+        if dim is not None:
+            parameter.tensor_model_parallel, parameter.partition_dim, parameter.partition_stride = True, dim, 1
+
+
 def is_vocabulary(name: str) -> bool:
     """Whether dimension 0 is the (padded) vocabulary."""
     return name.endswith(("word_embeddings.weight", "output_layer.bias"))

@@ -66,6 +66,7 @@ def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerC
             "pipeline_model_parallel_layout": _pipeline_layout(layers, layout.pipeline),
             "pipeline_dtype": dtype,
             "variable_seq_lengths": True,  # batches are as long as their longest sequence
+            "moe_token_dispatcher_type": "alltoall",  # unused (no experts), but the option above demands it
         }
     if train.fp8 != "off":
         form, recipe = FP8_RECIPES[train.fp8]
