@@ -1,0 +1,86 @@
+"""`unirefine shard`: build the token shards, verify them, print a sequence back."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.config import Shard
+
+
+def parser() -> argparse.ArgumentParser:
+    """build, verify, cat."""
+    top = stage_parser(
+        "shard",
+        "Tokenise clusters into Megatron indexed shards; verify them; print a sequence back.",
+        "unirefine shard verify results/demo/shard",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=text, description=text, epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    build = command(
+        "build",
+        "write train, validation (and test) shards, their ids, counts and manifest",
+        "unirefine shard build --set parts=8 --records results/demo/records --clusters results/demo/cluster \\\n"
+        "    --split results/demo/decontaminate/split.parquet --release results/demo/release/release.json \\\n"
+        "    --output results/demo/shard --threads 2",
+    )
+    add_config(build, "shard")
+    build.add_argument("--records", type=Path, required=True, metavar="DIR", help="directory of the records stage")
+    build.add_argument("--clusters", type=Path, required=True, metavar="DIR", help="directory of the cluster stage")
+    build.add_argument("--split", type=Path, required=True, metavar="FILE", help="split.parquet after decontamination")
+    build.add_argument("--release", type=Path, required=True, metavar="FILE", help="release.json")
+    build.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the shards go")
+    build.add_argument("--threads", type=int, default=1, metavar="N", help="threads (default: 1)")
+    build.set_defaults(run=run_build)
+
+    verify = command(
+        "verify", "hash every file again and check every index", "unirefine shard verify results/demo/shard"
+    )
+    verify.add_argument("directory", type=Path, metavar="DIR", help="directory of the shards")
+    verify.add_argument("--threads", type=int, default=2, metavar="N", help="threads (default: 2)")
+    verify.set_defaults(run=run_verify)
+
+    cat = command(
+        "cat", "print a sequence back as FASTA", "unirefine shard cat UniRef90_P12345 --shards results/demo/shard"
+    )
+    cat.add_argument("id", metavar="ID", help="UniRef90 id (or UniRef50 id of a validation representative)")
+    cat.add_argument("--shards", type=Path, required=True, metavar="DIR", help="directory of the shards")
+    cat.set_defaults(run=run_cat)
+    return top
+
+
+def run_build(arguments: argparse.Namespace) -> None:
+    """Build and say what was written."""
+    from unirefine.shards.build import build_shards
+
+    manifest = build_shards(
+        config_of(arguments, Shard, "shard"), records=arguments.records, clusters=arguments.clusters,
+        split=arguments.split, release=arguments.release, output=arguments.output, threads=arguments.threads,
+    )  # fmt: skip
+    for name, side in manifest["sides"].items():
+        print(
+            f"shard: {name}: {side['documents']:,} clusters, {side['sequences']:,} sequences, "
+            f"{side['tokens']:,} residues in {len(side['shards'])} shard(s); longest {side['longest']:,}"
+        )
+
+
+def run_verify(arguments: argparse.Namespace) -> None:
+    """Verify and say what was checked."""
+    from unirefine.progress import human
+    from unirefine.shards.verify import verify_shards
+
+    files, size = verify_shards(arguments.directory, threads=arguments.threads)
+    print(f"shard: {files} files, {human(size, 'B')}: all as the manifest says")
+
+
+def run_cat(arguments: argparse.Namespace) -> None:
+    """Print one FASTA record."""
+    from unirefine.shards.lookup import find_sequence
+
+    found = find_sequence(arguments.shards, arguments.id)
+    print(found.fasta(), end="")

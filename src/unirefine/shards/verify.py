@@ -1,0 +1,46 @@
+"""Hash every file of a directory of shards again and check every index from end to end."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from unirefine.errors import UserError
+from unirefine.progress import meter
+from unirefine.provenance import sha256_file
+from unirefine.shards.indexed import check_index, read_index
+from unirefine.shards.reader import REBUILD, check_size, open_shards, read_manifest
+
+
+def verify_shards(directory: Path, *, threads: int = 2) -> tuple[int, int]:
+    """Check sizes, hashes, indices and row counts against the manifest; returns (files, bytes).
+
+    Raises UserError for the first file (in the manifest's order) that is not as it was written.
+    """
+    files = read_manifest(directory)["files"]
+    for file in files:
+        check_size(directory / file["name"], file["bytes"])
+    total = sum(file["bytes"] for file in files)
+    with meter("verify", total=total, unit="B") as progress, ThreadPoolExecutor(threads) as pool:
+        digests = pool.map(lambda file: sha256_file(directory / file["name"]), files)
+        for file, digest in zip(files, digests, strict=True):
+            if digest != file["sha256"]:
+                raise UserError(
+                    "its content is not what was written (SHA-256 differs)", where=directory / file["name"], fix=REBUILD
+                )
+            progress.advance(file["bytes"])
+    for side in open_shards(directory).sides.values():
+        for prefix in side.prefixes:
+            _check_shard(prefix)
+    return len(files), total
+
+
+def _check_shard(prefix: Path) -> None:
+    path = prefix.with_name(prefix.name + ".idx")
+    index = read_index(path, prefix.with_name(prefix.name + ".bin").stat().st_size)
+    if wrong := check_index(index):
+        raise UserError(wrong, where=path, fix=REBUILD)
+    ids = prefix.with_name(prefix.name + ".ids.parquet")
+    rows = pq.read_metadata(ids).num_rows
+    if rows != len(index.lengths):
+        raise UserError(f"{rows} ids for {len(index.lengths)} sequences", where=ids, fix=REBUILD)
