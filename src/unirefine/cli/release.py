@@ -1,0 +1,65 @@
+"""`unirefine release fetch|archive|collect`: download and verify."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.config import Release
+from unirefine.progress import human
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `unirefine release`."""
+    command = stage_parser(
+        "release",
+        "Download a UniProt release: single files of the current one, or UniRef out of the tarball of an older one.",
+        "unirefine release fetch --file uniref50.xml.gz --output results/release/uniref50.xml.gz",
+    )
+    actions = command.add_subparsers(required=True, metavar="ACTION")
+    fetch = actions.add_parser("fetch", help="download and verify one file; goes on where it was stopped")
+    fetch.add_argument(
+        "--file", metavar="NAME", required=True, help="uniref50.xml.gz, taxdump.tar.gz, purge-0.txt, ..."
+    )
+    fetch.add_argument("--output", metavar="FILE", type=Path, required=True)
+    fetch.set_defaults(run=run_fetch)
+    archive = actions.add_parser("archive", help="take the UniRef XML out of an older release's tarball")
+    archive.add_argument("--output", metavar="DIR", type=Path, required=True)
+    archive.set_defaults(run=run_archive)
+    collect = actions.add_parser("collect", help="write release.json, and compare with what is published")
+    collect.add_argument("--directory", metavar="DIR", type=Path, required=True)
+    collect.add_argument("--files", metavar="NAME", nargs="*", default=[])
+    collect.add_argument("--output", metavar="FILE", type=Path, required=True)
+    collect.set_defaults(run=run_collect)
+    for action in (fetch, archive, collect):
+        add_config(action, "release")
+    return command
+
+
+def run_fetch(arguments: argparse.Namespace) -> None:
+    """Download one file."""
+    from unirefine.release.fetch import fetch
+
+    facts = fetch(arguments.file, arguments.output, config_of(arguments, Release, "release"))
+    print(_line(facts))
+
+
+def run_archive(arguments: argparse.Namespace) -> None:
+    """Extract UniRef50 and UniRef90 from the tarball of an older release."""
+    from unirefine.release.archive import extract
+
+    for facts in extract(arguments.output, config_of(arguments, Release, "release")):
+        print(_line(facts))
+
+
+def run_collect(arguments: argparse.Namespace) -> None:
+    """Write release.json."""
+    from unirefine.release.collect import collect
+
+    config = config_of(arguments, Release, "release")
+    for line in collect(arguments.directory, arguments.files, arguments.output, config):
+        print(line)
+
+
+def _line(facts: dict) -> str:
+    release = f" of release {facts['release']}" if facts["release"] else ""
+    return f"{facts['file']}{release}: {human(facts['size'], 'B')}, md5 {facts['md5']}, from {facts['url']}"

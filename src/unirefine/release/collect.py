@@ -1,0 +1,94 @@
+"""release.json: every download of a release in one place, compared with what is published about it."""
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from unirefine.config import Release
+from unirefine.errors import UserError
+from unirefine.provenance import read_json, write_json
+
+SOURCES = Path(__file__).parents[3] / "config" / "sources.tsv"
+_ENTRIES = re.compile(r"^\s*Number of clusters:\s*([\d,]+)\s*$", re.MULTILINE)
+
+
+def collect(directory: Path, files: Iterable[str], output: Path, config: Release, sources: Path = SOURCES) -> list[str]:
+    """Write release.json from the `.json` files beside the downloads and return lines to print.
+
+    release.json: `{source, release, date, files, published}`; date: of the latest download; published: what
+    sources.tsv knows of these files beside what was found. A difference is told and is no error: published counts
+    are other people's. Raises UserError when a download is missing or changed, or when the files are of different
+    releases.
+    """
+    facts = [_facts(directory, name) for name in files]
+    releases = sorted({entry["release"] for entry in facts if entry["release"]})
+    if len(releases) > 1:
+        told = ", ".join(f"{entry['file']} {entry['release']}" for entry in facts if entry["release"])
+        raise UserError(
+            f"files of different releases: {told}", where=directory, fix="delete the older files and run it again"
+        )
+    release = releases[0] if releases else config.name
+    published = _compare(release, facts, directory, sources)
+    write_json(
+        output,
+        {
+            "source": config.source,
+            "release": release,
+            "date": max((entry["date"] for entry in facts), default=None),
+            "files": facts,
+            "published": published,
+        },
+    )
+    total = sum(entry["size"] for entry in facts)
+    lines = [f"release {release or '(own FASTA)'}: {len(facts)} files, {total:,} bytes"]
+    for known in published:
+        agrees = "as published" if known["found"] == known["published"] else f"published: {known['published']}"
+        lines.append(f"{known['file']}: {known['what']} {known['found']} ({agrees}, {known['source']})")
+    return lines
+
+
+def entries_of(note: str) -> int | None:
+    """The number of clusters that a release note states."""
+    match = _ENTRIES.search(note)
+    return int(match[1].replace(",", "")) if match else None
+
+
+def _facts(directory: Path, name: str) -> dict[str, Any]:
+    facts = read_json(directory / f"{name}.json")
+    path = directory / name
+    size = path.stat().st_size if path.exists() else None
+    if size != facts["size"]:
+        told = "is missing" if size is None else f"has {size:,} bytes, its download had {facts['size']:,}"
+        raise UserError(told, where=path, fix="delete it and its .json and download it again")
+    return facts
+
+
+def _compare(release: str | None, facts: list[dict[str, Any]], directory: Path, sources: Path) -> list[dict[str, str]]:
+    """What sources.tsv knows about these files of this release, and what was found."""
+    found = {entry["file"]: {"size": str(entry["size"]), "md5": entry["md5"]} for entry in facts}
+    for name in found:
+        if name.endswith(".release_note"):
+            entries = entries_of((directory / name).read_text(encoding="utf-8", errors="replace"))
+            found[name] = {"entries": str(entries)}
+    compared: list[dict[str, str]] = []
+    if not sources.exists():  # installed without its checkout
+        return compared
+    with sources.open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader((line for line in table if not line.startswith("#")), delimiter="\t"):
+            if row["release"] != release or row["file"] not in found:
+                continue
+            for what, value in found[row["file"]].items():
+                another = row["size"] and found[row["file"]].get("size", row["size"]) != row["size"]
+                if row[what] and not (what == "md5" and another):  # of another size: the md5 tells nothing more
+                    compared.append(
+                        {
+                            "file": row["file"],
+                            "what": what,
+                            "found": value,
+                            "published": row[what],
+                            "source": row["source"],
+                        }
+                    )
+    return compared
