@@ -1,0 +1,33 @@
+"""`unirefine split`: choose the validation clusters."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of `unirefine split`."""
+    split = stage_parser(
+        "split",
+        "Choose the validation (and test) clusters by keyed hash or from an id list.",
+        "unirefine split --clusters results/demo/cluster --output results/demo/split --set validation_fraction=0.05",
+    )
+    split.add_argument("--clusters", type=Path, required=True, metavar="DIR", help="directory of the cluster stage")
+    split.add_argument("--output", type=Path, required=True, metavar="DIR", help="where split.parquet goes")
+    add_config(split, "split")
+    split.set_defaults(run=_run)
+    return split
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from unirefine.config import Split
+    from unirefine.sides import SIDES
+    from unirefine.split import run_split
+
+    counts = run_split(config_of(arguments, Split, "split"), arguments.clusters, arguments.output)
+    for side, clusters, members in zip(SIDES, counts.clusters, counts.members, strict=True):
+        if clusters:
+            print(f"{side}: {clusters:,} clusters, {members:,} members")
+    if counts.missing:
+        print(f"{counts.missing:,} listed ids are no clusters here; see {arguments.output / 'missing_ids.txt'}")
