@@ -1,0 +1,71 @@
+"""Reads a run's files into the plain data that figures and tables show."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from unirefine.errors import UserError
+
+LENGTH_EDGES = np.geomspace(10, 50_000, 61)
+"""Bins of sequence length in residues; the longest UniProt sequence seen has 49,499."""
+
+
+def column_counts(path: Path, column: str, edges: np.ndarray) -> np.ndarray:
+    """Histogram of an integer column over `edges`, streamed. Values beyond either end count in the outer bins.
+
+    Returns int64[len(edges) - 1].
+    """
+    counts = np.zeros(len(edges) - 1, np.int64)
+    try:
+        batches = pq.ParquetFile(path).iter_batches(1 << 20, columns=[column])
+        for batch in batches:
+            values = np.clip(batch.column(0).to_numpy(zero_copy_only=False), edges[0], np.nextafter(edges[-1], 0))
+            counts += np.histogram(values, edges)[0]
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, fix="run the stage that writes it") from None
+    return counts
+
+
+def length_counts(results: Path) -> dict[str, np.ndarray]:
+    """Lengths of the kept sequences by level, over LENGTH_EDGES."""
+    files = {"UniRef90 members": results / "cluster" / "membership.parquet"}
+    files["UniRef50 representatives"] = results / "cluster" / "clusters.parquet"
+    return {name: column_counts(path, "length", LENGTH_EDGES) for name, path in files.items()}
+
+
+def size_edges(largest: int) -> np.ndarray:
+    """Bins for cluster sizes: one each up to 10, then geometric."""
+    small = np.arange(0.5, 10.6)
+    if largest <= 10:
+        return small
+    return np.concatenate([small, np.unique(np.round(np.geomspace(11, largest + 1, 24)))[1:] - 0.5])
+
+
+def cluster_sizes(results: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(edges float[n + 1], clusters int64[n]): how many UniRef50 clusters have how many UniRef90 members."""
+    path = results / "cluster" / "clusters.parquet"
+    statistics = [
+        group.column(pq.ParquetFile(path).schema_arrow.get_field_index("size")).statistics.max
+        for group in _row_groups(path)
+    ]
+    edges = size_edges(max(statistics, default=1))
+    return edges, column_counts(path, "size", edges)
+
+
+def _row_groups(path: Path) -> list[Any]:
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+
+
+def read_metrics(results: Path) -> list[Mapping[str, Any]]:
+    """The lines of the finished training's metrics.jsonl."""
+    path = results / "train" / "final" / "metrics.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, fix="run `snakemake train`") from None
+    return [json.loads(line) for line in lines]

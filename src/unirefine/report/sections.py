@@ -1,0 +1,126 @@
+"""The report's sections, in the order of the workflow. Each reads a run's files and says what to see in them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unirefine.progress import duration, human
+from unirefine.provenance import read_json
+from unirefine.report import figures, gather
+from unirefine.report.ledger import LEVELS, Entry, first_and_last, removals
+from unirefine.report.page import Picture, Section, Table
+
+UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
+
+
+def release_section(release: Mapping[str, Any]) -> Section:
+    """What was downloaded, from where, and its checksums."""
+    rows = [
+        [file["file"], human(file["size"], "B"), f"{file['md5'] or ''}", file["url"]]
+        for file in release["files"]
+    ]  # fmt: skip
+    return Section(
+        heading="Release",
+        text=[f"Release {release['release'] or 'unnamed'}, source {release['source']}."],
+        tables=[Table(columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])],
+    )
+
+
+def removal_section(entries: list[Entry]) -> Section:
+    """What was removed and why, at both levels, adding up."""
+    tables, pictures, text = [], [], []
+    for level in LEVELS:
+        rows = removals(entries, level)
+        try:
+            entered, kept = first_and_last(entries, level)
+        except KeyError:
+            continue
+        unit, total = UNITS[level], sum(count for _, _, count in rows)
+        text.append(f"{unit}: {entered:,} in = {kept:,} kept + {total:,} removed.")
+        body = [[stage, reason.replace("_", " "), f"{count:,}", f"{count / entered:.2%}"] for stage, reason, count in rows]
+        body.append(["", "kept", f"{kept:,}", f"{kept / entered:.2%}"])
+        tables.append(Table(columns=["stage", unit, "count", "share"], rows=body, numeric=[2, 3], total=True))
+        if rows:
+            pictures.append(
+                Picture(
+                    name=f"removed-{level}",
+                    svg=figures.removed(rows, unit),
+                    caption=f"{unit} removed, by reason and stage. Each one is listed with its evidence in the stage's "
+                    "removed.parquet.",
+                )
+            )
+    return Section(heading="What was removed and why", text=text, tables=tables, figures=pictures)
+
+
+def shape_section(results: Path) -> Section:
+    """Lengths and cluster sizes of what was kept."""
+    lengths = figures.histogram(
+        gather.LENGTH_EDGES, gather.length_counts(results), "length (residues)", "sequences", log_x=True, log_y=False
+    )
+    edges, sizes = gather.cluster_sizes(results)
+    cluster_sizes = figures.histogram(
+        edges, {"clusters": sizes}, "UniRef90 members of a UniRef50 cluster", "clusters", log_x=True, log_y=True
+    )
+    return Section(
+        heading="Lengths and cluster sizes",
+        figures=[
+            Picture(
+                name="lengths",
+                svg=lengths,
+                caption="Sequence lengths after clustering. Training crops what is longer than its window.",
+            ),
+            Picture(
+                name="cluster-sizes",
+                svg=cluster_sizes,
+                caption="Members per cluster. Every cluster is drawn equally often in training, whatever its size, then one "
+                "of its members: without that the few large clusters would dominate.",
+            ),
+        ],
+    )
+
+
+def training_section(final: Mapping[str, Any], metrics: list[Mapping[str, Any]], baselines: Mapping[str, float]) -> Section:
+    """Loss curves and throughput. baselines: name to masked loss in nats."""
+    layers, hidden, heads = _sizes(final["config"]["model"])
+    text = (
+        f"{human(final['parameters'], '')}parameters ({layers} layers, hidden size {hidden}, {heads} heads), "
+        f"{final['step']:,} steps, {final['samples']:,} samples, {human(final['tokens'], '')}tokens in "
+        f"{duration(final['seconds'])}."
+    )
+    return Section(
+        heading="Training",
+        text=[text],
+        figures=[
+            Picture(
+                name="loss",
+                svg=figures.losses(metrics, baselines),
+                caption="Masked loss. Validation falls below a baseline's dashed line where the model has learned more than "
+                "that baseline knows: residue frequencies, or pairs of neighbours.",
+            ),
+            Picture(
+                name="throughput",
+                svg=figures.throughput(metrics),
+                caption="Tokens per second over all processes; the gap between the two is padding.",
+            ),
+        ],
+    )
+
+
+def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:
+    from unirefine.config import Model
+
+    return Model.model_validate(model).sizes
+
+
+def files_section(results: Path) -> Section:
+    """Shards and where to look further."""
+    manifest = read_json(results / "shard" / "manifest.json")
+    rows = [
+        [side, *(f"{counts[key]:,}" for key in ("documents", "sequences", "tokens"))]
+        for side, counts in manifest["sides"].items()
+    ]
+    return Section(
+        heading="Shards",
+        text=["Megatron indexed shards: a document is a UniRef50 cluster, a sequence one of its UniRef90 members."],
+        tables=[Table(columns=["side", "clusters", "sequences", "residues"], rows=rows, numeric=[1, 2, 3])],
+    )
