@@ -1,0 +1,1 @@
+"""The curate stage: which records are removed, and why."""

@@ -1,0 +1,51 @@
+"""`unirefine curate`: remove artificial, purge-listed and unwanted records, each with its reason."""
+
+import argparse
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.tables import LEVELS
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command line of the curate stage."""
+    made = stage_parser(
+        "curate",
+        "Remove records that are artificial by taxonomy, on a purge list, of unwanted length or letters, or like a"
+        " de-novo design. Every removal is listed in removed.parquet with its reason and evidence.",
+        "unirefine curate --records results/demo/records --levels uniref50 uniref90"
+        " --taxdump results/demo/release/taxdump.tar.gz --output results/demo/curate",
+    )
+    add_config(made, "curate")
+    made.add_argument("--records", required=True, metavar="DIR", help="output directory of the records stage")
+    made.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS), help="default: both")
+    made.add_argument(
+        "--taxdump", metavar="FILE", help="NCBI's taxdump.tar.gz; default: the pinned list of the package"
+    )
+    made.add_argument(
+        "--purge-list", action="append", nargs="+", default=[], metavar="FILE", help="accessions or UPIs, one a line"
+    )
+    made.add_argument("--threads", type=int, default=1, metavar="N", help="threads of jackhmmer (curate.designs)")
+    made.add_argument("--output", required=True, metavar="DIR", help="where to write")
+    made.set_defaults(run=run)
+    return made
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the stage and print one line a level."""
+    from unirefine.config import Curate
+    from unirefine.curate.run import curate
+
+    done = curate(
+        config_of(arguments, Curate, "curate"),
+        arguments.records,
+        arguments.levels,
+        arguments.output,
+        taxdump=arguments.taxdump,
+        purge_lists=[path for group in arguments.purge_list for path in group],
+        threads=arguments.threads,
+    )
+    for level, counts in done.counts.items():
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
+        print(f"{level}: {counts['in']:,} records, {counts['kept']:,} kept; removed: {reasons}")
+    roots = ", ".join(map(str, done.taxonomy["roots"]))
+    print(f"artificial taxa: {done.taxonomy['artificial_taxa']:,} below {roots}, from the {done.taxonomy['source']}")

@@ -1,0 +1,84 @@
+"""Purge lists: accessions and UPIs, one a line, that are removed at both levels."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unirefine.errors import UserError
+from unirefine.ids import ACCESSION, key_of
+
+_LEVEL = re.compile(r"UniRef\d+_")
+_WORD = re.compile(r"[^\s<>]+")
+_KIND_SHIFT, _ISOFORM_MASK = np.uint64(62), np.uint64(511)
+
+
+@dataclass(frozen=True)
+class PurgeList:
+    """The ids of all lists, by key."""
+
+    keys: np.ndarray
+    """uint64[n], ascending, no key twice."""
+    names: tuple[str, ...]
+    """The id as it stands in its list."""
+    places: tuple[str, ...]
+    """`<file> line <n>` of the id's first appearance."""
+    duplicates: int
+    """Lines that repeat an earlier id."""
+
+    def match(self, keys: np.ndarray) -> np.ndarray:
+        """Position of the listed id that each record matches, or -1. keys: uint64[n]; returns int64[n].
+
+        A record matches its own id, and the accession of which it is an isoform: `P10636` takes `P10636-7` along,
+        `P10636-7` does not take `P10636`.
+        """
+        found = self._find(keys)
+        bases = np.where(keys >> _KIND_SHIFT == ACCESSION, keys & ~_ISOFORM_MASK, keys)
+        return np.where(found >= 0, found, self._find(bases))
+
+    def _find(self, keys: np.ndarray) -> np.ndarray:
+        if len(self.keys) == 0:
+            return np.full(len(keys), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[at] == keys, at, -1)
+
+
+def read_purge_lists(paths: Sequence[Path | str]) -> PurgeList:
+    """Read purge lists: one id a line (`P10636`, `P10636-7`, `UPI002E2621C6`, `UniRef90_P10636`), `#` starts a comment.
+
+    Raises UserError for a list that is missing, empty, or has a line that is no id.
+    """
+    entries: dict[int, tuple[str, str]] = {}
+    duplicates = 0
+    for path in map(Path, paths):
+        listed = 0
+        for number, line in enumerate(_lines(path), 1):
+            name = line.partition("#")[0].strip()
+            if not name:
+                continue
+            if _WORD.fullmatch(name) is None:
+                raise UserError(
+                    f"line {number} is not one accession or UPI: {name[:60]!r}", where=path, fix="one id a line"
+                )
+            listed += 1
+            key = key_of(_LEVEL.sub("", name, count=1) if _LEVEL.match(name) else name)
+            duplicates += key in entries
+            entries.setdefault(key, (name, f"{path.name} line {number}"))
+        if not listed:
+            raise UserError("no ids in this purge list", where=path, fix="remove it from release.purge_lists")
+    keys = np.array(sorted(entries), np.uint64)
+    ordered = [entries[int(key)] for key in keys]
+    return PurgeList(
+        keys, tuple(name for name, _place in ordered), tuple(place for _name, place in ordered), duplicates
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError("no such purge list", where=path, fix="run the release stage, or check --purge-list") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"not text ({error.reason})", where=path, fix="a purge list is text, one id a line") from None

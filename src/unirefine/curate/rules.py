@@ -1,0 +1,151 @@
+"""The rules of curation, applied to a batch of records: which rows go, why, and on what evidence."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from unirefine.alphabet import BYTE_TO_TOKEN, UNK
+from unirefine.config import Curate
+from unirefine.curate.designs import DesignHit, find_designs
+from unirefine.curate.letters import count_letters
+from unirefine.curate.purge import PurgeList
+from unirefine.curate.taxonomy import ArtificialTaxa
+from unirefine.tables import numbers
+
+REASONS = (
+    "artificial_taxon",
+    "purge_list",
+    "too_short",
+    "too_long",
+    "unknown_letter",
+    "unknown_fraction",
+    "de_novo_design",
+)
+"""In the order of the rules: a record that breaks several has the first one as its reason."""
+
+Verdict = tuple[str, np.ndarray, list[str]]
+"""(reason, rows int64[n] of the batch, n evidence texts)."""
+
+
+@dataclass
+class Tally:
+    """What the rules saw of one level, beyond what they removed."""
+
+    unknown_taxa: int = 0
+    """Records whose common taxon the taxonomy dump does not have."""
+    purged: set[int] = field(default_factory=set)
+    """Positions in the purge list that matched a record."""
+    letters: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    """int64[256]: occurrences of each byte in the sequences that were read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Everything the rules need besides the records."""
+
+    config: Curate
+    taxa: ArtificialTaxa
+    purge: PurgeList
+    designs: Sequence = ()
+    """De-novo designs, digitised; none switches the rule off."""
+    database_size: int = 0
+    """Records of the level: the database size of jackhmmer's E-values."""
+    threads: int = 1
+
+    @property
+    def reads_letters(self) -> bool:
+        """Whether an alphabet policy is active."""
+        return self.config.unknown_letters == "remove" or self.config.max_unknown_fraction < 1
+
+    def columns(self) -> list[str]:
+        """The columns of the records that the active rules need."""
+        columns = ["key", "id", "taxon_id", "rep_taxon_id", "length"]
+        return [*columns, "sequence"] if self.reads_letters or self.designs else columns
+
+    def judge(self, batch: pa.RecordBatch, tally: Tally) -> list[Verdict]:
+        """The verdicts on a batch with `columns()`; every row is in one verdict at most. Adds to `tally`."""
+        kept = np.ones(batch.num_rows, bool)
+        verdicts = []
+        for reason, rows, evidence in self._rules(batch, tally, kept):
+            if len(rows):
+                kept[rows] = False
+                verdicts.append((reason, rows, evidence))
+        return verdicts
+
+    def _rules(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
+        """Each rule looks at the rows that are still in `kept`."""
+        yield from self._by_taxon(batch, tally, kept)
+        yield self._by_purge_list(batch, tally, kept)
+        yield from self._by_length(batch, kept)
+        if self.reads_letters:
+            yield from self._by_letters(batch, tally, kept)
+        if self.designs:
+            yield self._by_designs(batch, kept)
+
+    def _by_taxon(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
+        common = numbers(batch["taxon_id"], -1)
+        tally.unknown_taxa += self.taxa.unknown(common)
+        sources = [("common taxon", common)]
+        if self.config.artificial_members:
+            sources.append(("representative's taxon", numbers(batch["rep_taxon_id"], -1)))
+        for name, taxa in sources:
+            roots = self.taxa.roots_of(taxa)
+            rows = np.flatnonzero((roots != 0) & kept)
+            yield "artificial_taxon", rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
+
+    def _by_purge_list(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Verdict:
+        matches = self.purge.match(numbers(batch["key"]))
+        tally.purged.update(matches[matches >= 0].tolist())
+        rows = np.flatnonzero((matches >= 0) & kept)
+        evidence = [f"{self.purge.names[at]} is in {self.purge.places[at]}" for at in matches[rows]]
+        return "purge_list", rows, evidence
+
+    def _by_length(self, batch: pa.RecordBatch, kept: np.ndarray) -> Iterator[Verdict]:
+        lengths = numbers(batch["length"])
+        for reason, name, limit in (
+            ("too_short", "min_length", self.config.min_length),
+            ("too_long", "max_length", self.config.max_length),
+        ):
+            if limit is not None:
+                outside = lengths < limit if name == "min_length" else lengths > limit
+                rows = np.flatnonzero(outside & kept)
+                yield reason, rows, [f"{length} residues; {name} is {limit}" for length in lengths[rows]]
+
+    def _by_letters(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
+        unknown, tokenless = count_letters(batch["sequence"], tally.letters)
+        lengths = numbers(batch["length"])
+        if self.config.unknown_letters == "remove":
+            rows = np.flatnonzero((tokenless > 0) & kept)
+            yield "unknown_letter", rows, [_letter_evidence(batch["sequence"][row].as_py()) for row in rows]
+        limit = self.config.max_unknown_fraction
+        rows = np.flatnonzero((unknown > limit * lengths) & kept)
+        yield (
+            "unknown_fraction",
+            rows,
+            [f"{unknown[row]} of {lengths[row]} residues unknown; max_unknown_fraction is {limit}" for row in rows],
+        )
+
+    def _by_designs(self, batch: pa.RecordBatch, kept: np.ndarray) -> Verdict:
+        candidates = np.flatnonzero(kept)
+        hits: dict[int, DesignHit] = find_designs(
+            self.designs,
+            batch["sequence"].take(pa.array(candidates)).to_pylist(),
+            database_size=self.database_size,
+            evalue=self.config.designs_evalue,
+            threads=self.threads,
+        )
+        positions = sorted(hits)
+        return "de_novo_design", candidates[positions], [hits[position].text() for position in positions]
+
+
+def _taxon_evidence(name: str, taxon: int, root: int) -> str:
+    return f"{name} is {taxon}" if taxon == root else f"{name} {taxon} is in the subtree of {root}"
+
+
+def _letter_evidence(sequence: str) -> str:
+    counts = Counter(letter for letter in sequence if BYTE_TO_TOKEN[ord(letter)] == UNK)
+    listed = ", ".join(f"{count} x {letter}" for letter, count in sorted(counts.items()))
+    return f"letters that have no token: {listed}"

@@ -1,0 +1,138 @@
+"""Curate: records of the levels in, kept rows and reasoned removals out, one streaming pass a level.
+
+Memory is a batch of records, whatever the size of the release; sequences are read only when a rule needs them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from unirefine.config import Curate
+from unirefine.curate.designs import read_designs
+from unirefine.curate.purge import PurgeList, read_purge_lists
+from unirefine.curate.rules import Rules, Tally
+from unirefine.curate.taxonomy import artificial_taxa
+from unirefine.errors import UserError
+from unirefine.progress import meter
+from unirefine.provenance import level_counts, read_json, write_counts
+from unirefine.removed import Removed, removed_writer
+from unirefine.tables import BATCH_ROWS, Parts, iterate, numbers, record_parts, table_writer
+
+KEPT = pa.schema([("row", pa.uint32()), ("key", pa.uint64()), ("length", pa.int32())])
+_SEQUENCE_BATCH_ROWS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What curate did, for the command to print."""
+
+    counts: dict[str, dict[str, Any]]
+    """`{level: {in, kept, removed: {reason: n}}}`."""
+    taxonomy: dict[str, Any]
+    """Which taxonomy was used."""
+
+
+def curate(
+    config: Curate,
+    records: Path | str,
+    levels: Sequence[str],
+    output: Path | str,
+    *,
+    taxdump: Path | str | None = None,
+    purge_lists: Sequence[Path | str] = (),
+    threads: int = 1,
+) -> Curated:
+    """Apply the rules of `config` to the records of `levels`; write kept rows, removals and counts to `output`.
+
+    `threads` is for jackhmmer only. The order of the rules is that of `unirefine.curate.rules.REASONS`.
+    Raises UserError for records that are missing or do not match their counts, and for unreadable lists or taxonomy.
+    """
+    output = Path(output)
+    parts = {level: record_parts(records, level) for level in levels}
+    for level in levels:
+        _check_counts(Path(records), parts[level])
+    taxa, purge = artificial_taxa(config.artificial_taxa, taxdump), read_purge_lists(purge_lists)
+    designs = read_designs(config.designs) if config.designs else []
+    rules = Rules(config=config, taxa=taxa, purge=purge, designs=designs, threads=threads)
+    counts, tallies = {}, {}
+    with removed_writer(output / "removed.parquet") as removed:
+        for level in levels:
+            tallies[level] = Tally()
+            kept = _curate_level(
+                replace(rules, database_size=parts[level].rows), parts[level], output, removed, tallies[level]
+            )
+            counts[level] = level_counts(parts[level].rows, kept, removed.counts.get(level, Counter()))
+    taxonomy = {
+        "source": taxa.source,
+        "roots": list(config.artificial_taxa),
+        "artificial_taxa": int((taxa.root > 0).sum()),
+    }
+    facts = {
+        "taxonomy": taxonomy | {"records_with_unknown_taxon": _by_level(tallies, lambda tally: tally.unknown_taxa)},
+        "purge_lists": _purge_facts(purge, purge_lists, tallies),
+    }
+    if rules.reads_letters:
+        facts["letters"] = _by_level(tallies, lambda tally: _letters(tally.letters))
+    if designs:
+        facts["designs"] = {"queries": len(designs), "evalue": config.designs_evalue}
+    write_counts(output / "counts.json", "curate", counts, **facts)
+    return Curated(counts, taxonomy)
+
+
+def _check_counts(records: Path, parts: Parts) -> None:
+    path = records / parts.level / "counts.json"
+    kept = read_json(path)["levels"][parts.level]["kept"]
+    if kept != parts.rows:
+        raise UserError(
+            f"{parts.rows} {parts.level} records in the parts, but their counts say {kept}",
+            where=path,
+            fix="run the records stage again",
+        )
+
+
+def _curate_level(rules: Rules, parts: Parts, output: Path, removed: Removed, tally: Tally) -> int:
+    """Curate one level; returns the number of records kept."""
+    columns = rules.columns()
+    batch_rows = _SEQUENCE_BATCH_ROWS if "sequence" in columns else BATCH_ROWS
+    with (
+        meter(f"curate {parts.level}", total=parts.rows, unit=" records") as progress,
+        table_writer(output / f"{parts.level}.parquet", KEPT) as writer,
+    ):
+        for first, batch in iterate(parts, columns, batch_rows=batch_rows):
+            kept = np.ones(batch.num_rows, bool)
+            for reason, rows, evidence in rules.judge(batch, tally):
+                kept[rows] = False
+                removed.add(parts.level, reason, batch["id"].take(pa.array(rows)), evidence)
+            local = np.flatnonzero(kept)
+            writer.write(
+                {
+                    "row": (first + local).astype(np.uint32),
+                    "key": numbers(batch["key"])[local],
+                    "length": numbers(batch["length"])[local],
+                }
+            )
+            progress.advance(batch.num_rows)
+        return writer.rows
+
+
+def _by_level(tallies: dict[str, Tally], fact) -> dict[str, Any]:
+    return {level: fact(tally) for level, tally in tallies.items()}
+
+
+def _purge_facts(purge: PurgeList, paths: Sequence[Path | str], tallies: dict[str, Tally]) -> dict[str, Any]:
+    return {
+        "files": [Path(path).name for path in paths],
+        "ids": len(purge.keys),
+        "repeated_lines": purge.duplicates,
+        "ids_found": _by_level(tallies, lambda tally: len(tally.purged)),
+    }
+
+
+def _letters(totals: np.ndarray) -> dict[str, int]:
+    """Occurrences of each letter that is seen, by letter."""
+    return {chr(byte): int(totals[byte]) for byte in np.flatnonzero(totals)}

@@ -1,0 +1,106 @@
+"""Artificial taxa: the subtrees of the config's roots in NCBI's taxonomy, or the pinned list inside the package."""
+
+import importlib.resources
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unirefine.errors import UserError
+
+PINNED_ROOT = 81077
+_UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class ArtificialTaxa:
+    """Which taxa are artificial, and in the subtree of which root."""
+
+    root: np.ndarray
+    """int32[largest taxon + 1]: the nearest root above a taxon (or itself), 0 for a natural taxon, -1 for no taxon."""
+    source: str
+    """`taxdump` or `pinned list`."""
+    complete: bool
+    """Whether `root` knows every taxon there is, so that an unknown one can be told from a natural one."""
+
+    def roots_of(self, taxa: np.ndarray) -> np.ndarray:
+        """The root above each taxon. taxa: int32[n], -1 where not given; returns int32[n], 0 where not artificial."""
+        return np.maximum(self._look_up(taxa), 0)
+
+    def unknown(self, taxa: np.ndarray) -> int:
+        """How many of the taxa given (int32[n], -1 where not given) the taxonomy dump does not have."""
+        return int(((self._look_up(taxa) == _UNKNOWN) & (taxa != -1)).sum()) if self.complete else 0
+
+    def _look_up(self, taxa: np.ndarray) -> np.ndarray:
+        inside = (taxa >= 0) & (taxa < len(self.root))
+        return np.where(inside, self.root[np.where(inside, taxa, 0)], _UNKNOWN)
+
+
+def artificial_taxa(roots: Sequence[int], taxdump: Path | str | None) -> ArtificialTaxa:
+    """The subtrees of `roots` from a taxdump.tar.gz; from the pinned list when `taxdump` is None.
+
+    The pinned list has the subtree of 81077 only: any other root then stands for itself alone. Raises UserError for
+    a dump that cannot be read or a root that it does not have.
+    """
+    return _pinned(roots) if taxdump is None else _from_taxdump(roots, Path(taxdump))
+
+
+def _pinned(roots: Sequence[int]) -> ArtificialTaxa:
+    text = importlib.resources.files("unirefine.curate").joinpath("artificial_taxa.txt").read_text(encoding="ascii")
+    taxa = np.array([int(line) for line in text.splitlines() if not line.startswith("#")], np.int32)
+    root = np.zeros(max(taxa.max(), *roots, PINNED_ROOT) + 1, np.int32)
+    for taxon in roots:
+        root[taxa if taxon == PINNED_ROOT else taxon] = taxon
+    return ArtificialTaxa(root, "pinned list", complete=False)
+
+
+def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
+    tables = _read_dump(taxdump)
+    if "nodes.dmp" not in tables:
+        raise UserError("no nodes.dmp inside", where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
+    nodes, merged = tables["nodes.dmp"], tables.get("merged.dmp", np.empty((0, 2), np.int32))
+    size = int(max(nodes.max(), merged.max(initial=0), *roots)) + 1
+    parent = np.full(size, _UNKNOWN, np.int32)
+    parent[nodes[:, 0]] = nodes[:, 1]
+    for taxon in roots:
+        if parent[taxon] == _UNKNOWN:
+            now = merged[merged[:, 0] == taxon, 1]
+            fix = f"it was merged into {now[0]}" if len(now) else "check curate.artificial_taxa"
+            raise UserError(f"nodes.dmp has no taxon {taxon}", where=taxdump, fix=fix)
+    root = np.where(parent == _UNKNOWN, _UNKNOWN, 0).astype(np.int32)
+    root[list(roots)] = roots
+    known = nodes[:, 0]
+    open_taxa = known[root[known] == 0]
+    while len(open_taxa):  # as many rounds as the artificial subtree is deep
+        above = root[parent[open_taxa]]
+        if not (above > 0).any():
+            break
+        root[open_taxa] = np.maximum(above, 0)
+        open_taxa = open_taxa[above <= 0]
+    root[merged[:, 0]] = root[merged[:, 1]]  # an older release still has the taxon that was merged away
+    return ArtificialTaxa(root, "taxdump", complete=True)
+
+
+def _read_dump(taxdump: Path) -> dict[str, np.ndarray]:
+    """nodes.dmp and merged.dmp of the dump, streamed: the first two columns, int32[rows, 2]."""
+    tables = {}
+    try:
+        with tarfile.open(taxdump, mode="r|gz") as archive:
+            for member in archive:
+                if member.name in ("nodes.dmp", "merged.dmp"):
+                    tables[member.name] = np.array(list(_two_columns(archive.extractfile(member))), np.int32).reshape(
+                        -1, 2
+                    )
+    except FileNotFoundError:
+        raise UserError("no such file", where=taxdump, fix="run the release stage, or leave --taxdump out") from None
+    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+        raise UserError(f"not a taxonomy dump ({error})", where=taxdump, fix="fetch taxdump.tar.gz again") from None
+    return tables
+
+
+def _two_columns(lines: Iterator[bytes]) -> Iterator[tuple[int, int]]:
+    for line in lines:
+        first, second, _rest = line.split(b"\t|", 2)
+        yield int(first), int(second)

@@ -1,0 +1,128 @@
+import io
+import lzma
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unirefine.curate.taxonomy import artificial_taxa
+from unirefine.errors import UserError
+
+DEMO = Path(__file__).parents[3] / "resources" / "demo" / "taxonomy.tsv.xz"
+
+
+def write_taxdump(path: Path, parents: dict[int, int], merged: dict[int, int] | None = None, nodes="nodes.dmp") -> Path:
+    files = {
+        "merged.dmp": "".join(f"{old}\t|\t{new}\t|\n" for old, new in (merged or {}).items()),
+        nodes: "".join(f"{taxon}\t|\t{parent}\t|\tspecies\t|\t\t|\t7\t|\n" for taxon, parent in parents.items()),
+    }
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return path
+
+
+TREE = {1: 1, 28384: 1, 81077: 28384, 32630: 81077, 29278: 81077, 47: 29278, 2: 1, 9606: 2}
+
+
+def roots(taxa, *numbers):
+    return taxa.roots_of(np.array(numbers, np.int32)).tolist()
+
+
+def test_the_whole_subtree_and_nothing_above_or_beside_it(tmp_path):
+    taxa = artificial_taxa([81077], write_taxdump(tmp_path / "taxdump.tar.gz", TREE))
+    assert roots(taxa, 81077, 32630, 29278, 47) == [81077] * 4
+    assert roots(taxa, 1, 28384, 2, 9606, -1, 5, 10**9) == [0] * 7
+
+
+def test_the_evidence_names_the_nearest_of_several_roots(tmp_path):
+    taxa = artificial_taxa([81077, 29278], write_taxdump(tmp_path / "taxdump.tar.gz", TREE))
+    assert roots(taxa, 32630, 29278, 47) == [81077, 29278, 29278]
+
+
+def test_a_merged_taxon_counts_as_what_it_was_merged_into(tmp_path):
+    taxa = artificial_taxa([81077], write_taxdump(tmp_path / "taxdump.tar.gz", TREE, merged={77: 47, 78: 9606}))
+    assert roots(taxa, 77, 78) == [81077, 0]
+    assert taxa.unknown(np.array([77, 78, 79, -1], np.int32)) == 1
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32))
+def test_the_subtree_agrees_with_walking_up(tmp_path_factory, seed):
+    random = np.random.default_rng(seed)
+    numbers = random.permutation(np.arange(2, 60))
+    parents = {1: 1}
+    for taxon in numbers.tolist():
+        parents[taxon] = int(random.choice(list(parents)))
+    chosen = random.choice(numbers, 3, replace=False).tolist()
+    path = write_taxdump(tmp_path_factory.mktemp("dump") / "taxdump.tar.gz", parents)
+
+    def nearest(taxon):
+        while taxon not in chosen and taxon != 1:
+            taxon = parents[taxon]
+        return taxon if taxon in chosen else 0
+
+    assert roots(artificial_taxa(chosen, path), *parents) == [nearest(taxon) for taxon in parents]
+
+
+def test_the_pinned_list_is_the_subtree_in_ncbi_taxonomy():
+    parents = {}
+    with lzma.open(DEMO, "rt") as lines:
+        next(lines)
+        for line in lines:
+            taxon, parent, _rest = line.split("\t", 2)
+            parents[int(taxon)] = int(parent)
+    pinned = artificial_taxa([81077], None)
+    assert pinned.source == "pinned list"
+    taxa = list(parents)
+    inside = set()
+    for taxon in taxa:
+        line = [taxon]
+        while line[-1] not in (1, 81077):
+            line.append(parents[line[-1]])
+        if line[-1] == 81077:
+            inside.add(taxon)
+    assert len(inside) > 18_000 and {32630, 29278} <= inside
+    assert [taxon for taxon, root in zip(taxa, roots(pinned, *taxa), strict=True) if root] == [
+        taxon for taxon in taxa if taxon in inside
+    ]
+
+
+def test_without_a_dump_another_root_stands_for_itself_only():
+    taxa = artificial_taxa([29278, 4_000_000], None)
+    assert roots(taxa, 29278, 4_000_000, 81077, 32630) == [29278, 4_000_000, 0, 0]
+    assert taxa.unknown(np.array([123], np.int32)) == 0
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.write_bytes(b"<html>404</html>"), "not a taxonomy dump"),
+        (lambda path: write_taxdump(path, {1: 1}, nodes="names.dmp"), "no nodes.dmp inside"),
+        (lambda path: write_taxdump(path, {1: 1}), "nodes.dmp has no taxon 81077"),
+        (lambda path: write_taxdump(path, TREE | {81077: 1, 5: 1}, merged={6: 5}), None),
+    ],
+)
+def test_a_dump_that_cannot_serve_is_named(tmp_path, write, message):
+    path = tmp_path / "taxdump.tar.gz"
+    write(path)
+    if message is None:
+        with pytest.raises(UserError, match="it was merged into 5"):
+            artificial_taxa([6], path)
+    else:
+        with pytest.raises(UserError, match=message) as error:
+            artificial_taxa([81077], path)
+        assert str(path) in error.value.line()
+
+
+def test_a_torn_dump_is_an_error(tmp_path):
+    path = write_taxdump(tmp_path / "taxdump.tar.gz", dict.fromkeys(range(1, 20_000), 1))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match="not a taxonomy dump"):
+        artificial_taxa([81077], path)
