@@ -1,7 +1,7 @@
-"""The checkpoint directory: written aside, renamed when complete, pruned; and which one a run continues from.
+"""The checkpoint directory: which one a run continues from, which ones go.
 
-`checkpoints/step-00001000/` holds what `unirefine.model.checkpoint` writes, plus `complete.json`, written last. A
-directory without it, or under a temporary name, is what a killed run left and is never read.
+`checkpoints/step-00001000/` is written by `unirefine.model.checkpoint`: aside, then renamed, with `complete.json` in
+it. Anything else in the directory is what a killed run left, and is never read.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from typing import Any
 
 from unirefine.config import Train
 from unirefine.errors import UserError
-from unirefine.provenance import fsync_directory, read_json, sha256_json, write_json
+from unirefine.provenance import read_json, sha256_json
 
 MARKER = "complete.json"
 
@@ -43,7 +43,7 @@ def newest(directory: Path, wanted: dict[str, str]) -> tuple[Path, dict[str, Any
     found = complete(directory)
     if not found:
         return None
-    state = read_json(found[-1] / MARKER)
+    state = read_json(found[-1] / MARKER)["extra"]
     different = [name for name, value in wanted.items() if state["identity"].get(name) != value]
     if different:
         options = " and ".join("the shards" if name == "shards" else f"train.{name}" for name in different)
@@ -55,40 +55,15 @@ def newest(directory: Path, wanted: dict[str, str]) -> tuple[Path, dict[str, Any
     return found[-1], state
 
 
-def begin(directory: Path, step: int) -> Path:
-    """Make the temporary directory that checkpoint `step` is written into (process 0 only); returns it."""
-    aside = aside_path(directory, step)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    return aside
-
-
-def aside_path(directory: Path, step: int) -> Path:
-    """Where checkpoint `step` is written before it is complete."""
-    return directory / f".{checkpoint_path(directory, step).name}.tmp"
-
-
-def commit(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Mark the temporary directory complete, give it its name, and delete all but the `keep` newest (process 0 only)."""
-    aside, path = aside_path(directory, step), checkpoint_path(directory, step)
-    write_json(aside / MARKER, state)
-    if path.exists():  # an earlier run got here too; its marker said incomplete, or we would have resumed after it
-        shutil.rmtree(path)
-    aside.rename(path)
-    fsync_directory(directory)
+def prune(directory: Path, keep: int) -> None:
+    """Delete all but the `keep` newest complete checkpoints (process 0 only)."""
     for old in complete(directory)[:-keep]:
         (old / MARKER).unlink()  # from here on it is no checkpoint, even if the deletion is interrupted
         shutil.rmtree(old)
-    return path
-
-
-def discard(directory: Path, step: int) -> None:
-    """Delete what a failed save left (process 0 only)."""
-    shutil.rmtree(aside_path(directory, step), ignore_errors=True)
 
 
 def sweep(directory: Path) -> None:
-    """Delete the leftovers of killed runs: temporary and incomplete checkpoints (process 0 only, under the lock)."""
-    for path in [*directory.glob(".step-*.tmp"), *directory.glob("step-*")]:
-        if not (path / MARKER).exists() or path.name.startswith("."):
+    """Delete the leftovers of killed runs and failed saves (process 0 only)."""
+    for path in [*directory.glob("step-*"), *directory.glob(".step-*")]:
+        if path.name.startswith(".") or not (path / MARKER).exists():
             shutil.rmtree(path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unirefine.config import Train
 from unirefine.progress import human
-from unirefine.provenance import read_json
+from unirefine.shards import open_shards
 from unirefine.train.flops import flops_per_token, parameters
 from unirefine.train.memory import memory_per_process, rank_parameters
 
@@ -29,10 +29,10 @@ def dry_run(config: Train, shards: Path | None) -> str:
         (
             "batch",
             f"{config.global_batch} sequences a step = DP {layout.data} x micro-batch {config.micro_batch} x "
-            f"{accumulate} accumulated; at most {human(tokens_step, 'tokens')}",
+            f"{accumulate} accumulated; at most {human(tokens_step, ' tokens')}",
         ),
-        ("steps", f"{config.steps:,} = {human(samples, 'samples')}, at most {human(samples * longest, 'tokens')}"),
-        ("FLOPs per token", f"{human(flops, 'FLOP')} at {longest} tokens (forward and backward)"),
+        ("steps", f"{config.steps:,} = {human(samples, ' samples')}, at most {human(samples * longest, ' tokens')}"),
+        ("FLOPs per token", f"{human(flops, ' FLOP')} at {longest} tokens (forward and backward)"),
         ("FLOPs of the run", f"at most {flops * samples * longest:.3g}"),
     ]
     memory = memory_per_process(config)
@@ -40,6 +40,6 @@ def dry_run(config: Train, shards: Path | None) -> str:
     rows.append(("memory a process", f"about {human(memory['total'], 'B')}: {parts}"))
     rows.append(("parameters a process", f"{rank_parameters(config):,} on the fullest"))
     if shards is not None:
-        clusters = _train_clusters(shards)
+        clusters = open_shards(shards).train.documents
         rows.append(("epochs", f"{samples / clusters:.2f} over {clusters:,} train clusters (one sample a cluster)"))
     return "\n".join(f"{name:<21} {text}" for name, text in rows)

@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -54,9 +53,9 @@ def adopt_srun(parallel: Parallel) -> None:
     environment.setdefault("MASTER_PORT", port)
 
 
-def lonely() -> None:
-    """Give a run of one process its rank: it needs no launcher."""
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+def alone() -> None:
+    """Give a run of one process its rank: it needs no launcher, whatever batch job it is in."""
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
 
 
 def launch(parallel: Parallel, arguments: Sequence[str]) -> None:
@@ -205,9 +204,3 @@ def _first_node() -> str:
         )
     listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
     return f"{listed.stdout.split()[0]}:{port}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

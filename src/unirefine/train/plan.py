@@ -9,20 +9,21 @@ import numpy as np
 
 
 def step_indices(step: int, global_batch: int) -> np.ndarray:
-    """Global sample indices of step `step` (0-based): uint64[global_batch]."""
-    return np.arange(step * global_batch, (step + 1) * global_batch, dtype=np.uint64)
+    """Global sample indices of step `step` (0-based): int64[global_batch]."""
+    return np.arange(step * global_batch, (step + 1) * global_batch, dtype=np.int64)
 
 
 def share(lengths: np.ndarray, rank: int, ranks: int) -> np.ndarray:
-    """Positions of the samples that data-parallel rank `rank` of `ranks` computes: int64[n / ranks], longest first.
+    """Positions of the samples that data-parallel rank `rank` of `ranks` computes, longest first: int64[about n/ranks].
 
-    lengths: int[n], tokens of each sample of the step; n is a multiple of `ranks`. Samples are ranked by length (ties
-    by position) and dealt back and forth, 0 1 2 2 1 0 0 1 2 ..., so that every rank gets nearly the same tokens.
+    lengths: int[n], tokens of each sample. Samples are ranked by length (ties by position) and dealt back and forth,
+    0 1 2 2 1 0 0 1 2 ..., so that every rank gets nearly the same tokens.
     """
-    assert len(lengths) % ranks == 0, (len(lengths), ranks)
-    rounds = np.argsort(-lengths.astype(np.int64), kind="stable").reshape(-1, ranks)
+    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    rounds = np.pad(order, (0, -len(order) % ranks), constant_values=-1).reshape(-1, ranks)
     rounds[1::2] = rounds[1::2, ::-1]
-    return rounds[:, rank]
+    mine = rounds[:, rank]
+    return mine[mine >= 0]
 
 
 def micro_batches(lengths: np.ndarray, budget: int) -> list[slice]:
@@ -35,4 +36,19 @@ def micro_batches(lengths: np.ndarray, budget: int) -> list[slice]:
         size = max(1, budget // int(lengths[start]))
         slices.append(slice(start, min(start + size, len(lengths))))
         start = slices[-1].stop
+    return slices
+
+
+def packs(slots: np.ndarray, budget: int) -> list[slice]:
+    """Cut samples, in order, into packed micro-batches of at most `budget` tokens (one sample at least).
+
+    slots: int[n], tokens that each sample takes. Returns slices that cover 0..n in order.
+    """
+    slices, start = [], 0
+    ends = np.cumsum(slots)
+    while start < len(slots):
+        before = int(ends[start] - slots[start])
+        stop = max(int(np.searchsorted(ends, before + budget, side="right")), start + 1)
+        slices.append(slice(start, stop))
+        start = stop
     return slices

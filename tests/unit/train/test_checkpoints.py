@@ -1,25 +1,27 @@
 """The checkpoint directory: only complete ones count, pruning, and the guard of the config."""
 
-import json
-
 import pytest
 
 from unirefine.config import Train
 from unirefine.errors import UserError
+from unirefine.provenance import write_json
 from unirefine.train import checkpoints
 
 CONFIG = Train()
 WANTED = checkpoints.identity(CONFIG, "manifest")
 
 
-def save(directory, step, keep=3, wanted=WANTED):
-    (checkpoints.begin(directory, step) / "weights").write_text(str(step))
-    return checkpoints.commit(directory, step, {"step": step, "identity": wanted}, keep)
+def save(directory, step):
+    path = checkpoints.checkpoint_path(directory, step)
+    path.mkdir(parents=True)
+    (path / "weights").write_text(str(step))
+    write_json(path / checkpoints.MARKER, {"extra": {"step": step, "identity": WANTED}})
 
 
 def test_newest_complete_one_is_found_and_old_ones_go(tmp_path):
     for step in (5, 10, 100, 1000):
         save(tmp_path, step)
+    checkpoints.prune(tmp_path, 3)
     assert [path.name for path in checkpoints.complete(tmp_path)] == ["step-00000010", "step-00000100", "step-00001000"]
     path, state = checkpoints.newest(tmp_path, WANTED)
     assert state["step"] == 1000
@@ -28,7 +30,7 @@ def test_newest_complete_one_is_found_and_old_ones_go(tmp_path):
 
 def test_unfinished_ones_do_not_count_and_are_swept(tmp_path):
     save(tmp_path, 10)
-    (checkpoints.begin(tmp_path, 20) / "weights").write_text("half")
+    (tmp_path / ".step-00000020.part").mkdir()
     (tmp_path / "step-00000030").mkdir()
     assert checkpoints.newest(tmp_path, WANTED)[1]["step"] == 10
     checkpoints.sweep(tmp_path)
@@ -63,8 +65,3 @@ def test_other_shards_are_refused(tmp_path):
     save(tmp_path, 10)
     with pytest.raises(UserError, match="the shards"):
         checkpoints.newest(tmp_path, checkpoints.identity(CONFIG, "another manifest"))
-
-
-def test_marker_is_json_a_person_can_read(tmp_path):
-    path = save(tmp_path, 10)
-    assert json.loads((path / checkpoints.MARKER).read_text())["step"] == 10

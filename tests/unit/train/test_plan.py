@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unirefine.train.plan import micro_batches, share, step_indices
+from unirefine.train.plan import micro_batches, packs, share, step_indices
 
 
 def test_steps_tile_the_samples():
@@ -13,11 +13,12 @@ def test_steps_tile_the_samples():
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 def test_ranks_partition_the_step_with_nearly_equal_tokens(ranks):
-    lengths = np.random.default_rng(0).integers(20, 1025, 240)
+    lengths = np.random.default_rng(0).integers(20, 1025, 241)
     shares = [share(lengths, rank, ranks) for rank in range(ranks)]
-    assert sorted(np.concatenate(shares).tolist()) == list(range(240))
+    assert sorted(np.concatenate(shares).tolist()) == list(range(241))
     tokens = [lengths[positions].sum() for positions in shares]
     assert max(tokens) - min(tokens) <= 1024
+    assert {len(positions) for positions in shares} <= {241 // ranks, 241 // ranks + 1}
     for positions in shares:
         assert (np.diff(lengths[positions]) <= 0).all()
 
@@ -33,3 +34,13 @@ def test_micro_batches_cover_in_order_within_budget():
 
 def test_a_sample_longer_than_the_budget_goes_alone():
     assert micro_batches(np.array([50, 10, 10]), 20) == [slice(0, 1), slice(1, 3)]
+
+
+def test_packs_cover_in_order_and_fill_the_budget():
+    slots = np.sort(np.random.default_rng(2).integers(20, 257, 200))[::-1]
+    slices = packs(slots, 2048)
+    assert [i for cut in slices for i in range(200)[cut]] == list(range(200))
+    sums = [slots[cut].sum() for cut in slices]
+    assert max(sums) <= 2048
+    assert all(total > 2048 - 256 for total in sums[:-1])
+    assert packs(np.array([50, 10, 10]), 20) == [slice(0, 1), slice(1, 3)]

@@ -1,0 +1,58 @@
+"""`unirefine train`: train ESM-2, as a launcher of processes or as one of them."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.config import Train
+from unirefine.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command-line interface of the stage."""
+    parser = stage_parser(
+        "train",
+        "Train ESM-2 on Megatron-core. Starts train.parallel.processes_per_node processes on this node unless torchrun "
+        "or srun already did. Started again, it continues from the newest complete checkpoint. Exit status 75: stopped "
+        "by SIGTERM or SIGUSR1 after a checkpoint; start it again.",
+        "unirefine train --config config/demo.yaml --shards results/demo/shard --output results/demo/train",
+    )
+    add_config(parser, "train")
+    parser.add_argument("--shards", type=Path, metavar="DIR", help="what `unirefine shard build` wrote")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="checkpoints/, metrics.jsonl, tensorboard/, final/")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print parameters, FLOPs, memory, steps, tokens and epochs; train nothing",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the costs, or launch, or be one of the launched."""
+    from unirefine.train import launcher
+
+    config = config_of(arguments, Train, "train")
+    if arguments.dry_run:
+        from unirefine.train.dryrun import dry_run
+
+        print(dry_run(config, arguments.shards))
+        return
+    if arguments.shards is None or arguments.output is None:
+        raise UserError("--shards and --output are needed", fix="or give --dry-run to see what the config costs")
+    launcher.adopt_srun(config.parallel)
+    if not launcher.is_worker() and config.parallel.world > 1:
+        paths = ["--shards", str(arguments.shards), "--output", str(arguments.output)]
+        launcher.launch(config.parallel, ["--config", config.model_dump_json(), *paths])
+        return
+    if not launcher.is_worker():
+        launcher.alone()
+    try:
+        from unirefine.train.loop import train
+
+        train(config, arguments.shards, arguments.output)
+    except UserError as error:
+        if launcher.report(error.line()):
+            raise SystemExit(1) from None
+        raise

@@ -1,0 +1,146 @@
+"""Megatron's training machinery around a model: gradient buffers, optimizer, schedules of micro-batches."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.utils import get_model_config
+
+from unirefine.config import Train
+from unirefine.model.batch import IGNORE, context_slice
+from unirefine.train import platform
+from unirefine.train.data import MicroBatch
+
+# Megatron-core calls names that current torch is renaming, and looks at .grad of views of its buffers on purpose
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+
+
+def wrap(model: torch.nn.Module, config: Train) -> DistributedDataParallel:
+    """Megatron's DDP: fp32 gradient buffers, reduced over DP x CP (scattered under the distributed optimizer).
+
+    The reduction overlaps with the backward pass, and the gathering of updated parameters with the next forward pass.
+    """
+    sharded = config.parallel.distributed_optimizer
+    buffers = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=True,
+        overlap_grad_reduce=True,
+        overlap_param_gather=sharded,
+        use_distributed_optimizer=sharded,
+    )
+    return DistributedDataParallel(config=get_model_config(model), ddp_config=buffers, module=model)
+
+
+def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOptimizer:
+    """Adam as Megatron shards it. One-dimensional parameters and biases are not decayed (Megatron's default).
+
+    Also tells the schedules of the model how to scale and finish gradients.
+    """
+    recipe = config.optimizer
+    settings = OptimizerConfig(
+        optimizer="adam",
+        lr=recipe.lr,
+        min_lr=recipe.lr * recipe.min_lr_fraction,
+        weight_decay=recipe.weight_decay,
+        adam_beta1=recipe.betas[0],
+        adam_beta2=recipe.betas[1],
+        adam_eps=recipe.eps,
+        clip_grad=recipe.clip,
+        bf16=config.precision == "bf16",
+        fp16=config.precision == "fp16",
+        params_dtype={"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[config.precision],
+        use_distributed_optimizer=config.parallel.distributed_optimizer,
+        overlap_param_gather=model.ddp_config.overlap_param_gather,
+    )
+    optimizer = get_megatron_optimizer(settings, [model])
+    schedules = get_model_config(model)
+    schedules.grad_scale_func = optimizer.scale_loss
+    schedules.finalize_model_grads_func = finalize_model_grads
+    schedules.no_sync_func = model.no_sync
+    return optimizer
+
+
+@contextlib.contextmanager
+def settled(model: DistributedDataParallel) -> Iterator[None]:
+    """A block in which all parameters are up to date, for validating and saving.
+
+    After an update under `overlap_param_gather` the parameters arrive only during the next forward pass.
+    """
+    late = model.ddp_config.overlap_param_gather
+    if late:
+        model.disable_forward_pre_hook(param_sync=True)
+    try:
+        yield
+    finally:
+        if late:
+            model.enable_forward_pre_hook()
+
+
+def set_rate(optimizer: MegatronOptimizer, rate: float, weight_decay: float) -> None:
+    """Set learning rate and weight decay of the next update, parameter group by parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        group["weight_decay"] = weight_decay * group["wd_mult"]
+
+
+def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatch], *, train: bool) -> torch.Tensor:
+    """Run micro-batches through the pipeline; backward too, up to finished gradients, unless `train` is False.
+
+    Gradients end up divided by the number of chosen positions of all processes' micro-batches together. Returns
+    float64[n, 2] on the last pipeline stage: summed loss and chosen positions of each micro-batch (of this context-
+    parallel rank's part); float64[0, 2] on the other stages.
+    """
+    reported = get_forward_backward_func()(
+        forward_step_func=_forward_step,
+        data_iterator=iter(batches),
+        model=[model],
+        num_microbatches=len(batches),
+        seq_length=1,  # these two are unused: lengths vary and travel with the tensors
+        micro_batch_size=1,
+        forward_only=not train,
+    )
+    if not reported:
+        return torch.zeros(0, 2, dtype=torch.float64, device=platform.device())
+    return torch.stack(reported)
+
+
+def _forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, Callable]:
+    """Megatron's forward-step function: output of the stage, and the loss function for the last one."""
+    micro = next(batches)
+    tokens = micro.tokens.to(platform.device(), non_blocking=True)
+    labels = micro.labels.to(platform.device(), non_blocking=True)
+    size, rank = parallel_state.get_context_parallel_world_size(), parallel_state.get_context_parallel_rank()
+
+    def loss(losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        mine = context_slice(labels, micro.cu_seqlens, size=size, rank=rank)
+        total, chosen = losses.sum(), (mine != IGNORE).sum()
+        return total, chosen.to(torch.int32), torch.stack([total.detach().double(), chosen.double()])
+
+    return model(tokens, micro.cu_seqlens, labels), loss
+
+
+def holds_loss() -> bool:
+    """Whether this process's sums count: it is on the last pipeline stage and the first of its TP group."""
+    return parallel_state.is_pipeline_last_stage() and parallel_state.get_tensor_model_parallel_rank() == 0
+
+
+def holds_samples() -> bool:
+    """Whether this process's tokens count: as `holds_loss`, and the first of its context-parallel group."""
+    return holds_loss() and parallel_state.get_context_parallel_rank() == 0
+
+
+def data_rank() -> tuple[int, int]:
+    """(rank, size) of the data-parallel group: who computes which samples."""
+    return parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
+
+
+def add_up(values: Sequence[float] | torch.Tensor) -> list[float]:
+    """Sum of float64 values over all processes, as Python floats."""
+    total = torch.as_tensor(values, dtype=torch.float64, device=platform.device())
+    torch.distributed.all_reduce(total)
+    return total.tolist()

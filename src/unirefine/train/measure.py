@@ -1,0 +1,95 @@
+"""What steps add up to: since the last log line, and since the run began."""
+
+import math
+from dataclasses import dataclass, field, fields
+
+from unirefine.config import Train
+from unirefine.train.flops import batch_flops
+
+
+@dataclass
+class Interval:
+    """Sums over the steps since the last line of metrics.jsonl. A checkpoint carries them, so that the line after a
+    restart is the one the uninterrupted run would have written (but for the times).
+    """
+
+    loss: float = 0.0
+    """Summed loss over chosen positions."""
+    chosen: float = 0.0
+    """Chosen positions."""
+    tokens: float = 0.0
+    """Tokens without padding (`<cls>` and `<eos>` count)."""
+    padded_tokens: float = 0.0
+    """Tokens with padding: what the GPUs multiplied."""
+    squared_lengths: float = 0.0
+    """Sum of squared sequence lengths, for the attention's FLOPs."""
+    data_wait: float = 0.0
+    """Seconds in which a process waited for its batch, mean over processes."""
+    seconds: float = 0.0
+    """Time of the steps; validation and checkpoints do not count."""
+
+    def add(self, other: "Interval") -> None:
+        """Add another interval's sums to this one's."""
+        for name in (each.name for each in fields(self)):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def speed(self, config: Train, peak: float | None) -> dict[str, float]:
+        """`tokens_per_second`, `padded_tokens_per_second`, `data_wait` (share of the time) and, where the peak of the
+        hardware (FLOP/s per process) is known, `mfu`.
+        """
+        seconds = max(self.seconds, 1e-9)
+        values = {
+            "tokens_per_second": self.tokens / seconds,
+            "padded_tokens_per_second": self.padded_tokens / seconds,
+            "data_wait": self.data_wait / seconds,
+        }
+        if peak is not None:
+            layers, hidden, _heads = config.model.sizes
+            done = batch_flops(layers, hidden, self.tokens, self.squared_lengths)
+            values["mfu"] = done / seconds / (peak * config.parallel.world)
+        return values
+
+
+@dataclass
+class Progress:
+    """Where a run is."""
+
+    step: int = 0
+    """Updates done."""
+    tokens: int = 0
+    """Tokens seen, without padding."""
+    seconds: float = 0.0
+    """Time spent in steps, over all parts of the run."""
+    interval: Interval = field(default_factory=Interval)
+    """Sums since the last logged line."""
+    latest: dict[str, float] = field(default_factory=dict)
+    """The last logged `loss`, `validation_loss` and `validation_perplexity`."""
+
+    def count(self, sums: Interval, seconds: float) -> None:
+        """Note one more update: its sums over all processes, and how long it took."""
+        self.step += 1
+        self.tokens += int(sums.tokens)
+        self.seconds += seconds
+        self.interval.add(sums)
+        self.interval.seconds += seconds
+
+    def line(
+        self, config: Train, *, peak: float | None, learning_rate: float, grad_norm: float, **validation: float
+    ) -> dict[str, float | int]:
+        """The values of a line of metrics.jsonl over the steps since the last one; starts the next interval."""
+        loss = self.interval.loss / max(self.interval.chosen, 1)
+        values: dict[str, float | int] = {
+            "samples": self.step * config.global_batch,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 100.0)),
+            "learning_rate": learning_rate,
+            **self.interval.speed(config, peak),
+            **validation,
+        }
+        if math.isfinite(grad_norm):  # fp16 loss scaling may have skipped the update
+            values["grad_norm"] = grad_norm
+        self.interval = Interval()
+        self.latest |= {"loss": loss, **validation}
+        return values

@@ -1,0 +1,73 @@
+"""What people see of a run: metrics.jsonl, TensorBoard, and a line now and then on stderr."""
+
+import resource
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import TextIO
+
+import torch
+
+from unirefine.config import Train
+from unirefine.progress import PLAIN_INTERVAL_S, duration, human
+from unirefine.train import platform
+from unirefine.train.flops import parameters, peak_flops
+from unirefine.train.measure import Progress
+from unirefine.train.metrics import Metrics
+
+
+class Reporter:
+    """Of process 0. Lines of metrics go to files at once; to stderr every ten seconds and after every validation."""
+
+    def __init__(self, output: Path, config: Train, progress: Progress, stream: TextIO | None = None) -> None:
+        self.config, self.stream = config, stream or sys.stderr
+        self.metrics = Metrics(output, progress.step)
+        self._started, self._first, self._printed = monotonic(), progress.step, 0.0
+        layers, hidden, _heads = config.model.sizes
+        layout = config.parallel
+        begins = f"continues after step {progress.step:,}" if progress.step else "starts"
+        self._say(
+            f"train: {begins}: {human(parameters(layers, hidden), ' parameters')}, {config.steps:,} steps of "
+            f"{config.global_batch} sequences, {layout.world} processes (TP {layout.tensor}, PP {layout.pipeline}, "
+            f"CP {layout.context}, DP {layout.data}), {config.precision} on {device_name()}"
+        )
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Write a line of metrics for `step`, and show it when it is time."""
+        self.metrics.write(step, values | {"memory_bytes": memory_bytes()})
+        now = monotonic()
+        if "validation_perplexity" not in values and now - self._printed < PLAIN_INTERVAL_S:
+            return
+        self._printed = now
+        text = f"step {step:,}/{self.config.steps:,}  loss {values['loss']:.4f}"
+        if "validation_perplexity" in values:
+            text += f"  validation perplexity {values['validation_perplexity']:.3f}"
+        text += f"  {human(values['tokens_per_second'], ' tokens')}/s"
+        if "mfu" in values:
+            text += f"  MFU {100 * values['mfu']:.1f}%"
+        left = (now - self._started) / max(step - self._first, 1) * (self.config.steps - step)
+        self._say(f"train: {text}  ETA {duration(left)}")
+
+    def close(self) -> None:
+        """Close the files."""
+        self.metrics.close()
+
+    def _say(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+def device_name() -> str:
+    """What CUDA calls the GPU, or `cpu`."""
+    return torch.cuda.get_device_name() if platform.on_gpu() else "cpu"
+
+
+def peak(config: Train) -> float | None:
+    """Peak FLOP/s of this process's device, where it is known."""
+    return peak_flops(device_name(), config.precision, config.fp8)
+
+
+def memory_bytes() -> int:
+    """Largest memory so far: allocated on the GPU, or resident on a CPU."""
+    if platform.on_gpu():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

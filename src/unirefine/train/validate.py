@@ -1,0 +1,46 @@
+"""Validation during training: the same sequences, windows and masks every time, at any layout."""
+
+import math
+
+import numpy as np
+import torch
+from megatron.core.distributed import DistributedDataParallel
+
+from unirefine.config import Train
+from unirefine.errors import UserError
+from unirefine.sampling import FixedStream, prefetch
+from unirefine.shards import Side
+from unirefine.train import engine
+from unirefine.train.data import Cut, cut, make
+
+GROUP = 16
+"""Micro-batches that go through the pipeline together."""
+
+
+class Validation:
+    """The first `validate_sequences` of the validation shard, this rank's share of them."""
+
+    def __init__(self, side: Side, config: Train, rank: int, ranks: int) -> None:
+        count = min(config.validate_sequences or side.sequences, side.sequences)
+        if count < ranks:
+            raise UserError(
+                f"{count} validation sequences for {ranks} data-parallel processes", fix="use fewer of them"
+            )
+        self.config = config
+        self.stream = FixedStream(side, config.sampling, config.sampling.seed)
+        self.cuts: list[Cut] = cut(self.stream, np.arange(count), config, rank, ranks)
+
+    @torch.no_grad()
+    def run(self, model: DistributedDataParallel) -> dict[str, float]:
+        """`validation_loss` (nats per chosen position) and `validation_perplexity`; every process calls it."""
+        sums = torch.zeros(2, dtype=torch.float64)
+        batches = prefetch(lambda samples: make(self.stream, samples, self.config), self.cuts)
+        model.eval()
+        with engine.settled(model):
+            for start in range(0, len(self.cuts), GROUP):
+                group = [next(batches) for _ in self.cuts[start : start + GROUP]]
+                sums += engine.forward_backward(model, group, train=False).sum(0).cpu()
+        model.train()
+        loss, chosen = engine.add_up(sums if engine.holds_loss() else torch.zeros(2))
+        mean = loss / max(chosen, 1)
+        return {"validation_loss": mean, "validation_perplexity": math.exp(min(mean, 100.0))}

@@ -1,0 +1,76 @@
+"""The launcher's small parts; whole runs are in tests/distributed."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from unirefine.config import Parallel
+from unirefine.errors import UserError
+from unirefine.train import launcher
+
+
+def test_two_runs_cannot_write_to_one_output(tmp_path):
+    with launcher.lock(tmp_path), pytest.raises(UserError, match="another training run"), launcher.lock(tmp_path):
+        pass
+    with launcher.lock(tmp_path):
+        pass
+
+
+def test_srun_with_a_task_per_process_becomes_a_rank(monkeypatch):
+    for name, value in {"PROCID": "9", "LOCALID": "1", "NTASKS": "16", "JOB_ID": "12345678"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "node7")
+    for name in ("LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, "set so that it is restored")
+    monkeypatch.delenv("MASTER_PORT")
+    launcher.adopt_srun(Parallel(nodes=2, processes_per_node=8))
+    assert (os.environ["RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"]) == ("9", "1", "16")
+    assert os.environ["MASTER_PORT"] == "25678"
+    monkeypatch.delenv("RANK")
+
+
+def test_srun_with_a_launcher_per_node_does_not(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    launcher.adopt_srun(Parallel(nodes=2, processes_per_node=8))
+    assert not launcher.is_worker()
+
+
+def test_nodes_without_a_meeting_point_are_refused(monkeypatch):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="nothing says where the nodes meet; set MASTER_ADDR"):
+        launcher._first_node()
+
+
+@pytest.fixture
+def handlers():
+    before = {number: signal.getsignal(number) for number in launcher.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", launcher.SIGNALS)
+def test_a_signal_is_a_request(number, handlers, monkeypatch):
+    monkeypatch.delenv(launcher.PIDS, raising=False)
+    stop = launcher.Stop()
+    assert not stop.requested
+    signal.raise_signal(number)
+    assert stop.requested
+
+
+def test_a_signal_that_came_before_the_worker_was_ready_counts(tmp_path):
+    code = (
+        "import os, unirefine.train.launcher as launcher\n"
+        f"os.environ[launcher.PIDS] = {str(tmp_path)!r}\n"
+        "assert not launcher.Stop().requested\n"
+        f"open({str(tmp_path / launcher.STOP_FILE)!r}, 'w').close()\n"
+        "assert launcher.Stop().requested\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert len(list(tmp_path.glob("*.pid"))) == 1
