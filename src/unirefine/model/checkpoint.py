@@ -9,7 +9,9 @@ complete checkpoint and anything else is none. All functions but `read` are coll
 Programs that call `save` need an `if __name__ == "__main__"` guard: Megatron's writers are processes.
 """
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,6 +136,9 @@ def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: St
             if name not in loaded:
                 raise UserError(f"checkpoint has no {name} state", where=directory)
             target.load_state_dict(loaded[name])
+    for adam in _torch_adams(optimizer):
+        for state in adam.state.values():  # Megatron gives all parameters one and the same step tensor
+            state["step"] = state["step"].clone()
     if (directory / ASIDE).is_file():
         esm2.aside = load_file(directory / ASIDE)
     return facts["extra"]
@@ -146,8 +151,51 @@ def _sharded_state(esm2: Esm2, optimizer: Any, *, loading: bool) -> dict[str, An
     state: dict[str, Any] = {"model": weights}
     if optimizer is not None:
         metadata = dict(OPTIMIZER_LAYOUT)
-        state["optimizer"] = optimizer.sharded_state_dict(weights, is_loading=loading, metadata=metadata)
+        if loading:
+            _allocate_state(optimizer)
+        with _padded_buckets(optimizer):
+            state["optimizer"] = optimizer.sharded_state_dict(weights, is_loading=loading, metadata=metadata)
     return state
+
+
+@contextlib.contextmanager
+def _padded_buckets(optimizer: Any) -> Iterator[None]:
+    """Let the distributed optimizer gather its buckets with the padding between them.
+
+    Megatron (0.16 to 0.19) drops that padding, then cuts parameters out at offsets that count it: with several buckets
+    and sizes that are no multiple of 128 x DP, states and main parameters come out shifted.
+    """
+    buffers = [buffer for part in _chained(optimizer) for buffer in getattr(part, "buffers", [])]
+    parts = [(part, part.numel_unpadded) for buffer in buffers for part in (buffer, *buffer.buckets)]
+    for buffer in buffers:
+        buffer.numel_unpadded = buffer.numel
+        for bucket in buffer.buckets:
+            bucket.numel_unpadded = bucket.grad_data.numel()
+    try:
+        yield
+    finally:
+        for part, numel in parts:
+            part.numel_unpadded = numel
+
+
+def _chained(optimizer: Any) -> list[Any]:
+    """The optimizers inside Megatron's ChainedOptimizer."""
+    return getattr(optimizer, "chained_optimizers", [optimizer] if optimizer is not None else [])
+
+
+def _torch_adams(optimizer: Any) -> list[torch.optim.Optimizer]:
+    """torch's own Adams inside Megatron's optimizer (on GPUs Transformer Engine's Adam is there instead)."""
+    inner = [part.optimizer for part in _chained(optimizer)]
+    return [adam for adam in inner if isinstance(adam, torch.optim.Adam | torch.optim.AdamW)]
+
+
+def _allocate_state(optimizer: Any) -> None:
+    """Give torch's Adam its state before the first step: Megatron's distributed optimizer loads into it."""
+    for adam in _torch_adams(optimizer):
+        for parameter in (p for group in adam.param_groups for p in group["params"]):
+            if not adam.state[parameter]:
+                zeros = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+                adam.state[parameter] = {"step": torch.tensor(0.0), **zeros}
 
 
 def _replace_directory(part: Path, directory: Path) -> None:

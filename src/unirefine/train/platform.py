@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from megatron.core import optimizer as megatron_optimizer
 from megatron.core import parallel_state
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.tensor_parallel import model_parallel_cuda_manual_seed
 from megatron.core.tensor_parallel import random as megatron_random
 from torch.overrides import TorchFunctionMode
@@ -175,3 +176,8 @@ def patch_for_cpu() -> None:
     megatron_random._set_cuda_rng_state = lambda state, device=-1, graph_safe=False: torch.set_rng_state(state)
     # with Transformer Engine installed Megatron takes its fused Adam, a CUDA kernel
     megatron_optimizer.Adam = torch.optim.AdamW
+    # torch's Adam has a `step` tensor per parameter, which checkpoints of the distributed optimizer do not hold
+    restore = DistributedOptimizer._set_main_param_and_optimizer_states
+    DistributedOptimizer._set_main_param_and_optimizer_states = lambda self, parameter, tensors: restore(
+        self, parameter, {**self._get_main_param_and_optimizer_states(parameter), **tensors}
+    )
