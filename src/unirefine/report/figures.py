@@ -28,9 +28,16 @@ def removed(rows: Sequence[tuple[str, str, int]], unit: str) -> str:
 
 
 def histogram(
-    edges: np.ndarray, series: Mapping[str, np.ndarray], x_label: str, y_label: str, *, log_x: bool, log_y: bool
+    edges: np.ndarray,
+    series: Mapping[str, np.ndarray],
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool,
+    log_y: bool,
+    mark: float | None = None,
 ) -> str:
-    """Outlined histograms over common bins. edges: float[n + 1]; series: name to counts int[n]."""
+    """Outlined histograms over common bins. edges: float[n + 1]; series: name to counts int[n]; mark: a line at x."""
     figure, axes = canvas()
     for color, (name, counts) in zip(SERIES, series.items(), strict=False):
         axes.stairs(counts, edges, color=color, linewidth=1.6, label=name, fill=False)
@@ -40,6 +47,8 @@ def histogram(
     if log_y:
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.8)
+    if mark is not None:
+        axes.axvline(mark, color=INK, linewidth=1, linestyle=":")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from unirefine.config import Model
 from unirefine.progress import duration, human
 from unirefine.provenance import read_json
 from unirefine.report import figures, gather
@@ -15,10 +18,7 @@ UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
 
 def release_section(release: Mapping[str, Any]) -> Section:
     """What was downloaded, from where, and its checksums."""
-    rows = [
-        [file["file"], human(file["size"], "B"), f"{file['md5'] or ''}", file["url"]]
-        for file in release["files"]
-    ]  # fmt: skip
+    rows = [[file["file"], human(file["size"], "B"), file["md5"], file["url"]] for file in release["files"]]
     return Section(
         heading="Release",
         text=[f"Release {release['release'] or 'unnamed'}, source {release['source']}."],
@@ -37,7 +37,9 @@ def removal_section(entries: list[Entry]) -> Section:
             continue
         unit, total = UNITS[level], sum(count for _, _, count in rows)
         text.append(f"{unit}: {entered:,} in = {kept:,} kept + {total:,} removed.")
-        body = [[stage, reason.replace("_", " "), f"{count:,}", f"{count / entered:.2%}"] for stage, reason, count in rows]
+        body = [
+            [stage, reason.replace("_", " "), f"{count:,}", f"{count / entered:.2%}"] for stage, reason, count in rows
+        ]
         body.append(["", "kept", f"{kept:,}", f"{kept / entered:.2%}"])
         tables.append(Table(columns=["stage", unit, "count", "share"], rows=body, numeric=[2, 3], total=True))
         if rows:
@@ -79,7 +81,9 @@ def shape_section(results: Path) -> Section:
     )
 
 
-def training_section(final: Mapping[str, Any], metrics: list[Mapping[str, Any]], baselines: Mapping[str, float]) -> Section:
+def training_section(
+    final: Mapping[str, Any], metrics: list[Mapping[str, Any]], baselines: Mapping[str, float]
+) -> Section:
     """Loss curves and throughput. baselines: name to masked loss in nats."""
     layers, hidden, heads = _sizes(final["config"]["model"])
     text = (
@@ -106,13 +110,86 @@ def training_section(final: Mapping[str, Any], metrics: list[Mapping[str, Any]],
     )
 
 
-def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:
-    from unirefine.config import Model
+def split_section(identity: Mapping[str, Any]) -> Section:
+    """Best identity of each validation cluster to train, before and after removal."""
+    edges = np.array(identity["edges"])
+    series = {name: np.array(identity[key]["counts"]) for name, key in (("before", "before"), ("after", "after"))}
+    above = edges[:-1] >= identity["threshold"]
+    audit = identity["audit"]
+    text = (
+        f"Of {identity['validation_clusters']:,} validation clusters, {int(series['before'][above].sum()):,} had a train "
+        f"sequence at or above {identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before "
+        f"decontamination, {int(series['after'][above].sum()):,} after it. The audit, a more sensitive search of what is "
+        f"left, found {audit['hits']:,} hits. Of {audit['sampled_clusters']:,} train clusters aligned with every "
+        f"held-out sequence without any prefilter, {audit['sampled_clusters_missed']:,} had one."
+    )
+    return Section(
+        heading="How clean the split is",
+        text=[text],
+        figures=[
+            Picture(
+                name="identity",
+                svg=figures.histogram(
+                    edges,
+                    series,
+                    "best identity of a validation cluster to train",
+                    "validation clusters",
+                    log_x=False,
+                    log_y=False,
+                    mark=identity["threshold"],
+                ),
+                caption="Each validation cluster's nearest train sequence. Everything right of the line must be gone after "
+                f"decontamination. Without any alignment: {identity['before']['none']:,} before, "
+                f"{identity['after']['none']:,} after.",
+            )
+        ],
+    )
 
+
+def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
+    """The perplexity table and its breakdowns."""
+    columns = {row["key"]: row["model"] for row in evaluation["table"] if "masked" in row}
+    tables = [perplexity_table(evaluation)]
+    for name, rows in evaluation["breakdowns"].items():
+        body = [[row["bin"], f"{row['masked']:,}", *(f"{row[key]:.2f}" for key in columns)] for row in rows]
+        heading = f"by {name.replace('_', ' ')}"
+        tables.append(
+            Table(columns=[heading, "masked", *columns.values()], rows=body, numeric=range(1, len(columns) + 2))
+        )
+    text = [
+        f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences; the mask is a fixed "
+        "function of seed, sequence and position, so every row answers the same questions. Intervals: 95%, over resampled "
+        "clusters.",
+        *(
+            f"{parity['model']}: Megatron-core {parity['ours']:.5f}, Hugging Face {parity['huggingface']:.5f}, relative "
+            f"difference {parity['relative_difference']:.1e} (tolerance {parity['tolerance']:g})."
+            for parity in evaluation["parity"]
+        ),
+    ]
+    return Section(heading="Perplexity", text=text, tables=tables)
+
+
+def perplexity_table(evaluation: Mapping[str, Any]) -> Table:
+    """Model, perplexity, its interval, and the ratio of ours to it."""
+    rows = []
+    for row in evaluation["table"]:
+        low, high = row.get("interval", (None, None))
+        rows.append(
+            [
+                row["model"],
+                f"{row['perplexity']:.3f}",
+                f"{low:.2f} to {high:.2f}" if low is not None else "",
+                f"{row['ratio']:.3f}" if "ratio" in row else "",
+            ]
+        )
+    return Table(columns=["model", "perplexity", "95% interval", "ours / it"], rows=rows, numeric=[1, 2, 3])
+
+
+def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:
     return Model.model_validate(model).sizes
 
 
-def files_section(results: Path) -> Section:
+def shard_section(results: Path) -> Section:
     """Shards and where to look further."""
     manifest = read_json(results / "shard" / "manifest.json")
     rows = [

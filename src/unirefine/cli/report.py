@@ -1,0 +1,43 @@
+"""`unirefine report`: one HTML report of a run."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """Arguments of the command."""
+    built = stage_parser(
+        "report",
+        "One HTML page of a run, with figures: what was removed and why, the split, training, the perplexity table.",
+        "unirefine report --results results/demo --output results/demo/report",
+    )
+    add_config(built, "report")
+    built.add_argument(
+        "--results", type=Path, required=True, metavar="DIR", help="results of a run, as in results/demo"
+    )
+    built.add_argument("--output", type=Path, metavar="DIR", help="where to write; default: RESULTS/report")
+    built.add_argument(
+        "--show", action="store_true", help="write nothing; print where the report is and the perplexities"
+    )
+    built.set_defaults(run=run)
+    return built
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the report, or show what it says."""
+    from unirefine.config import Report
+    from unirefine.errors import UserError
+    from unirefine.report.run import build_report, perplexity_lines
+
+    config = config_of(arguments, Report, "report")
+    output = arguments.output or arguments.results / "report"
+    if arguments.show:
+        path = output / "report.html"
+        if not path.exists():
+            raise UserError("no report there", where=path, fix="run it without --show first")
+    else:
+        path = build_report(arguments.results, output, config)
+    print("\n".join(perplexity_lines(arguments.results)))
+    print(f"report: {path}")

@@ -1,0 +1,67 @@
+"""The stage: reads a run's results and writes its report."""
+
+import math
+from pathlib import Path
+
+from unirefine.config import Report
+from unirefine.progress import human
+from unirefine.provenance import read_json, versions
+from unirefine.report import gather, sections
+from unirefine.report.ledger import first_and_last, read_ledger
+from unirefine.report.page import write_report
+
+BASELINES = ("unigram", "bigram")
+
+
+def build_report(results: Path, output: Path, config: Report) -> Path:
+    """Write `output/report.html` and `output/figures/*.svg`; returns the report's path.
+
+    Raises UserError when a stage's files are missing or the counts of two stages do not fit together.
+    """
+    release = read_json(results / "release" / "release.json")
+    entries = read_ledger(results)
+    identity = read_json(results / "decontaminate" / "identity.json")
+    final = read_json(results / "train" / "final" / "train.json")
+    evaluation = read_json(results / "evaluate" / "perplexity.json")
+    table = {row["key"]: row for row in evaluation["table"]}
+    baselines = {row["model"]: math.log(row["perplexity"]) for key, row in table.items() if key in BASELINES}
+    ours = table["ours"]["perplexity"]
+    entered, kept = first_and_last(entries, "uniref90")
+    return write_report(
+        output,
+        title=config.title,
+        summary=f"Run {results.name}: from release {release['release'] or 'of your own FASTA'} to a masked perplexity of "
+        f"{ours:.2f}.",
+        tiles=[
+            (f"{entered:,}", "sequences in"),
+            (f"{kept:,}", "sequences in the shards"),
+            (f"{identity['validation_clusters']:,}", "validation clusters"),
+            (human(final["parameters"], "").strip(), "parameters"),
+            (f"{ours:.2f}", "perplexity, ours"),
+            *((f"{table[key]['perplexity']:.2f}", f"perplexity, {key}") for key in BASELINES if key in table),
+        ],
+        sections=[
+            sections.evaluation_section(evaluation),
+            sections.training_section(final, gather.read_metrics(results), baselines),
+            sections.removal_section(entries),
+            sections.split_section(identity),
+            sections.shape_section(results),
+            sections.shard_section(results),
+            sections.release_section(release),
+        ],
+        footer=", ".join(f"{name} {version}" for name, version in versions("megatron-core", "torch").items()),
+    )
+
+
+def perplexity_lines(results: Path) -> list[str]:
+    """The perplexity table as aligned text lines."""
+    table = sections.perplexity_table(read_json(results / "evaluate" / "perplexity.json"))
+    rows = [list(table.columns), *table.rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in table.numeric else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
