@@ -30,7 +30,8 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
     return write_report(
         output,
         title=config.title,
-        summary=f"Run {results.name}: from release {release['release'] or 'of your own FASTA'} to a masked perplexity of "
+        summary=f"Run {results.name}: from release {release['release'] or 'of your own FASTA'} to a masked "
+        f"perplexity of "
         f"{ours:.2f}.",
         tiles=[
             (f"{entered:,}", "sequences in"),

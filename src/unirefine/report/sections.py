@@ -74,7 +74,8 @@ def shape_section(results: Path) -> Section:
             Picture(
                 name="cluster-sizes",
                 svg=cluster_sizes,
-                caption="Members per cluster. Every cluster is drawn equally often in training, whatever its size, then one "
+                caption="Members per cluster. Every cluster is drawn equally often in training, whatever its size, "
+                "then one "
                 "of its members: without that the few large clusters would dominate.",
             ),
         ],
@@ -98,7 +99,8 @@ def training_section(
             Picture(
                 name="loss",
                 svg=figures.losses(metrics, baselines),
-                caption="Masked loss. Validation falls below a baseline's dashed line where the model has learned more than "
+                caption="Masked loss. Validation falls below a baseline's dashed line where the model has learned "
+                "more than "
                 "that baseline knows: residue frequencies, or pairs of neighbours.",
             ),
             Picture(
@@ -117,9 +119,11 @@ def split_section(identity: Mapping[str, Any]) -> Section:
     above = edges[:-1] >= identity["threshold"]
     audit = identity["audit"]
     text = (
-        f"Of {identity['validation_clusters']:,} validation clusters, {int(series['before'][above].sum()):,} had a train "
+        f"Of {identity['validation_clusters']:,} validation clusters, {int(series['before'][above].sum()):,} had a "
+        f"train "
         f"sequence at or above {identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before "
-        f"decontamination, {int(series['after'][above].sum()):,} after it. The audit, a more sensitive search of what is "
+        f"decontamination, {int(series['after'][above].sum()):,} after it. The audit, a more sensitive search of "
+        f"what is "
         f"left, found {audit['hits']:,} hits. Of {audit['sampled_clusters']:,} train clusters aligned with every "
         f"held-out sequence without any prefilter, {audit['sampled_clusters_missed']:,} had one."
     )
@@ -138,7 +142,8 @@ def split_section(identity: Mapping[str, Any]) -> Section:
                     log_y=False,
                     mark=identity["threshold"],
                 ),
-                caption="Each validation cluster's nearest train sequence. Everything right of the line must be gone after "
+                caption="Each validation cluster's nearest train sequence. Everything right of the line must be gone "
+                "after "
                 f"decontamination. Without any alignment: {identity['before']['none']:,} before, "
                 f"{identity['after']['none']:,} after.",
             )
@@ -157,11 +162,14 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
             Table(columns=[heading, "masked", *columns.values()], rows=body, numeric=range(1, len(columns) + 2))
         )
     text = [
-        f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences; the mask is a fixed "
-        "function of seed, sequence and position, so every row answers the same questions. Intervals: 95%, over resampled "
+        f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences; the mask is "
+        f"a fixed "
+        "function of seed, sequence and position, so every row answers the same questions. Intervals: 95%, over "
+        "resampled "
         "clusters.",
         *(
-            f"{parity['model']}: Megatron-core {parity['ours']:.5f}, Hugging Face {parity['huggingface']:.5f}, relative "
+            f"{parity['model']}: Megatron-core {parity['ours']:.5f}, Hugging Face {parity['huggingface']:.5f}, "
+            f"relative "
             f"difference {parity['relative_difference']:.1e} (tolerance {parity['tolerance']:g})."
             for parity in evaluation["parity"]
         ),
