@@ -1,6 +1,7 @@
 """Second pass: put each bucket in order in memory and append it to its shard, hashing as it is written."""
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from unirefine.alphabet import UNK
 from unirefine.provenance import sha256_file
 from unirefine.shards.indexed import write_index
 from unirefine.shards.plan import Part, Plan
+from unirefine.shards.scratch import scratch
 from unirefine.shards.spill import CLUSTERS
 
 IDS_SCHEMA = pa.schema(
     [pa.field("id", pa.string(), nullable=False), pa.field("cluster_id", pa.string(), nullable=False)]
 )
+
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,11 @@ def assemble(plan: Plan, part: Part, buckets: list[Path], directory: Path) -> Wr
     ):
         for bucket in range(*part.buckets):
             tokens, ids = _order_bucket(plan, bucket, buckets[bucket])
-            unknown += int(_count_unknown(tokens))
-            digest.update(tokens)
-            piece = memoryview(tokens)
-            while piece:
-                piece = piece[handle.write(piece) :]
+            for start in range(0, len(tokens), _PIECE):  # one pass while the piece is in the cache
+                piece = tokens[start : start + _PIECE]
+                unknown += int(np.count_nonzero(piece == UNK))
+                digest.update(piece)
+                _write_all(handle, piece)
             ids_writer.write_table(ids, row_group_size=max(len(ids), 1))
             buckets[bucket].unlink()
     documents = plan.first_sequence[part.ranks[0] : part.ranks[1] + 1].astype(np.int64) - first
@@ -75,14 +79,32 @@ def assemble(plan: Plan, part: Part, buckets: list[Path], directory: Path) -> Wr
     )
 
 
+def _write_all(handle: io.FileIO, piece: np.ndarray) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[handle.write(view) :]
+
+
+def _read_all(path: Path) -> np.ndarray:
+    """A file's bytes in this thread's scratch."""
+    raw = scratch("raw", path.stat().st_size)
+    view = memoryview(raw)
+    with path.open("rb", buffering=0) as handle:
+        while view:
+            got = handle.readinto(view)
+            assert got, path  # nobody else writes it
+            view = view[got:]
+    return raw
+
+
 def _order_bucket(plan: Plan, bucket: int, path: Path) -> tuple[np.ndarray, pa.Table]:
-    """A bucket's tokens, uint8[tokens], and its ids, in output order."""
+    """A bucket's tokens, uint8[tokens] (this thread's scratch), and its ids, in output order."""
     ranks = plan.bucket_ranks[bucket : bucket + 2]
     first, end = plan.bucket_sequences[bucket : bucket + 2]
-    raw = np.fromfile(path, np.uint8)
+    raw = _read_all(path)
     starts = np.zeros(end - first + 1, np.int64)
     np.cumsum(plan.lengths[first:end], dtype=np.int64, out=starts[1:])
-    tokens = np.empty(int(starts[-1]), np.uint8)
+    tokens = scratch("tokens", int(starts[-1]))
     id_ends, id_from = np.zeros(end - first + 1, np.int32), np.zeros(end - first, np.int64)
     name_ends, name_from = np.zeros(ranks[1] - ranks[0] + 1, np.int32), np.zeros(ranks[1] - ranks[0], np.int64)
     placed, named = _scatter(raw, first, ranks[0], starts, tokens, id_ends, id_from, name_ends, name_from)
@@ -122,10 +144,11 @@ def _scatter(raw, first, first_rank, starts, tokens, id_ends, id_from, name_ends
             else:
                 where = np.int64(halves[place + i]) - first
                 id_ends[where + 1], id_from[where] = length, name
-                residues, to = starts[where + 1] - starts[where], starts[where]
-                for j in range(residues):
-                    tokens[to + j] = raw[token + j]
-                token += residues
+                out = tokens[starts[where] : starts[where + 1]]
+                source = raw[token : token + len(out)]
+                for j in range(len(out)):
+                    out[j] = source[j]
+                token += len(out)
                 placed += 1
             name += length
     return placed, named
@@ -156,11 +179,3 @@ def _gather_repeated(raw, origins, lengths, clusters):
             for j in range(lengths[c + 1]):
                 data[offsets[s] + j] = raw[origins[c] + j]
     return offsets, data
-
-
-@numba.njit(cache=True, nogil=True)
-def _count_unknown(tokens):
-    found = 0
-    for i in range(len(tokens)):
-        found += tokens[i] == UNK
-    return found

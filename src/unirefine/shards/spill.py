@@ -18,6 +18,7 @@ import pyarrow as pa
 from unirefine.alphabet import BYTE_TO_TOKEN
 from unirefine.errors import UserError
 from unirefine.shards.plan import NONE, Plan
+from unirefine.shards.scratch import scratch
 from unirefine.shards.source import batches
 
 SEQUENCES, CLUSTERS = 0, 1
@@ -118,12 +119,12 @@ def string_buffers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _emit(kind, place, edges, lengths, offsets, residues, id_offsets, ids):  # fmt: skip
-    """The blocks of one batch: uint8[bytes], int64[buckets + 1] starts, and the first row of wrong length or -1."""
+    """The blocks of one batch, uint8[bytes] (scratch), int64[buckets + 1] starts, first row of wrong length or -1."""
     bucket, items, tokens, id_bytes, wrong = _count(kind, place, edges, lengths, offsets, id_offsets)
     sizes = np.where(items > 0, BLOCK_HEADER + 8 * items + tokens + id_bytes, 0)
     starts = np.zeros(len(edges), np.int64)
     np.cumsum((sizes + 7) & ~7, out=starts[1:])
-    blocks = np.empty(int(starts[-1]), np.uint8)
+    blocks = scratch("blocks", int(starts[-1]))
     if wrong < 0:
         _fill(kind, place, bucket, items, tokens, id_bytes, starts, offsets, residues, id_offsets, ids, blocks, TABLE)
     return blocks, starts, wrong
@@ -187,13 +188,13 @@ def _fill(
         length = id_offsets[i + 1] - id_offsets[i]
         halves[at_item[b] + items[b]] = length
         at_item[b] += 1
-        to, start = at_id[b], id_offsets[i]
-        for j in range(length):
-            blocks[to + j] = ids[start + j]
+        out, letters = blocks[at_id[b] : at_id[b] + length], ids[id_offsets[i] : id_offsets[i + 1]]
+        for j in range(len(letters)):
+            out[j] = letters[j]
         at_id[b] += length
         if kind == SEQUENCES:
             length = offsets[i + 1] - offsets[i]
-            to, start = at_token[b], offsets[i]
-            for j in range(length):
-                blocks[to + j] = table[residues[start + j]]
+            out, letters = blocks[at_token[b] : at_token[b] + length], residues[offsets[i] : offsets[i + 1]]
+            for j in range(len(letters)):
+                out[j] = table[letters[j]]
             at_token[b] += length
