@@ -146,20 +146,34 @@ class Search(Block):
     """Smallest alignment coverage of a hit (`-c`)."""
     coverage_mode: Literal[0, 1, 2, 3, 4, 5] = 0
     """Coverage of what: 0 of query and target (`--cov-mode`)."""
+    evalue: Annotated[float, Field(gt=0)] = 1e-3
+    """Largest E-value of a hit (`-e`); MMseqs2's own default."""
+
+    @model_validator(mode="after")
+    def _two_decimals(self) -> "Search":
+        if round(self.min_seq_id, 2) != self.min_seq_id:
+            raise ValueError(
+                f"min_seq_id {self.min_seq_id} has more than two decimals, and MMseqs2 writes identities with three;"
+                f" nearest: {round(self.min_seq_id, 2)}"
+            )
+        return self
 
 
 class Decontaminate(Block):
     level: Literal["representatives", "members"] = "representatives"
-    """Which train sequences are searched: UniRef50 representatives (as published) or every UniRef90 member.
-    A cluster with a hit goes as a whole."""
+    """What is searched: UniRef50 representatives (as published), or every UniRef90 member of train against every one of
+    validation and test, which is stricter. A cluster with a hit goes as a whole."""
     parts: Annotated[int, Field(ge=1, le=999)] = 64
     """Parts of the train set, searched independently (one job each)."""
     search: Search = Search()
     """The search whose hits are removed."""
     audit: Search = Search(sensitivity=7.5, max_seqs=1000)
     """The search of what is left: different and more sensitive."""
-    audit_failures: Literal["error", "report"] = "error"
-    """A hit that the audit finds above its own thresholds: fail the stage, or only report it."""
+    audit_failures: Literal["error", "remove", "report"] = "error"
+    """A hit that the audit finds above its own thresholds: fail the stage, remove that cluster too, or only report."""
+    audit_sample: Annotated[int, Field(ge=0)] = 1000
+    """Train clusters that are left, drawn by keyed hash, aligned with every held-out sequence without a prefilter:
+    what a fast search can miss, measured. 0 turns it off."""
 
 
 class Shard(Block):

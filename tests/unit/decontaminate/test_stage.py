@@ -1,0 +1,167 @@
+"""The whole stage on planted pairs: what goes, what stays, what is written, against an aligner of its own kind."""
+
+import json
+
+import polars as pl
+import pytest
+from Bio.Align import PairwiseAligner, substitution_matrices
+
+from unirefine.config import Decontaminate
+from unirefine.errors import UserError
+
+REMOVED = 255
+
+
+def oracle(query, target):
+    """(identity, query coverage, target coverage) of the best local alignment, BLOSUM62 with gaps 11 and 1."""
+    aligner = PairwiseAligner(mode="local", open_gap_score=-11, extend_gap_score=-1)
+    aligner.substitution_matrix = substitution_matrices.load("BLOSUM62")
+    best = aligner.align(query, target)[0]
+    first, second = best.indices
+    spans = [(row[row >= 0][-1] - row[row >= 0][0] + 1) for row in (first, second)]
+    return best.counts().identities / len(first), spans[0] / len(query), spans[1] / len(target)
+
+
+@pytest.mark.parametrize(
+    ("role", "held_out", "goes"),
+    [("copy80", "validation0", True), ("test70", "test", True), ("copy45", "validation0", False),
+     ("copy20", "validation1", False), ("half", "validation2", False)],
+)  # fmt: skip
+def test_what_goes_is_what_an_independent_aligner_calls_similar(finished, role, held_out, goes):
+    sequences = finished.world.representatives
+    identity, *coverage = oracle(sequences[finished.names[role]], sequences[finished.names[held_out]])
+    assert (identity >= 0.5 and min(coverage) >= 0.8) == goes
+    assert (finished.side(role) == REMOVED) == goes
+
+
+def test_hits_agree_with_the_oracle(finished):
+    hits = pl.concat([pl.read_parquet(path) for path in sorted(finished.path("hits").glob("*.parquet"))])
+    order = sorted(finished.world.representatives, key=finished.world.index)
+    assert len(hits) == 2
+    for hit in hits.iter_rows(named=True):
+        assert hit["query"] == str(hit["cluster"])
+        expected = oracle(*(finished.world.representatives[order[hit[name]]] for name in ("cluster", "target")))
+        found = (hit["identity"], hit["query_coverage"], hit["target_coverage"])
+        assert found == pytest.approx(expected, abs=0.02)
+        assert hit["evalue"] < 1e-20
+
+
+def test_nothing_else_goes_and_sides_stay(finished):
+    before = pl.read_parquet(finished.directory / "split" / "split.parquet")["side"]
+    after = pl.read_parquet(finished.path("split.parquet"))["side"]
+    changed = (before != after).arg_true().to_list()
+    assert changed == sorted(finished.world.index(finished.names[role]) for role in ("copy80", "test70"))
+
+
+def test_removed_names_reason_and_evidence_at_both_levels(finished):
+    removed = pl.read_parquet(finished.path("removed.parquet"))
+    names, members = finished.names, finished.world.members
+    rows = {(row[0], row[1]): row[2:] for row in removed.iter_rows()}
+    reason, evidence = rows["uniref50", f"UniRef50_{names['copy80']}"]
+    assert reason == "similar_to_validation"
+    assert evidence.startswith("identity 0.8") and evidence.endswith(f" to UniRef50_{names['validation0']}")
+    assert rows["uniref50", f"UniRef50_{names['test70']}"][0] == "similar_to_test"
+    for role in ("copy80", "test70"):
+        for member in members[names[role]]:
+            assert rows["uniref90", f"UniRef90_{member}"] == ("cluster_removed", f"UniRef50_{names[role]}")
+    assert len(removed) == 2 + sum(len(members[names[role]]) for role in ("copy80", "test70"))
+    assert removed.equals(removed.sort("level", "reason", "id"))
+
+
+def test_counts_add_up_at_both_levels(finished):
+    counts = json.loads(finished.path("counts.json").read_text())
+    total = len(finished.world.representatives)
+    assert counts["levels"]["uniref50"] == {
+        "in": total, "kept": total - 2, "removed": {"similar_to_test": 1, "similar_to_validation": 1},
+    }  # fmt: skip
+    members = sum(len(found) for found in finished.world.members.values())
+    assert counts["levels"]["uniref90"] == {"in": members, "kept": members - 3, "removed": {"cluster_removed": 3}}
+    kept = sum(side["clusters"] for side in counts["sides"].values())
+    assert kept == total - 2
+
+
+def test_identity_before_and_after(finished):
+    identity = json.loads(finished.path("identity.json").read_text())
+    for when in ("before", "after"):
+        assert sum(identity[when]["counts"]) + identity[when]["none"] == identity["validation_clusters"] == 6
+        assert len(identity[when]["counts"]) == len(identity["edges"]) - 1
+    above = [edge >= 0.5 for edge in identity["edges"][:-1]]
+    counted = {when: sum(n for n, high in zip(identity[when]["counts"], above, strict=True) if high)
+               for when in ("before", "after")}  # fmt: skip
+    assert counted == {"before": 1, "after": 0}
+    near = identity["edges"].index(0.44)  # copy45 takes the place of copy80
+    assert sum(identity["after"]["counts"][near - 2 : near + 3]) == 1
+    assert identity["audit"] == {
+        "policy": "error", "hits": 0, "clusters": 0, "sampled_clusters": 56, "sampled_clusters_missed": 0,
+    }  # fmt: skip
+    assert len(pl.read_parquet(finished.path("audit.parquet"))) == 0
+
+
+def test_no_temporary_files_stay(finished):
+    assert [path.name for path in finished.path().rglob(".*")] == []
+
+
+def test_members_are_stricter(stage):
+    config = Decontaminate(level="members", parts=2)
+    done = stage.prepare(config)
+    members = [len(found) for name, found in stage.world.members.items() if stage.world.sides[name] == 0]
+    assert (done.queries, done.targets) == (sum(members) + 1, 8)  # one representative is no member
+    stage.search(config)
+    stage.remove(config)
+    assert stage.audit(config).hits == 0
+    assert {role for role in ("copy80", "test70", "member", "half", "copy20") if stage.side(role) == REMOVED} == {
+        "copy80", "test70", "member",
+    }  # fmt: skip
+
+
+LOOSE = {"parts": 1, "search": {"min_seq_id": 0.95}}
+
+
+def test_an_audit_hit_fails_the_stage_and_names_the_pair(stage):
+    config = Decontaminate(**LOOSE)
+    stage.prepare(config)
+    stage.search(config)
+    stage.remove(config)
+    with pytest.raises(UserError) as caught:
+        stage.audit(config)
+    line = caught.value.line()
+    pair = f"UniRef50_{stage.names['copy80']} to UniRef50_{stage.names['validation0']} 0.8"
+    assert "2 train clusters" in line and pair in line and "audit_failures: remove" in line
+    assert not stage.path("audit.parquet").exists() and not stage.path("identity.json").exists()
+
+    reported = Decontaminate(**LOOSE, audit_failures="report")
+    assert stage.audit(reported).clusters == 2
+    assert len(pl.read_parquet(stage.path("audit.parquet"))) == 2
+    assert stage.side("copy80") == 0
+
+    strict = Decontaminate(**LOOSE, audit_failures="remove")
+    assert stage.remove(strict).by_audit == 2
+    assert stage.audit(strict).hits == 0
+    assert stage.side("copy80") == stage.side("test70") == REMOVED
+    removed = pl.read_parquet(stage.path("removed.parquet")).filter(level="uniref50")
+    assert all(text.endswith("(found by the audit)") for text in removed["evidence"])
+
+
+def test_the_exact_check_finds_what_both_searches_missed(stage):
+    config = Decontaminate(parts=1)
+    stage.prepare(config)
+    stage.search(config)
+    for kind in ("hits", "audit"):  # as if the prefilter had seen nothing
+        path = stage.path(kind, "part-000-of-001.parquet")
+        pl.read_parquet(path).clear().write_parquet(path)
+    stage.remove(config)
+    with pytest.raises(UserError, match=r"2 train clusters .*raise decontaminate\.search\.sensitivity"):
+        stage.audit(config)
+
+
+def test_hits_of_another_split_are_refused(finished, stage):
+    config = Decontaminate(parts=2)
+    stage.path().mkdir()
+    for kind in ("hits", "audit", "nearest"):
+        stage.path(kind).symlink_to(finished.path(kind))
+    side = pl.read_parquet(stage.directory / "split" / "split.parquet")
+    flipped = side.select(pl.when(pl.col("side") == 1).then(0).when(pl.col("side") == 0).then(1).otherwise(2))
+    flipped.cast(pl.UInt8).rename({"literal": "side"}).write_parquet(stage.directory / "split" / "split.parquet")
+    with pytest.raises(UserError, match="another split"):
+        stage.remove(config)
+    assert not stage.path("split.parquet").exists()
