@@ -1,27 +1,19 @@
 """Download one file of a release: resumed after a kill, verified while it streams, renamed when it is whole."""
 
-import contextlib
 import dataclasses
-import datetime
-import fcntl
-import hashlib
 import os
-import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from unirefine.config import Release
 from unirefine.errors import UserError
 from unirefine.progress import human, meter
-from unirefine.provenance import CHUNK, fsync_directory, read_json, write_json
+from unirefine.provenance import fsync_directory, read_json, write_json
 from unirefine.release import sources, transport
+from unirefine.release.files import Hasher, check_space, describe, hash_file, locked, note_of, write_faults_told
 from unirefine.release.sources import Origin
 from unirefine.release.transport import Patience
-
-SPARE_BYTES = 64 << 20
-"""Kept free on the disk besides the download itself."""
 
 
 def fetch(file: str, output: Path, config: Release, patience: Patience | None = None) -> dict[str, Any]:
@@ -34,7 +26,7 @@ def fetch(file: str, output: Path, config: Release, patience: Patience | None = 
     patience = patience or sources.patience_of(config)
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(f"{output.name}.part")
-    with _locked(part) as handle:
+    with locked(part) as handle:
         origin = sources.find(file, config, patience)
         url, hashes = origin.urls[0], _present(output, origin)
         if hashes is None:
@@ -44,54 +36,11 @@ def fetch(file: str, output: Path, config: Release, patience: Patience | None = 
             part.replace(output)
         else:
             part.unlink()
-        _note(part).unlink(missing_ok=True)
+        note_of(part).unlink(missing_ok=True)
         fsync_directory(output.parent)
     facts = describe(file, url, origin.release, hashes)
     write_json(output.with_name(f"{output.name}.json"), facts)
     return facts
-
-
-def describe(file: str, url: str, release: str | None, hashes: dict[str, Any]) -> dict[str, Any]:
-    """The content of a download's `.json`: file, url, release, size, md5, sha256, date (UTC)."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"file": file, "url": url, "release": release, **hashes, "date": now}
-
-
-def check_space(directory: Path, needed: int, what: str) -> None:
-    """Raise UserError unless `needed` bytes (and some spare) are free where `directory` is."""
-    free = shutil.disk_usage(directory).free
-    if free < needed + SPARE_BYTES:
-        raise UserError(
-            f"{what} needs {human(needed, 'B')} and the disk has {human(free, 'B')} free",
-            where=directory,
-            fix="free some space or set release.directory to another disk",
-        )
-
-
-class Hasher:
-    """Size, md5 and sha256 of bytes as they pass."""
-
-    def __init__(self) -> None:
-        self.size, self._md5, self._sha256 = 0, hashlib.md5(), hashlib.sha256()
-
-    def update(self, data: bytes) -> None:
-        """Count and hash the next bytes."""
-        self.size += len(data)
-        self._md5.update(data)
-        self._sha256.update(data)
-
-    def result(self) -> dict[str, Any]:
-        """`{size, md5, sha256}` of what has passed."""
-        return {"size": self.size, "md5": self._md5.hexdigest(), "sha256": self._sha256.hexdigest()}
-
-
-def hash_file(handle: BinaryIO) -> Hasher:
-    """Hash an open file from its start to its end, where it is left."""
-    handle.seek(0)
-    hasher = Hasher()
-    while data := handle.read(CHUNK):
-        hasher.update(data)
-    return hasher
 
 
 def _present(output: Path, origin: Origin) -> dict[str, Any] | None:
@@ -129,10 +78,10 @@ def _download(
 ) -> tuple[str, dict[str, Any]]:
     """Stream the file into the part, after what is already in it; return the URL it came from and its hashes."""
     note = {"size": origin.size, "md5": origin.md5}
-    if origin.md5 is None or not _note(part).exists() or read_json(_note(part)) != note:
+    if origin.md5 is None or not note_of(part).exists() or read_json(note_of(part)) != note:
         _start_over(handle, part)
         if origin.md5 is not None:
-            write_json(_note(part), note)
+            write_json(note_of(part), note)
     hasher, url = hash_file(handle), origin.urls[0]
     if origin.size is not None:
         if hasher.size > origin.size:
@@ -161,46 +110,6 @@ def _download(
     return url, hasher.result()
 
 
-@contextlib.contextmanager
-def write_faults_told(file: str, size: int) -> Iterator[None]:
-    """Turn a full disk into a UserError that says that the download will be resumed."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{(error.strerror or str(error)).lower()} after {human(size, 'B')}",
-            where=file,
-            fix="free some space and run it again: it goes on from there",
-        ) from None
-
-
 def _start_over(handle: BinaryIO, part: Path) -> None:
     handle.truncate(handle.seek(0))
-    _note(part).unlink(missing_ok=True)
-
-
-def _note(part: Path) -> Path:
-    """Where it stands which file the part belongs to."""
-    return part.with_name(f"{part.name}.json")
-
-
-@contextlib.contextmanager
-def _locked(part: Path) -> Iterator[BinaryIO]:
-    """Open the part for reading and writing, for this process only. An empty part does not stay."""
-    while True:
-        handle = part.open("ab+")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            raise UserError("another process is downloading it", where=part, fix="wait for it, or stop it") from None
-        if part.exists() and os.fstat(handle.fileno()).st_ino == part.stat().st_ino:
-            break
-        handle.close()  # its former owner finished between open and lock
-    with handle:
-        try:
-            yield handle
-        finally:
-            if part.exists() and part.stat().st_size == 0:
-                part.unlink()
-                _note(part).unlink(missing_ok=True)
+    note_of(part).unlink(missing_ok=True)

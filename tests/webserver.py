@@ -1,0 +1,183 @@
+"""An HTTP server for tests that serves a directory and misbehaves as it is told.
+
+with serve(directory) as server:
+    server.fail("/file.gz", Cut(1000), Status(503), times...)   # one fault per request, then all is well
+    fetch(f"{server.url}/file.gz")
+    server.requests                                             # [("/file.gz", "bytes=1000-"), ...]
+"""
+
+import contextlib
+import http.server
+import socket
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Announce the whole file, close the connection after `after` bytes of the body."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """Send `after` bytes of the body as if they were all (no Content-Length, clean close)."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Corrupt:
+    """Send the right number of bytes, with the one at file position `at` inverted."""
+
+    at: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Answer with an error, and perhaps ask to come back later."""
+
+    code: int
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Send `after` bytes of the body and then nothing more, the connection open."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Body:
+    """Send something else."""
+
+    data: bytes
+    kind: str = "text/html"
+
+
+Fault = Cut | Truncate | Corrupt | Status | Stall | Body
+
+
+class Server:
+    """What a test sees of a running server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.ranges = True
+        """Whether Range is understood."""
+        self.requests: list[tuple[str, str | None]] = []
+        """Path and Range header of every request so far."""
+        self._faults: dict[str, deque[Fault]] = defaultdict(deque)
+        self._always: dict[str, Fault] = {}
+        self._released = threading.Event()
+
+    def fail(self, path: str, *faults: Fault) -> None:
+        """The next requests for `path` meet these faults, one each."""
+        self._faults[path].extend(faults)
+
+    def always(self, path: str, fault: Fault) -> None:
+        """Every request for `path` meets this fault."""
+        self._always[path] = fault
+
+    def fault_of(self, path: str) -> Fault | None:
+        """The fault of the next request for `path`."""
+        if self._faults[path]:
+            return self._faults[path].popleft()
+        return self._always.get(path)
+
+    def wait(self) -> None:
+        """Hold a stalled connection until the server is shut down."""
+        self._released.wait(60)
+
+    def release(self) -> None:
+        """Let go of the stalled connections."""
+        self._released.set()
+
+
+@contextlib.contextmanager
+def serve(directory: Path) -> Iterator[Server]:
+    """Serve a directory on a free port of the loopback interface."""
+    seen: list[Server] = []
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(directory, lambda: seen[0]))
+    httpd.daemon_threads = True
+    server = Server(f"http://127.0.0.1:{httpd.server_address[1]}")
+    seen.append(server)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.release()
+        httpd.shutdown()
+        httpd.server_close()
+        thread.join()
+
+
+def _handler(directory: Path, server_of: Callable[[], Server]) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            server = server_of()
+            wanted = self.headers.get("Range")
+            server.requests.append((self.path, wanted))
+            fault = server.fault_of(self.path)
+            if isinstance(fault, Status):
+                self._answer(fault.code, b"", {"Retry-After": fault.retry_after} if fault.retry_after else {})
+                return
+            if isinstance(fault, Body):
+                self._answer(200, fault.data, {"Content-Type": fault.kind})
+                return
+            path = directory / self.path.lstrip("/")
+            if not path.is_file():
+                self._answer(404, b"not here", {})
+                return
+            data = path.read_bytes()
+            if isinstance(fault, Corrupt):
+                data = data[: fault.at] + bytes([data[fault.at] ^ 0xFF]) + data[fault.at + 1 :]
+            first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.ranges else 0
+            if first and first >= len(data):
+                self._answer(416, b"", {})
+                return
+            code, headers = 200, {}
+            if wanted and server.ranges:
+                code, headers = 206, {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"}
+            self._send(code, headers, data[first:], fault, server)
+
+        def _send(self, code: int, headers: dict[str, str], data: bytes, fault: Fault | None, server: Server) -> None:
+            if isinstance(fault, Truncate):
+                self._head(code, headers | {"Connection": "close"})
+                self.wfile.write(data[: fault.after])
+                self.close_connection = True
+                return
+            self._head(code, headers | {"Content-Length": str(len(data))})
+            if isinstance(fault, Cut | Stall):
+                self.wfile.write(data[: fault.after])
+                if isinstance(fault, Stall):
+                    server.wait()
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            with contextlib.suppress(ConnectionError):  # the client may have heard enough
+                self.wfile.write(data)
+
+        def _answer(self, code: int, data: bytes, headers: dict[str, str]) -> None:
+            self._head(code, headers | {"Content-Length": str(len(data))})
+            self.wfile.write(data)
+
+        def _head(self, code: int, headers: dict[str, str]) -> None:
+            self.send_response(code)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet: the tests look at `Server.requests`."""
+
+    return Handler
