@@ -46,9 +46,9 @@ OUTSIDE = {
 }
 # copies that older checkpoints store beside the tensor they are tied to
 TIED = ("lm_head.decoder.weight", "lm_head.decoder.bias")
-ASIDE = re.compile(
-    r"esm\.contact_head\.|esm\.embeddings\.position_|esm\.encoder\.layer\.\d+\.attention\.self\.rotary_embeddings\."
-)
+ASIDE = re.compile(r"esm\.contact_head\.|esm\.embeddings\.position_|.*\.?rotary_embeddings\.inv_freq$")
+# transformers 5 writes layer norms under the names of TensorFlow checkpoints, and reads both
+ALIASES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 
 
 def parameter_names(layers: int) -> list[str]:
@@ -105,22 +105,29 @@ class HuggingfaceFiles:
             if not (self.directory / file).is_file():
                 raise UserError("no such file", where=self.directory / file, fix="only safetensors can be read")
             opened = safe_open(self.directory / file, framework="pt")
-            self._of |= dict.fromkeys(opened.keys(), opened)
+            self._of |= {_usual_name(name): (opened, name) for name in opened.keys()}  # noqa: SIM118
 
     def names(self) -> list[str]:
-        """Names of all tensors."""
+        """Names of all tensors, as transformers' modules call them."""
         return list(self._of)
 
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, on the CPU. Raises UserError when it is missing."""
         if name not in self._of:
             raise UserError(f"no tensor {name}", where=self.directory, fix="is this an EsmForMaskedLM?")
-        return self._of[name].get_tensor(name)
+        opened, stored = self._of[name]
+        return opened.get_tensor(stored)
 
     def model(self) -> Model:
         """The `config.Model` of these weights."""
         config = self.config
         return model_of_sizes(config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"])
+
+
+def _usual_name(name: str) -> str:
+    for stored, usual in ALIASES.items():
+        name = name.replace(stored, usual)
+    return name
 
 
 def _read_config(directory: Path) -> dict[str, Any]:

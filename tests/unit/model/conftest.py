@@ -1,0 +1,36 @@
+"""One process group for the whole package, and models built in it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from unirefine.config.training import Model, Parallel, Train
+from unirefine.model.esm2 import Esm2, build_esm2
+from unirefine.train import platform
+
+
+@pytest.fixture(scope="package", autouse=True)
+def group():
+    platform.initialize(Parallel(processes_per_node=1), seed=0)
+    yield
+    platform.shutdown()
+
+
+def settings(layers: int, hidden: int, heads: int, **options) -> Train:
+    """A one-process fp32 `Train` of a free-size model."""
+    size = Model(preset=None, layers=layers, hidden=hidden, heads=heads)
+    return Train(**({"precision": "fp32"} | options), model=size, parallel=Parallel(processes_per_node=1))
+
+
+@pytest.fixture
+def build():
+    """build(layers, hidden, heads, **train options) -> Esm2."""
+
+    def builder(layers: int, hidden: int, heads: int, *, weights: bool = True, **options) -> Esm2:
+        train = settings(layers, hidden, heads, **options)
+        return build_esm2(train.model, train, weights=weights)
+
+    return builder
