@@ -48,9 +48,7 @@ class Model(Block):
         return self.layers, self.hidden, self.heads  # type: ignore[return-value]
 
 
-class Sampling(Block):
-    seed: Seed = 1
-    """Seed of clusters, members, crops and masks; sample g is a pure function of (seed, g)."""
+class Masking(Block):
     max_tokens: Annotated[int, Field(ge=4)] = 1024
     """Longest sample in tokens, `<cls>` and `<eos>` included (1024: 1022 residues)."""
     mask_fraction: Fraction = 0.15
@@ -61,6 +59,11 @@ class Sampling(Block):
     """Of the chosen: replaced by a random token. The rest stays as it is."""
     random_tokens: Literal["vocabulary", "amino_acids"] = "vocabulary"
     """Random tokens come from all 33 (Hugging Face's collator) or from the 20 amino acids."""
+
+
+class Sampling(Masking):
+    seed: Seed = 1
+    """Seed of clusters, members, crops and masks; sample g is a pure function of (seed, g)."""
 
 
 class Parallel(Block):
@@ -182,12 +185,18 @@ class Train(Block):
 class Evaluate(Block):
     seed: Seed = 11
     """Seed of the fixed mask: a pure function of (seed, sequence id, position)."""
+    masking: Masking = Masking()
+    """How validation sequences are cropped and masked; the defaults are those of ESM-2's training."""
     sequences: Count | None = None
-    """Validation sequences to evaluate; `null`: all."""
+    """Validation sequences to evaluate (the first of the shard, whose order is shuffled); `null`: all."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of both models. The tolerance below is meant for fp32."""
     batch_tokens: Annotated[int, Field(ge=16)] = 16384
     """Padded tokens per forward pass."""
-    tolerance: Annotated[float, Field(gt=0)] = 2e-3
+    tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """Largest relative difference of perplexity between Hugging Face and ours; above it the stage fails."""
+    pseudo_perplexity: Annotated[int, Field(ge=0)] = 0
+    """Validation sequences whose pseudo-perplexity is computed too: one forward pass per residue, so keep it small."""
     published: dict[str, float] = Field(default_factory=dict)
     """Published perplexities to print beside ours, as in `Lin et al. 2023: 6.95`."""
 
@@ -197,10 +206,21 @@ class Embed(Block):
     """FASTA to embed. Default: the first sequences of the validation shard."""
     sequences: Count = 64
     """How many validation sequences to embed when no FASTA is given."""
+    engine: Literal["megatron", "huggingface"] = "megatron"
+    """What runs the model; both give the same vectors to 1e-4."""
     layer: int = -1
     """Layer whose output is taken (0: embeddings; -1: the last, after the final layer norm)."""
+    cls: bool = False
+    """Write the vector of `<cls>` beside the mean over residues (column `cls`)."""
     per_residue: bool = True
     """Write per-residue vectors beside the per-sequence means."""
+    long_sequences: Literal["truncate", "windows"] = "truncate"
+    """Beyond `max_residues`: embed the first residues only, or overlapping windows, each residue from the window in
+    which it lies deepest. Column `truncated` says where residues were left out."""
+    max_residues: Annotated[int, Field(ge=2)] = 1022
+    """Residues of one forward pass; ESM-2 was trained on 1022."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the model; vectors are written as float32."""
     batch_tokens: Annotated[int, Field(ge=16)] = 16384
     """Padded tokens per forward pass."""
 

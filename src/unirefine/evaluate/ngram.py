@@ -1,0 +1,95 @@
+"""Baselines that know no context beyond the neighbours: unigram, bigram and both neighbours.
+
+They are fit on the train shards, every cluster counting as one sequence: a member of a cluster of n members weighs
+1/n, as the sampler draws it (a cluster uniformly, then one of its members uniformly; that the sampler crops long
+sequences is left out). With c the weighted counts, a the residue, l and r its neighbours as they are in the
+unmasked sequence (`<cls>` and `<eos>` at the ends), and V = 33 tokens:
+
+    unigram          p(a)        = (c(a) + 1) / (c + V)
+    bigram           p(a | l)    = (c(l, a) + 1) / (c(l) + V)
+    both neighbours  p(a | l, r) = (c(l, a, r) + 1) / (c(l, ., r) + V)
+
+The baselines see the true neighbours, which a masked model often does not: the comparison is to their advantage.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from unirefine.alphabet import CLS, EOS, TOKENS
+from unirefine.errors import UserError
+from unirefine.mapped import MappedTables, copy_tokens, document_range, sequence_span
+
+V = len(TOKENS)
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Log-probabilities, float64, indexed by true tokens."""
+
+    unigram: np.ndarray
+    """[a]"""
+    bigram: np.ndarray
+    """[left, a]"""
+    neighbours: np.ndarray
+    """[left, a, right]"""
+
+    def nll(self, name: str, left: np.ndarray, target: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Negative log-likelihood of each target, in nats: float64[n]. left, target, right: uint8[n]."""
+        if name == "unigram":
+            return -self.unigram[target]
+        if name == "bigram":
+            return -self.bigram[left, target]
+        assert name == "neighbours", name
+        return -self.neighbours[left, target, right]
+
+
+BASELINES = {"neighbours": "both neighbours", "bigram": "bigram", "unigram": "unigram"}
+"""Keys and names, best first."""
+BLOCK = 1 << 16
+"""Clusters per call of `count_triples`, for progress."""
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(tables, first, end, buffer, counts):
+    for document in range(first, end):
+        sequence, members = document_range(tables, document)
+        for member in range(members):
+            address, length, part = sequence_span(tables, sequence + member)
+            if length < 0:
+                return part
+            start, left = 0, CLS
+            while start < length:
+                # one token more than is counted now is read: the right neighbour of the last
+                read = min(len(buffer), length - start)
+                counted = read if start + read == length else read - 1
+                copy_tokens(address, tables.item_size, start, read, buffer)
+                for i in range(counted):
+                    right = buffer[i + 1] if i + 1 < read else EOS
+                    counts[left, buffer[i], right] += 1.0 / members
+                    left = buffer[i]
+                start += counted
+    return -1
+
+
+def count_triples(tables: MappedTables, first: int, end: int, counts: np.ndarray) -> None:
+    """Add c(left, residue, right) of clusters `first` .. `end` of a side to counts: float64[33, 33, 33].
+
+    Raises UserError when a shard's index is corrupt.
+    """
+    bad = _count(tables, first, end, np.empty(1 << 16, np.uint8), counts)
+    if bad >= 0:
+        raise UserError(
+            f"the index of train shard {bad} is corrupt", fix="run `unirefine shard verify` on the directory"
+        )
+
+
+def fit(counts: np.ndarray) -> Baselines:
+    """The three baselines from c(left, residue, right), with add-one smoothing over the 33 tokens."""
+    pairs, single = counts.sum(axis=2), counts.sum(axis=(0, 2))
+    return Baselines(
+        unigram=np.log((single + 1) / (single.sum() + V)),
+        bigram=np.log((pairs + 1) / (pairs.sum(axis=1, keepdims=True) + V)),
+        neighbours=np.log((counts + 1) / (counts.sum(axis=1, keepdims=True) + V)),
+    )

@@ -1,0 +1,220 @@
+"""The stage: masked perplexity of one or more checkpoints, baselines, parity, intervals and breakdowns."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unirefine import progress
+from unirefine.alphabet import TOKENS
+from unirefine.config import Evaluate
+from unirefine.errors import UserError
+from unirefine.evaluate import ngram, statistics
+from unirefine.evaluate.context import Context, load_context
+from unirefine.evaluate.masked import MaskedSide, Positions
+from unirefine.evaluate.score import pseudo_nll, score
+from unirefine.model.inference import open_huggingface, open_megatron
+from unirefine.provenance import read_json, versions, write_json
+from unirefine.shards import Shards, Side, open_shards
+from unirefine.train import platform
+
+OURS, THEIRS = "ours", "huggingface"
+LENGTH_EDGES = (1, 50, 100, 200, 300, 500, 800, 1023)
+SIZE_EDGES = (1, 2, 3, 5, 10, 20, 50, 100)
+IDENTITY_EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model at every masked position."""
+
+    key: str
+    """Column name: `ours`, `huggingface`, `unigram`, ...; a second checkpoint has its name in front."""
+    label: str
+    nll: np.ndarray
+    """float64[n], in nats."""
+    seconds: float
+
+
+def evaluate(
+    shards: Path,
+    models: list[Path],
+    output: Path,
+    config: Evaluate,
+    *,
+    clusters: Path | None = None,
+    hits: Path | None = None,
+) -> dict[str, Any]:
+    """Write `output/perplexity.json` and return its content; see docs/evaluation.md.
+
+    models: `final/` directories or Hugging Face directories. clusters: directory of the cluster stage, for cluster
+    sizes. hits: Parquet of hits of train in validation, for identities. Raises UserError when ours and Hugging
+    Face's perplexity of a checkpoint differ by more than `config.tolerance`; nothing is written then.
+    """
+    opened = open_shards(shards)
+    side = MaskedSide(opened.validation, config)
+    positions = side.positions()
+    if not len(positions.target):
+        raise UserError(
+            "no residue of the validation shard is masked",
+            where=shards,
+            fix="evaluate more sequences, or set another seed",
+        )
+    context = load_context(opened.validation, side.sequences, clusters, hits)
+    scored, parity, pseudo = [], [], []
+    for directory in models:
+        prefix = f"{_name(directory)} " if len(models) > 1 else ""
+        ours, theirs = _both(directory, prefix, side, positions, config)
+        parity.append(_parity(directory, ours, theirs, positions, opened.validation, config.tolerance))
+        scored += [ours, theirs]
+        if config.pseudo_perplexity:
+            pseudo.append(_pseudo(directory, opened.validation, side.sequences, config))
+    baselines = score_baselines(opened, positions)
+    result = {
+        "stage": "evaluate",
+        "seed": config.seed,
+        "masking": config.masking.model_dump(mode="json"),
+        "precision": config.precision,
+        "sequences": side.sequences,
+        "of_sequences": opened.validation.sequences,
+        "clusters": int(context.cluster.max()) + 1,
+        "masked": len(positions.target),
+        "table": _table(scored + baselines, positions, context, config),
+        "parity": parity,
+        "pseudo_perplexity": pseudo,
+        "breakdowns": _breakdowns(scored + baselines, positions, context, opened.validation),
+        "models": [_facts(directory) for directory in models],
+        "shards": {key: value for key, value in opened.manifest.items() if key not in ("files", "alphabet")},
+        "versions": versions("torch", "transformers", "megatron-core"),
+    }
+    if platform.rank() == 0:
+        write_json(output / "perplexity.json", result)
+    return result
+
+
+def _name(directory: Path) -> str:
+    directory = directory.resolve()
+    return directory.parent.name if directory.name == "final" else directory.name
+
+
+def _both(
+    directory: Path, prefix: str, side: MaskedSide, positions: Positions, config: Evaluate
+) -> tuple[Scored, Scored]:
+    """Our engine and transformers on one checkpoint, one after the other."""
+    engine = open_megatron(directory, config.precision)
+    ours = Scored(
+        f"{prefix}{OURS}", f"{prefix}ESM-2 ({engine.name})", *score(engine, side, positions, config.batch_tokens)
+    )
+    del engine
+    engine = open_huggingface(directory, config.precision)
+    theirs = Scored(
+        f"{prefix}{THEIRS}", f"{prefix}ESM-2 ({engine.name})", *score(engine, side, positions, config.batch_tokens)
+    )
+    return ours, theirs
+
+
+def _parity(
+    directory: Path, ours: Scored, theirs: Scored, positions: Positions, side: Side, tolerance: float
+) -> dict[str, Any]:
+    """How far the two engines are apart. Raises UserError above the tolerance."""
+    here, there = (float(np.exp(scored.nll.mean())) for scored in (ours, theirs))
+    difference = here / there - 1
+    per_position = np.abs(ours.nll - theirs.nll)
+    worst = int(per_position.argmax())
+    name, _cluster = side.ids(int(positions.sequence[worst]))
+    residue = int(positions.residue[worst]) + 1
+    if not abs(difference) < tolerance:  # a NaN is a failure too
+        raise UserError(
+            f"perplexity is {here:.5f} by Megatron-core and {there:.5f} by Hugging Face: a relative difference of "
+            f"{difference:.1e}, above the tolerance {tolerance:g}; largest at residue {residue} of {name}",
+            where=directory,
+            fix="the two layouts of the checkpoint are not the same model, or evaluate.precision is too low",
+        )
+    return {
+        "model": str(_name(directory)),
+        "ours": here,
+        "huggingface": there,
+        "relative_difference": difference,
+        "tolerance": tolerance,
+        "largest_nll_difference": {"nats": float(per_position[worst]), "id": name, "residue": residue},
+    }
+
+
+def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
+    """Unigram, bigram and both neighbours, fit on the train shards, at the same positions."""
+    begun = time.monotonic()
+    counts = np.zeros((ngram.V,) * 3)
+    train = shards.train
+    with progress.meter("evaluate baselines", total=train.documents, unit="clusters") as done:
+        for first in range(0, train.documents, ngram.BLOCK):
+            end = min(first + ngram.BLOCK, train.documents)
+            ngram.count_triples(train.tables, first, end, counts)
+            done.advance(end - first)
+    fitted = ngram.fit(counts)
+    seconds = time.monotonic() - begun
+    asked = (positions.left, positions.target, positions.right)
+    return [Scored(name, label, fitted.nll(name, *asked), seconds) for name, label in ngram.BASELINES.items()]
+
+
+def _table(scored: list[Scored], positions: Positions, context: Context, config: Evaluate) -> list[dict[str, Any]]:
+    groups = int(context.cluster.max()) + 1
+    group = context.cluster[positions.sequence]
+    sums = {model.key: statistics.sum_by(group, model.nll, groups) for model in scored}
+    intervals = statistics.bootstrap(sums, seed=config.seed, reference=scored[0].key)
+    rows: list[dict[str, Any]] = []
+    for model in scored:
+        rows.append(
+            {
+                "key": model.key,
+                "model": model.label,
+                "perplexity": float(np.exp(model.nll.mean())),
+                "masked": len(model.nll),
+                "seconds": round(model.seconds, 1),
+                **intervals[model.key],
+            }
+        )
+    rows += [{"key": "published", "model": name, "perplexity": value} for name, value in config.published.items()]
+    return rows
+
+
+def _breakdowns(scored: list[Scored], positions: Positions, context: Context, side: Side) -> dict[str, Any]:
+    nll = {model.key: model.nll for model in scored}
+    sequence = positions.sequence
+    lengths = np.asarray(side.lengths[: len(context.cluster)], np.float64)
+    axes: dict[str, tuple[np.ndarray, list[str]]] = {"length": statistics.edge_bins(lengths, LENGTH_EDGES)}
+    if context.size is not None:
+        axes["cluster_size"] = statistics.edge_bins(context.size, SIZE_EDGES)
+    if context.identity is not None:
+        bins, labels = statistics.edge_bins(context.identity, IDENTITY_EDGES)
+        axes["identity"] = (np.where(bins < 0, len(labels), bins), [*labels, "no hit"])
+    result: dict[str, Any] = {
+        name: statistics.breakdown(bins[sequence], labels, sequence, nll) for name, (bins, labels) in axes.items()
+    }
+    result["residue"] = statistics.breakdown(positions.target.astype(np.int64), TOKENS, None, nll)
+    return result
+
+
+def _pseudo(directory: Path, side: Side, sequences: int, config: Evaluate) -> dict[str, Any]:
+    crop = config.masking.max_tokens - 2
+    chosen = [np.asarray(side.tokens(i)[:crop]) for i in range(min(config.pseudo_perplexity, sequences))]
+    begun = time.monotonic()
+    nll = pseudo_nll(open_megatron(directory, config.precision), chosen, config.batch_tokens)
+    joined = np.concatenate(nll)
+    return {
+        "model": _name(directory),
+        "sequences": len(chosen),
+        "residues": len(joined),
+        "perplexity": float(np.exp(joined.mean())),
+        "mean_of_sequences": float(np.mean([np.exp(values.mean()) for values in nll if len(values)])),
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+
+
+def _facts(directory: Path) -> dict[str, Any]:
+    """What trained a model, where that is known."""
+    path = directory / "train.json"
+    facts = read_json(path) if path.is_file() else {}
+    known = {key: facts[key] for key in ("step", "samples", "tokens", "parameters", "identity") if key in facts}
+    return {"model": _name(directory), **known}

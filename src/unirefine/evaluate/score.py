@@ -1,0 +1,64 @@
+"""What a model says about masked residues: negative log-likelihoods, over all processes of the job."""
+
+import time
+
+import numpy as np
+import torch
+
+from unirefine import progress
+from unirefine.alphabet import MASK
+from unirefine.batching import length_buckets, with_special_tokens
+from unirefine.evaluate.masked import MaskedSide, Positions
+from unirefine.model.inference import Engine
+from unirefine.train import platform
+
+
+def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: int) -> tuple[np.ndarray, float]:
+    """Negative log-likelihood of every position, in nats: float64[n]; and the seconds it took.
+
+    Processes share the batches; every one gets the whole result.
+    """
+    begun = time.monotonic()
+    nll = np.zeros(len(positions.target))
+    batches = length_buckets(side.lengths, batch_tokens)[platform.rank() :: platform.world_size()]
+    total = sum(int(side.lengths[batch].sum()) for batch in batches)
+    with progress.meter(f"evaluate {engine.name}", total=total, unit="tokens") as done:
+        for batch in batches:
+            tokens, bounds, at = side.batch(batch)
+            where = np.concatenate([np.arange(positions.first[i], positions.first[i + 1]) for i in batch])
+            if len(at):
+                said = engine.log_probabilities(tokens, bounds, at)
+                chosen = said.gather(1, torch.from_numpy(positions.target[where].astype(np.int64))[:, None])
+                nll[where] = -chosen[:, 0].double().numpy()
+            done.advance(len(tokens))
+    return _add_up(nll), time.monotonic() - begun
+
+
+def pseudo_nll(engine: Engine, sequences: list[np.ndarray], batch_tokens: int) -> list[np.ndarray]:
+    """-log p(residue | all others) of every residue: each is masked alone, one forward pass apiece (Salazar et al.
+    2020). sequences: residue tokens; returns float64[length] for each.
+    """
+    results = [np.zeros(len(sequence)) for sequence in sequences]
+    work = list(enumerate(sequences))[platform.rank() :: platform.world_size()]
+    with progress.meter("pseudo-perplexity", total=sum(len(s) for _, s in work), unit="residues") as done:
+        for number, sequence in work:
+            whole = with_special_tokens(sequence)
+            rows = max(1, batch_tokens // len(whole))
+            for first in range(0, len(sequence), rows):
+                masked = np.arange(first, min(first + rows, len(sequence)))
+                copies = np.tile(whole, (len(masked), 1))
+                copies[np.arange(len(masked)), masked + 1] = MASK
+                bounds = np.arange(len(masked) + 1) * len(whole)
+                said = engine.log_probabilities(copies.reshape(-1), bounds, bounds[:-1] + masked + 1)
+                results[number][masked] = -said[np.arange(len(masked)), sequence[masked].astype(np.int64)].numpy()
+                done.advance(len(masked))
+    return [_add_up(result) for result in results]
+
+
+def _add_up(values: np.ndarray) -> np.ndarray:
+    """Sum over all processes, of which one holds each value and the others hold 0."""
+    if platform.world_size() == 1:
+        return values
+    summed = torch.from_numpy(values).to(platform.device())
+    torch.distributed.all_reduce(summed)
+    return summed.cpu().numpy()

@@ -1,0 +1,120 @@
+"""From negative log-likelihoods at masked positions to perplexities, intervals and breakdowns."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Negative log-likelihood summed per group (validation sequence or cluster)."""
+
+    nll: np.ndarray
+    """float64[groups], in nats."""
+    masked: np.ndarray
+    """int64[groups]: masked positions."""
+
+
+def sum_by(group: np.ndarray, nll: np.ndarray, groups: int) -> Sums:
+    """Sums per group. group: int[n] in 0 .. groups; nll: float[n]. Both over masked positions."""
+    return Sums(
+        np.bincount(group, weights=np.asarray(nll, np.float64), minlength=groups), np.bincount(group, minlength=groups)
+    )
+
+
+def perplexity(nll_sum: float, masked: float) -> float | None:
+    """exp(sum of nll / masked positions); None without a masked position."""
+    return float(np.exp(nll_sum / masked)) if masked else None
+
+
+def bootstrap(models: Mapping[str, Sums], *, seed: int, reference: str) -> dict[str, dict[str, Any]]:
+    """95% percentile intervals of each model's perplexity and of the ratio reference / model, over resampled groups.
+
+    Groups (clusters) are what is independent, so they are resampled, not positions. All models share the resamples
+    and their masked positions, so the ratio is a paired comparison: `reference` is clearly better than a model when
+    the upper end of the ratio's interval is below 1.
+
+    Returns per model `{interval: [low, high], ratio: x, ratio_interval: [low, high]}` (no ratio for the reference).
+    """
+    names = list(models)
+    masked = models[reference].masked
+    for name in names:
+        assert np.array_equal(models[name].masked, masked), f"{name} was scored at other positions"
+    groups = len(masked)
+    values = np.stack([models[name].nll for name in names] + [masked.astype(np.float64)])
+    rng = np.random.Generator(np.random.Philox(seed))
+    draws = np.empty((RESAMPLES, len(names) + 1))
+    for resample in range(RESAMPLES):
+        weights = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+        draws[resample] = values @ weights
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = draws[:, :-1] / draws[:, -1:]
+    means = means[np.isfinite(means).all(axis=1)]  # a resample of a tiny set may hold no masked position
+    base, total = names.index(reference), values.sum(axis=1)
+    result: dict[str, dict[str, Any]] = {}
+    for column, name in enumerate(names):
+        result[name] = {"interval": _interval(np.exp(means[:, column]))}
+        if name != reference:
+            result[name]["ratio"] = float(np.exp((total[base] - total[column]) / total[-1]))
+            result[name]["ratio_interval"] = _interval(np.exp(means[:, base] - means[:, column]))
+    return result
+
+
+def _interval(samples: np.ndarray) -> list[float]:
+    tail = (1 - LEVEL) / 2
+    return [float(value) for value in np.quantile(samples, [tail, 1 - tail])]
+
+
+def breakdown(
+    bins: np.ndarray, labels: Sequence[str], sequence: np.ndarray | None, nll: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """One row per bin that holds a masked position: `{bin, sequences, masked, <model>: perplexity, ...}`.
+
+    bins: int[n], the bin of each masked position (negative: in none). sequence: int[n], the sequence of each, or None
+    where a sequence is not what a bin holds (residues). nll: float[n] per model.
+    """
+    inside = bins >= 0
+    masked = np.bincount(bins[inside], minlength=len(labels))
+    sums = {
+        name: np.bincount(bins[inside], weights=values[inside], minlength=len(labels)) for name, values in nll.items()
+    }
+    if sequence is not None:
+        pairs = np.unique(np.stack([bins[inside], sequence[inside]]), axis=1)
+        sequences = np.bincount(pairs[0], minlength=len(labels))
+    rows = []
+    for index, label in enumerate(labels):
+        if not masked[index]:
+            continue
+        row: dict[str, Any] = {"bin": label}
+        if sequence is not None:
+            row["sequences"] = int(sequences[index])
+        row["masked"] = int(masked[index])
+        row |= {name: perplexity(sums[name][index], masked[index]) for name in nll}
+        rows.append(row)
+    return rows
+
+
+def edge_bins(values: np.ndarray, edges: Sequence[float]) -> tuple[np.ndarray, list[str]]:
+    """Bin of each value between ascending edges (each bin from its edge up to, not including, the next; the last open).
+
+    values: float[n], NaN for unknown (bin -1). Returns bins int64[n] and labels like `50-99` (whole numbers) or
+    `0.3-0.4`.
+    """
+    whole = all(float(edge).is_integer() for edge in edges)
+    labels = []
+    for low, high in itertools.zip_longest(edges, edges[1:]):
+        if high is None:
+            labels.append(f"{low:g} and more")
+        elif whole:
+            labels.append(f"{low:g}-{high - 1:g}" if high - 1 > low else f"{low:g}")
+        else:
+            labels.append(f"{low:g}-{high:g}")
+    values = np.asarray(values, np.float64)
+    bins = np.searchsorted(np.asarray(edges, np.float64), values, side="right") - 1
+    return np.where(np.isnan(values), -1, bins), labels

@@ -1,0 +1,181 @@
+"""The stage against EsmForMaskedLM called plainly, one sequence at a time."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from unirefine.cli.main import main
+from unirefine.config import Evaluate, Sampling
+from unirefine.errors import UserError
+from unirefine.evaluate.masked import MaskedSide
+from unirefine.evaluate.run import evaluate
+from unirefine.evaluate.score import pseudo_nll, score
+from unirefine.ids import key_of
+from unirefine.model.inference import open_huggingface, open_megatron
+from unirefine.sampling import fixed_batch
+from unirefine.shards import open_shards
+
+CONFIG = Evaluate(seed=2, masking={"max_tokens": 60}, batch_tokens=512)
+
+
+@pytest.fixture(scope="module")
+def plain_nll(written, small_esm2) -> list[tuple[int, int, float]]:
+    """(sequence, target, nll) of every masked residue: EsmForMaskedLM on one unpadded sequence after another."""
+    side, model, config = open_shards(written.directory).validation, small_esm2[1], CONFIG
+    found = []
+    for sequence in range(side.sequences):
+        sampling = Sampling(**config.masking.model_dump())
+        batch = fixed_batch(side, np.array([sequence]), config.seed, sampling)
+        tokens = torch.from_numpy(batch.tokens.astype(np.int64))
+        tokens[tokens == 1] = 31  # a random <pad> is replaced by <null_1>
+        with torch.no_grad():
+            logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits[0]
+        for position in np.flatnonzero(batch.labels[0] >= 0):
+            target = int(batch.labels[0, position])
+            found.append((sequence, target, -float(logits[position].log_softmax(-1)[target])))
+    return found
+
+
+def test_perplexity_equals_a_plain_loop_over_sequences(written, small_esm2, tmp_path, plain_nll):
+    directory, expected = small_esm2[0], plain_nll
+    result = evaluate(written.directory, [directory], tmp_path, CONFIG)
+    perplexity = np.exp(np.mean([nll for _, _, nll in expected]))
+    rows = {row["key"]: row for row in result["table"]}
+    assert list(rows) == ["ours", "huggingface", "neighbours", "bigram", "unigram"]
+    assert rows["huggingface"]["perplexity"] == pytest.approx(perplexity, rel=1e-5)
+    assert rows["ours"]["perplexity"] == pytest.approx(perplexity, rel=1e-5)
+    assert {row["masked"] for row in rows.values()} == {len(expected)}
+    assert abs(result["parity"][0]["relative_difference"]) < 1e-5
+    assert result["parity"][0]["largest_nll_difference"]["nats"] < 1e-3
+    residues = {row["bin"]: row for row in result["breakdowns"]["residue"]}
+    alanines = [nll for _, target, nll in expected if target == 5]
+    assert residues["A"]["masked"] == len(alanines)
+    assert residues["A"]["ours"] == pytest.approx(np.exp(np.mean(alanines)), rel=1e-4)
+    assert json.loads((tmp_path / "perplexity.json").read_text()) == json.loads(json.dumps(result))
+
+
+@pytest.mark.parametrize("batch_tokens", [64, 100_000])
+@pytest.mark.parametrize("opened", [open_megatron, open_huggingface])
+def test_nll_does_not_depend_on_the_batches(written, small_esm2, opened, batch_tokens, plain_nll):
+    directory, expected = small_esm2[0], plain_nll
+    side = MaskedSide(open_shards(written.directory).validation, CONFIG)
+    positions = side.positions()
+    nll, _seconds = score(opened(directory), side, positions, batch_tokens)
+    assert positions.sequence.tolist() == [sequence for sequence, _, _ in expected]
+    assert positions.target.tolist() == [target for _, target, _ in expected]
+    np.testing.assert_allclose(nll, [nll for _, _, nll in expected], atol=1e-4)
+
+
+def test_positions_know_the_true_neighbours(written):
+    side = open_shards(written.directory).validation
+    positions = MaskedSide(side, CONFIG).positions()
+    flat = [sequence for members in written.validation for sequence in members]
+    assert len({positions.residue[i] + 1 == len(flat[s]) for i, s in enumerate(positions.sequence)}) == 2
+    for i, number in enumerate(positions.sequence):
+        whole = [0, *flat[number].tolist(), 2]
+        at = positions.residue[i] + 1
+        assert (positions.left[i], positions.target[i], positions.right[i]) == tuple(whole[at - 1 : at + 2])
+
+
+def test_the_mask_hangs_on_the_id_not_on_the_place_in_the_shard(written, shard_writer):
+    """Shards whose validation documents come in another order ask the same of each sequence."""
+    flat = [sequence for members in written.validation for sequence in members]
+    side = open_shards(written.directory).validation
+    whole = MaskedSide(side, CONFIG).positions()
+    few = MaskedSide(side, CONFIG.model_copy(update={"sequences": 4})).positions()
+    assert len(flat) > 4
+    np.testing.assert_array_equal(whole.residue[: len(few.residue)], few.residue)
+    other = MaskedSide(side, CONFIG.model_copy(update={"seed": 3})).positions()
+    assert whole.residue.tolist() != other.residue.tolist()
+
+
+def test_models_that_differ_fail_in_one_line_and_write_nothing(written, small_esm2, tmp_path, capsys):
+    directory, _model = small_esm2
+    final = tmp_path / "final"
+    for layout in ("huggingface", "other"):
+        (final / layout).mkdir(parents=True)
+        (final / layout / "config.json").write_text((directory / "config.json").read_text())
+        weights = load_file(directory / "model.safetensors")
+        if layout == "other":
+            weights["lm_head.bias"][7] += 1
+        save_file(weights, final / layout / "model.safetensors", metadata={"format": "pt"})
+    megatron_checkpoint(final / "other", final / "megatron")
+    output = tmp_path / "out"
+    arguments = ["evaluate", "--shards", str(written.directory), "--model", str(final), "--output", str(output)]
+    assert main([*arguments, "--set", "masking.max_tokens=60"]) == 1
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
+    assert "relative difference" in line and "above the tolerance 0.001" in line and "residue" in line
+    assert not output.exists()
+    assert main([*arguments, "--set", "masking.max_tokens=60", "--set", "tolerance=10"]) == 0
+    assert "ESM-2 (Megatron-core)" in capsys.readouterr().out
+
+
+def megatron_checkpoint(huggingface, directory) -> None:
+    from unirefine.model import checkpoint
+
+    checkpoint.save(directory, open_megatron(huggingface).model)
+
+
+def test_cluster_sizes_and_identities_come_from_their_stages(written, small_esm2, tmp_path):
+    side = open_shards(written.directory).validation
+    ids = {side.ids(i)[1].removeprefix("UniRef50_"): i for i in range(side.sequences)}
+    rows = sorted((key_of(name), name) for name in [*ids, "Q99999", "A00001"])
+    sizes = {name: 1 + number % 3 for number, (_, name) in enumerate(rows)}
+    keys, counts = (
+        pa.array([key for key, _ in rows], pa.uint64()),
+        pa.array([sizes[name] for _, name in rows], pa.uint32()),
+    )
+    pq.write_table(pa.table({"key": keys, "size": counts}), tmp_path / "clusters.parquet")
+    longest = side.ids(int(side.lengths.argmax()))[1].removeprefix("UniRef50_")
+    target = next(number for number, (_, name) in enumerate(rows) if name == longest)
+    hits = pa.table(
+        {"target": pa.array([target, target], pa.uint32()), "identity": pa.array([0.55, 0.41], pa.float32())}
+    )
+    pq.write_table(hits, tmp_path / "audit.parquet")
+    result = evaluate(
+        written.directory, [small_esm2[0]], tmp_path, CONFIG, clusters=tmp_path, hits=tmp_path / "audit.parquet"
+    )
+    by_size = {row["bin"]: row["masked"] for row in result["breakdowns"]["cluster_size"]}
+    assert sum(by_size.values()) == result["masked"] and set(by_size) == {"1", "2", "3-4"}
+    by_identity = {row["bin"]: row["sequences"] for row in result["breakdowns"]["identity"]}
+    assert set(by_identity) == {"0.5-0.6", "no hit"}
+    assert by_identity["0.5-0.6"] <= sum(side.ids(i)[1] == f"UniRef50_{longest}" for i in range(side.sequences))
+    pq.write_table(
+        pa.table({"key": pa.array([5], pa.uint64()), "size": pa.array([1], pa.uint32())}), tmp_path / "other.parquet"
+    )
+    with pytest.raises(UserError, match="a validation cluster is not in it"):
+        evaluate(written.directory, [small_esm2[0]], tmp_path, CONFIG, clusters=tmp_path / "other.parquet")
+
+
+def test_pseudo_perplexity_masks_one_residue_at_a_time(written, small_esm2):
+    directory, model = small_esm2
+    sequences = [members[0] for members in written.validation[:3]]
+    found = pseudo_nll(open_megatron(directory), sequences, batch_tokens=200)
+    for sequence, nll in zip(sequences, found, strict=True):
+        assert len(nll) == len(sequence)
+        for residue, value in enumerate(nll):
+            tokens = torch.tensor([[0, *sequence.tolist(), 2]])
+            tokens[0, residue + 1] = 32
+            with torch.no_grad():
+                logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits[0, residue + 1]
+            assert value == pytest.approx(-float(logits.log_softmax(-1)[int(sequence[residue])]), abs=1e-4)
+
+
+def test_several_checkpoints_and_published_values_share_one_table(written, small_esm2, tmp_path):
+    config = CONFIG.model_copy(update={"published": {"Lin et al. 2023": 6.95}})
+    result = evaluate(written.directory, [small_esm2[0], small_esm2[0]], tmp_path, config)
+    labels = [row["model"] for row in result["table"]]
+    assert sum("Megatron-core" in label for label in labels) == 2
+    assert result["table"][-1] == {"key": "published", "model": "Lin et al. 2023", "perplexity": 6.95}
+
+
+def test_a_directory_without_a_model_is_one_line(written, tmp_path):
+    with pytest.raises(UserError, match="neither a finished training run nor"):
+        evaluate(written.directory, [tmp_path], tmp_path / "out", CONFIG)
+    with pytest.raises(UserError, match="no such directory"):
+        evaluate(written.directory, [tmp_path / "none"], tmp_path / "out", CONFIG)

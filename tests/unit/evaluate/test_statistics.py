@@ -1,0 +1,59 @@
+"""Perplexities by hand, intervals against theory, bins at their edges."""
+
+import numpy as np
+import pytest
+
+from unirefine.evaluate.statistics import bootstrap, breakdown, edge_bins, sum_by
+
+
+def test_breakdown_equals_hand_computed_perplexities():
+    bins = np.array([0, 0, 2, -1, 2, 2])
+    sequence = np.array([7, 8, 3, 3, 3, 4])
+    nll = {"ours": np.log([2.0, 8.0, 1.0, 50.0, 3.0, 9.0])}
+    rows = breakdown(bins, ["short", "none", "long"], sequence, nll)
+    assert rows == [
+        {"bin": "short", "sequences": 2, "masked": 2, "ours": pytest.approx(4.0)},
+        {"bin": "long", "sequences": 2, "masked": 3, "ours": pytest.approx(3.0)},
+    ]
+
+
+def test_bins_start_at_their_edges_and_unknown_is_in_none():
+    bins, labels = edge_bins(np.array([1, 49, 50, 99, 100, 5000, np.nan]), (1, 50, 100))
+    assert bins.tolist() == [0, 0, 1, 1, 2, 2, -1]
+    assert labels == ["1-49", "50-99", "100 and more"]
+    assert edge_bins(np.array([0.25]), (0.0, 0.2, 0.3))[1] == ["0-0.2", "0.2-0.3", "0.3 and more"]
+    assert edge_bins(np.array([1, 2]), (1, 2, 3))[1] == ["1", "2", "3 and more"]
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    truth, hits, runs = 1.7, 0, 200
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        # positions of a cluster share an offset, so an interval over positions would be far too narrow
+        masked = rng.integers(5, 40, 60)
+        group = np.repeat(np.arange(60), masked)
+        nll = truth + rng.normal(0, 0.4, 60)[group] + rng.normal(0, 0.3, len(group))
+        low, high = bootstrap({"ours": sum_by(group, nll, 60)}, seed=run, reference="ours")["ours"]["interval"]
+        hits += low <= np.exp(truth) <= high
+    assert 0.88 <= hits / runs <= 0.99
+
+
+def test_the_ratio_is_paired_so_a_small_steady_gain_is_clear():
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(100), 20)
+    base = 2 + rng.normal(0, 1, 100)[group]
+    models = {
+        "ours": sum_by(group, base - 0.02, 100),
+        "unigram": sum_by(group, base + rng.normal(0, 0.01, len(base)), 100),
+    }
+    found = bootstrap(models, seed=0, reference="ours")
+    assert found["unigram"]["ratio"] == pytest.approx(np.exp(-0.02), rel=1e-3)
+    assert found["unigram"]["ratio_interval"][1] < 1
+    assert found["ours"]["interval"][1] > found["unigram"]["interval"][0]  # each alone could not tell them apart
+    assert "ratio" not in found["ours"]
+
+
+def test_the_same_seed_gives_the_same_interval():
+    sums = {"ours": sum_by(np.arange(50) % 10, np.linspace(1, 3, 50), 10)}
+    assert bootstrap(sums, seed=4, reference="ours") == bootstrap(sums, seed=4, reference="ours")
+    assert bootstrap(sums, seed=4, reference="ours") != bootstrap(sums, seed=5, reference="ours")
