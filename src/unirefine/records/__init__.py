@@ -1,0 +1,1 @@
+"""The records stage: UniRef FASTA or XML, or a lab's own FASTA, to Parquet records, streaming."""

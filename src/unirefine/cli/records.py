@@ -1,0 +1,56 @@
+"""`unirefine records`: UniRef FASTA or XML, or your own FASTA, to Parquet records."""
+
+import argparse
+import os
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """Command line of the records stage."""
+    made = stage_parser(
+        "records",
+        "Turn one level of a release into Parquet records: UniRef FASTA or XML, or your own FASTA (level uniref90),"
+        " plain or gzip. XML also gives the membership and the representatives' own taxa; every sequence is checked"
+        " against its length and CRC64.",
+        "unirefine records --level uniref50 --input results/demo/release/uniref50.xml.gz"
+        " --release-note results/demo/release/uniref50.release_note --output results/demo/records --threads 2",
+    )
+    add_config(made, "records")
+    made.add_argument("--level", required=True, choices=("uniref50", "uniref90"), help="level of the input")
+    made.add_argument("--input", required=True, type=Path, metavar="FILE", help="FASTA or UniRef XML, plain or gzip")
+    made.add_argument("--release-note", type=Path, metavar="FILE", help="its entry count must be what is parsed")
+    made.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="where to write; the level is a subdirectory"
+    )
+    made.add_argument(
+        "--threads", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="default: %(default)s"
+    )
+    made.set_defaults(run=run)
+    return made
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the stage and print what it did."""
+    from unirefine.config import Records
+    from unirefine.progress import human
+    from unirefine.records.build import build_records
+
+    config = config_of(arguments, Records, "records")
+    built = build_records(
+        config,
+        arguments.level,
+        arguments.input,
+        arguments.output,
+        release_note=arguments.release_note,
+        threads=arguments.threads,
+    )
+    counts, facts = built.counts, built.facts
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
+    note = ", as the release note states" if facts["release_note_entries"] is not None else ""
+    members = f", {facts['members']:,} members" if facts["format"] == "xml" else ""
+    print(
+        f"{arguments.level}: {counts['in']:,} entries of {facts['format']} ({human(facts['bytes'], 'B')}){note};"
+        f" {counts['kept']:,} kept in {config.parts} parts, {facts['residues']:,} residues{members}; removed: {reasons}"
+    )

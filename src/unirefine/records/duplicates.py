@@ -1,0 +1,82 @@
+"""Duplicate ids: found on the keys that were written, a slice of the key space at a time, so memory is bounded."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numba
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from unirefine.hashing import keyed_hash
+from unirefine.records.stream import read_blocks
+
+KEYS_AT_ONCE = 1 << 26
+"""Keys sorted together: 0.5 GB."""
+_BATCH_ROWS = 1 << 20
+
+
+def find_duplicate(paths: Sequence[Path], entries: int, keys_at_once: int = KEYS_AT_ONCE) -> list[str] | None:
+    """The ids of the records that share the smallest duplicate key (of the first slice with one); None: no duplicates.
+
+    Two different ids come back only where hashed ids of a lab's own FASTA collide, or where an id is given with and
+    without its UniRef prefix.
+    """
+    passes = -(-entries // keys_at_once)
+    for number in range(passes):
+        kept = np.empty(keys_at_once * 3 // 2 if passes > 1 else entries, np.uint64)
+        filled = 0
+        for keys in _column(paths, "key"):
+            if passes > 1:
+                keys = keys[keyed_hash(0, keys) % np.uint64(passes) == number]
+            keys = keys[: len(kept) - filled]  # the hash fills slices evenly: one that overflows has duplicates
+            kept[filled : filled + len(keys)] = keys
+            filled += len(keys)
+        kept[:filled].sort()
+        repeated = _first_repeat(kept[:filled])
+        if repeated >= 0:
+            return _ids(paths, kept[repeated])
+    return None
+
+
+@numba.njit(cache=True)
+def _first_repeat(keys: np.ndarray) -> int:
+    for i in range(len(keys) - 1):
+        if keys[i] == keys[i + 1]:
+            return i
+    return -1
+
+
+def _column(paths: Sequence[Path], name: str) -> Iterator[np.ndarray]:
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):
+                yield batch.column(0).to_numpy()
+
+
+def _ids(paths: Sequence[Path], key: np.uint64) -> list[str]:
+    found: list[str] = []
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=["key", "id"], use_threads=False):
+                chosen = batch.filter(pc.equal(batch.column(0), pa.scalar(int(key), pa.uint64())))
+                found += chosen.column(1).to_pylist()
+    return found
+
+
+def locate(path: Path, marker: bytes, keep: int, ids: Sequence[str]) -> list[tuple[str, int]]:
+    """(id, offset of its entry) of the first two entries with one of the ids, by reading the input again.
+
+    marker, keep: as in `read_blocks`.
+    """
+    names = b"|".join(re.escape(name.encode()) for name in sorted(set(ids)))
+    pattern = re.compile(rb"^>(%s)(?=\s|\Z)|<entry\b[^>]*?\sid\s*=\s*[\"'](%s)[\"']" % (names, names), re.MULTILINE)
+    found: list[tuple[str, int]] = []
+    for block in read_blocks(path, marker, keep):
+        for match in pattern.finditer(block.raw):
+            found.append(((match[1] or match[2]).decode(), block.offset + match.start()))
+            if len(found) == 2:
+                return found
+    return found

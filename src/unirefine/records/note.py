@@ -1,0 +1,42 @@
+"""UniProt's release note: which release, and how many clusters it must have."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from unirefine.errors import UserError
+
+_RELEASE = re.compile(r"Release:?\s*(\d{4}_\d{2})")
+_COUNT = re.compile(
+    r"Number of (?:clusters|entries)\s*[:=]?\s*(\d[\d,. ]*)|(\d[\d,.]*)\s+(?:clusters|entries)\b", re.IGNORECASE
+)
+_LEVEL = re.compile(r"UniRef\s?(50|90|100)\b")
+
+
+@dataclass(frozen=True)
+class ReleaseNote:
+    """What a release note states."""
+
+    release: str | None
+    """As in `2024_03`."""
+    entries: int
+    """Clusters of the level."""
+
+
+def read_note(path: Path, level: str) -> ReleaseNote:
+    """Read a release note. Raises UserError when it is missing, of another level, or states no number of clusters.
+
+    level: as in `uniref50`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, fix="check --release-note, or run the release stage") from None
+    named = _LEVEL.search(text)
+    if named and f"uniref{named[1]}" != level:
+        raise UserError(f"the release note of UniRef{named[1]}, not of {level}", where=path, fix="check --release-note")
+    count = _COUNT.search(text)
+    if count is None:
+        raise UserError("states no number of clusters", where=path, fix="fetch it again, or leave --release-note out")
+    release = _RELEASE.search(text)
+    return ReleaseNote(release[1] if release else None, int(re.sub(r"\D", "", count[1] or count[2])))

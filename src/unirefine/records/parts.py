@@ -1,0 +1,160 @@
+"""Records over a fixed number of Parquet parts: record i goes to part (i // STRIPE) % parts, whatever the threads."""
+
+import contextlib
+import resource
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unirefine.errors import UserError
+from unirefine.provenance import atomic_path
+from unirefine.records.columns import MEMBERS, RECORDS, Parsed
+
+STRIPE = 1024
+"""Consecutive records that stay together: small, so that a small input reaches every part and a large one evenly."""
+GROUP_RECORDS, GROUP_BYTES = 16 * STRIPE, 8 << 20
+"""A row group is closed by the stripe that brings it to so many records, or bytes of sequence."""
+_WAITING_GROUPS = 4
+_OTHER_FILES = 64
+
+
+class PartWriter:
+    """One Parquet file, written a row group at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        strings = [field.name for field in schema if field.type == pa.string()]
+        self._schema = schema
+        self._file = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            column_encoding=dict.fromkeys(strings, "DELTA_LENGTH_BYTE_ARRAY"),
+            write_statistics=[field.name for field in schema if field.type != pa.string()],
+            store_schema=False,
+        )
+
+    def write(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Append one row group, which does not depend on how its rows are batched."""
+        table = pa.Table.from_batches(batches, schema=self._schema).combine_chunks()
+        if len(table):
+            self._file.write_table(table, row_group_size=len(table))
+
+    def close(self) -> None:
+        """Write the footer."""
+        self._file.close()
+
+
+class Parts:
+    """Distributes parsed blocks over the parts. Use `part_files`."""
+
+    def __init__(self, records: Sequence[Path], members: Sequence[Path], threads: int) -> None:
+        self.paths = tuple(records)
+        """Where the records are until all is well."""
+        self._records = [PartWriter(path, RECORDS) for path in records]
+        self._members = [PartWriter(path, MEMBERS) for path in members]
+        self._waiting: list[list[pa.RecordBatch]] = [[] for _ in records]
+        self._waiting_members: list[list[pa.RecordBatch]] = [[] for _ in records]
+        self._size = [[0, 0] for _ in records]
+        self._position = 0
+        # one thread a group of parts: the row groups of a part keep their order
+        self._writers = [ThreadPoolExecutor(1, f"writer-{k}") for k in range(min(threads, len(records)))]
+        self._slots = threading.Semaphore(_WAITING_GROUPS * len(self._writers))
+        self._futures: list[Future] = []
+
+    def add(self, parsed: Parsed) -> None:
+        """Append the entries of a block, in the order of the input."""
+        done, total = 0, parsed.records.num_rows
+        ends = np.frombuffer(parsed.records.column("sequence").buffers()[1], np.int32)
+        ends = ends[parsed.records.column("sequence").offset :]
+        while done < total:
+            part = self._position // STRIPE % len(self._records)
+            take = min(STRIPE - self._position % STRIPE, total - done)
+            self._waiting[part].append(parsed.records.slice(done, take))
+            if parsed.members is not None:
+                first, last = int(parsed.member_end[done]), int(parsed.member_end[done + take])
+                self._waiting_members[part].append(parsed.members.slice(first, last - first))
+            size = self._size[part]
+            size[0] += take
+            size[1] += int(ends[done + take] - ends[done])
+            done += take
+            self._position += take
+            if self._position % STRIPE == 0 and (size[0] >= GROUP_RECORDS or size[1] >= GROUP_BYTES):
+                self._flush(part)
+
+    def _flush(self, part: int) -> None:
+        batches, self._waiting[part] = self._waiting[part], []
+        members, self._waiting_members[part] = self._waiting_members[part], []
+        self._size[part] = [0, 0]
+        self._slots.acquire()
+        self._raise_failures()
+        self._futures.append(self._writers[part % len(self._writers)].submit(self._write, part, batches, members))
+
+    def _write(self, part: int, batches: Sequence[pa.RecordBatch], members: Sequence[pa.RecordBatch]) -> None:
+        try:
+            self._records[part].write(batches)
+            if self._members:
+                self._members[part].write(members)
+        finally:
+            self._slots.release()
+
+    def _raise_failures(self) -> None:
+        for future in self._futures:
+            if future.done():
+                future.result()
+        self._futures = [future for future in self._futures if not future.done()]
+
+    def finish(self) -> None:
+        """Write what waits and the footers."""
+        for part, waiting in enumerate(self._waiting):
+            if waiting:
+                self._flush(part)
+        for future in self._futures:
+            future.result()
+        for writer in (*self._records, *self._members):
+            writer.close()
+
+    def stop(self) -> None:
+        """End the threads; nothing is written any more."""
+        for writer in self._writers:
+            writer.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def part_files(records: Sequence[Path], members: Sequence[Path], threads: int) -> Iterator[Parts]:
+    """Part files that appear under their names only when the block ends well; all earlier parts are gone by then.
+
+    The block must call `finish`. records, members: paths in one directory, as many members as records or none.
+    Raises UserError when the system lets a process open too few files.
+    """
+    _allow_open_files(len(records) + len(members) + _OTHER_FILES)
+    directory = records[0].parent
+    directory.mkdir(parents=True, exist_ok=True)
+    for left in directory.glob(".*.parquet.*.tmp"):  # of a killed run
+        left.unlink()
+    with contextlib.ExitStack() as files:
+        temporary = [files.enter_context(atomic_path(path)) for path in (*records, *members)]
+        parts = Parts(temporary[: len(records)], temporary[len(records) :], threads)
+        try:
+            yield parts
+        finally:
+            parts.stop()
+        for old in (*directory.glob("records-*-of-*.parquet"), *directory.glob("members-*-of-*.parquet")):
+            old.unlink()
+
+
+def _allow_open_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        if hard != resource.RLIM_INFINITY and hard < count:
+            raise UserError(
+                f"records.parts needs {count} open files, the system allows {hard}",
+                fix="raise `ulimit -n` or lower records.parts",
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

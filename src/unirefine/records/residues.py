@@ -1,0 +1,84 @@
+"""Residue letters on the way into the columns: copied, checked, upper-cased; the policy for `*` and bad bytes."""
+
+import numba
+import numpy as np
+
+from unirefine.records.columns import (
+    EMPTY,
+    INNER_STOP,
+    INVALID,
+    LOWER_CASE,
+    OK,
+    RESIDUES,
+    TRAILING_STOP,
+    Columns,
+)
+
+_STAR = 42
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def copy_letters(source: np.ndarray, target: np.ndarray) -> bool:
+    """Copy uint8[k]; whether all are A to Z. No branch inside, so that it becomes vector code."""
+    worst = np.uint8(0)
+    for k in range(len(source)):
+        target[k] = source[k]
+        worst = max(worst, np.uint8(source[k] - np.uint8(65)))
+    return worst < 26
+
+
+@numba.njit(cache=True, nogil=True)
+def copy_checked(raw: np.ndarray, i: int, end: int, at: int, out: Columns, n: int) -> bool:
+    """Copy raw[i:end] to out.seq from `at` on, as it is; whether any letter is lower case.
+
+    A byte that is neither a letter nor `*` marks entry n, with its position and value as evidence.
+    """
+    lower = False
+    for k in range(end - i):
+        byte = raw[i + k]
+        out.seq[at + k] = byte
+        if 97 <= byte <= 122:
+            lower = True
+        elif (byte < 65 or byte > 90) and byte != _STAR and out.status[n] == OK:
+            out.status[n] = INVALID
+            out.detail[n, 0] = i + k
+            out.detail[n, 1] = byte
+    return lower
+
+
+@numba.njit(cache=True, nogil=True)
+def upper_case(raw: np.ndarray, start: int, end: int) -> None:
+    """Upper-case the letters of raw[start:end] in place."""
+    for i in range(start, end):
+        if 97 <= raw[i] <= 122:
+            raw[i] -= 32
+
+
+@numba.njit(cache=True, nogil=True)
+def count_stops(raw: np.ndarray, start: int, end: int) -> int:
+    """Number of `*` in raw[start:end]."""
+    stops = 0
+    for i in range(start, end):
+        stops += raw[i] == _STAR
+    return stops
+
+
+@numba.njit(cache=True, nogil=True)
+def finish(out: Columns, n: int, first: int, at: int, lower: bool, stops: int) -> int:
+    """Policy for the sequence out.seq[first:at] of entry n: cut trailing `*`, count, mark. Returns its end.
+
+    A sequence that is marked bad becomes empty: it goes nowhere but into the evidence.
+    """
+    whole = at
+    while stops and at > first and out.seq[at - 1] == _STAR:
+        at -= 1
+        stops -= 1
+    if out.status[n] == OK and at == first:
+        out.status[n] = EMPTY
+    if out.status[n] != OK:
+        return first
+    out.stats[TRAILING_STOP] += at < whole
+    out.stats[INNER_STOP] += stops > 0
+    out.stats[LOWER_CASE] += lower
+    out.stats[RESIDUES] += at - first
+    return at

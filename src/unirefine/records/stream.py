@@ -1,0 +1,164 @@
+"""The input as blocks of whole entries: a thread reads and decompresses while others parse.
+
+Every offset is one in the decompressed stream.
+"""
+
+import gzip
+import queue
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from isal import igzip, isal_zlib
+
+from unirefine.errors import UserError
+
+BLOCK_BYTES = 4 << 20
+MAX_ENTRY_BYTES = 512 << 20
+"""A single entry above this is an error: it bounds the memory. UniRef's largest XML entries are a tenth of it."""
+_GZIP_MAGIC = b"\x1f\x8b"
+_OTHER_MAGIC = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
+_QUEUED_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole entries, as they lie in the stream."""
+
+    raw: np.ndarray
+    """uint8[n], writable, owned by the block."""
+    offset: int
+    """Where raw[0] lies in the stream."""
+    last: bool
+    """Nothing follows."""
+    compressed: int
+    """Bytes of the file read so far, for progress."""
+
+
+def _open(path: Path) -> tuple[BinaryIO, BinaryIO]:
+    """The file and its decompressed stream, the file itself if plain. Raises UserError for another compression."""
+    try:
+        file = path.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, fix="check --input, or run the release stage") from None
+    except IsADirectoryError:
+        raise UserError("a directory, not a file", where=path, fix="give --input the FASTA or XML file") from None
+    magic = file.read(6)
+    file.seek(0)
+    for start, name in _OTHER_MAGIC.items():
+        if magic.startswith(start):
+            file.close()
+            raise UserError(f"compressed with {name}", where=path, fix="give it plain or gzip-compressed")
+    return file, igzip.open(file, "rb") if magic.startswith(_GZIP_MAGIC) else file
+
+
+def read_blocks(path: Path, marker: bytes, keep: int, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Yield the stream cut behind the last `marker` of each block; `keep` bytes of the marker's end go to the next.
+
+    marker, keep: `b"\\n>", 1` (FASTA: the `>` starts the next block) or `b"</entry>", 0` (XML). The last block is
+    what follows the last cut; it can be empty. Raises UserError: no such file, corrupt or truncated gzip, an entry
+    larger than MAX_ENTRY_BYTES.
+    """
+    file, stream = _open(path)
+    with file, stream:
+        carry, offset, size = b"", 0, block_bytes
+        while True:
+            buffer = bytearray(size)
+            buffer[: len(carry)] = carry
+            filled = len(carry) + _fill(stream, memoryview(buffer)[len(carry) :], path, offset + len(carry))
+            last = filled < size
+            cut = buffer.rfind(marker, 0, filled) + len(marker) - keep if not last else filled
+            if last or cut > len(marker) - 1 - keep:
+                yield Block(np.frombuffer(buffer, np.uint8)[:cut], offset, last, file.tell())
+                carry, offset, size = bytes(memoryview(buffer)[cut:filled]), offset + cut, block_bytes
+            else:  # one entry larger than the block
+                if size >= MAX_ENTRY_BYTES:
+                    raise UserError(
+                        f"no end of an entry within {MAX_ENTRY_BYTES >> 20} MiB after byte {offset:,}",
+                        where=path,
+                        fix="check that it is FASTA or UniRef XML with line ends",
+                    )
+                carry = bytes(memoryview(buffer)[:filled])
+            if last:
+                return
+            size = max(size, 2 * len(carry), block_bytes)
+
+
+def _fill(stream: BinaryIO, target: memoryview, path: Path, offset: int) -> int:
+    """Read until `target` is full or the stream ends. Returns the bytes read."""
+    filled = 0
+    try:
+        while filled < len(target) and (count := stream.readinto(target[filled:])):
+            filled += count
+    except EOFError:
+        raise UserError(
+            f"truncated: the gzip stream ends without its end mark, after byte {offset + filled:,} decompressed",
+            where=path,
+            fix="fetch the file again",
+        ) from None
+    except (gzip.BadGzipFile, isal_zlib.error, zlib.error) as error:
+        raise UserError(
+            f"corrupt gzip stream after byte {offset + filled:,} decompressed ({error})",
+            where=path,
+            fix="fetch the file again",
+        ) from None
+    return filled
+
+
+@contextmanager
+def in_thread(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
+    """Run the generator in a thread, a few blocks ahead; its exceptions come out where the blocks do."""
+    waiting: queue.Queue[Block | BaseException | None] = queue.Queue(_QUEUED_BLOCKS)
+    stop = threading.Event()
+
+    def produce() -> None:
+        try:
+            for block in blocks:
+                if not _put(waiting, block, stop):
+                    return
+            _put(waiting, None, stop)
+        except BaseException as error:
+            _put(waiting, error, stop)
+
+    def consume() -> Iterator[Block]:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=produce, name="reader", daemon=True)
+    thread.start()
+    try:
+        yield consume()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _put(waiting: queue.Queue, item: Block | BaseException | None, stop: threading.Event) -> bool:
+    """Put, unless the consumer has gone. Returns whether it was put."""
+    while not stop.is_set():
+        try:
+            waiting.put(item, timeout=0.1)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of the decompressed stream, at most `count`. Raises UserError as `read_blocks` does."""
+    file, stream = _open(path)
+    with file, stream:
+        buffer = bytearray(count)
+        return bytes(buffer[: _fill(stream, memoryview(buffer), path, 0)])
