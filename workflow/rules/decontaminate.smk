@@ -45,7 +45,9 @@ rule decontaminate_search:
         target=rules.decontaminate_prepare.output.target,
         queries=f"{DECONTAMINATE}/queries/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.fasta",
     output:
-        f"{DECONTAMINATE}/hits/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
+        hits=f"{DECONTAMINATE}/hits/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
+        audit=f"{DECONTAMINATE}/audit/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
+        nearest=f"{DECONTAMINATE}/nearest/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
     log:
         f"{LOGS}/decontaminate/search-{{part}}.log",
     benchmark:
@@ -68,8 +70,10 @@ rule decontaminate_search:
 
 rule decontaminate_remove:
     input:
-        hits=expand(
-            f"{DECONTAMINATE}/hits/part-{{part}}.parquet", part=DECONTAMINATE_PARTS
+        found=expand(
+            f"{DECONTAMINATE}/{{kind}}/part-{{part}}.parquet",
+            kind=["hits", "audit", "nearest"],
+            part=DECONTAMINATE_PARTS,
         ),
         records=all_records(),
         clusters=rules.cluster.output,
@@ -101,6 +105,7 @@ rule decontaminate_remove:
 rule decontaminate:
     input:
         removal=rules.decontaminate_remove.output,
+        found=rules.decontaminate_remove.input.found,
         records=all_records(),
         clusters=rules.cluster.output,
         split=rules.split.output.split,
