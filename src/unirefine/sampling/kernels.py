@@ -13,6 +13,7 @@ from unirefine.hashing import keyed
 from unirefine.mapped import copy_tokens, document_range, sequence_span
 from unirefine.sampling.permutation import permute
 
+NULL = TOKENS.index("<null_1>")
 IGNORE = np.int8(-100)
 """Label of a position that is not chosen, as in PyTorch's cross entropy."""
 
@@ -130,7 +131,8 @@ def _choose(state, p, first, thresholds, amino_acids, tokens, labels):
     if kind < thresholds[1]:
         tokens[at] = MASK
     elif kind < thresholds[2]:
-        tokens[at] = _FIRST + _below(word, _KINDS) if amino_acids else _below(word, _VOCABULARY)
+        token = _FIRST + _below(word, _KINDS) if amino_acids else _below(word, _VOCABULARY)
+        tokens[at] = NULL if token == PAD else token  # inside a sequence `<pad>` would mean its end to a model
 
 
 @numba.njit(cache=True, nogil=True)

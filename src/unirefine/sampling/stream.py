@@ -14,7 +14,7 @@ class Batch(NamedTuple):
     """b samples, padded to the same length s."""
 
     tokens: np.ndarray
-    """uint8[b, s]; `<pad>` (1) after each sample. Tell padding by `lengths`: a random token may be `<pad>` too."""
+    """uint8[b, s]; `<pad>` (1) after each sample and nowhere else: a `<pad>` drawn at random becomes `<null_1>`."""
     labels: np.ndarray
     """int8[b, s]: the true token where it is to be predicted, -100 elsewhere."""
     lengths: np.ndarray

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from unirefine.alphabet import CLS, EOS, MASK
+from unirefine.alphabet import CLS, EOS, MASK, PAD, TOKENS
 from unirefine.config import Sampling
 from unirefine.sampling import FixedStream, SampleStream
 
 IGNORE = -100
+NULL = TOKENS.index("<null_1>")
 
 
 def test_an_epoch_takes_every_cluster_once_in_an_order_of_its_own(make_side):
@@ -92,11 +93,12 @@ def test_mask_rates(make_side, assert_counts, kind, random_tokens):
         expected = [count * 0.8, count * (0.1 + 0.1 / 20), count * (0.1 - 0.1 / 20)]
     assert_counts([masked, same, count - masked - same], expected)
     replaced = shown[(shown != MASK) & (shown != true)]
-    # each replacement is uniform over the tokens that are neither the true one nor <mask>
+    # each replacement is uniform over the tokens that are neither the true one nor <mask>; <pad> shows as <null_1>
     share = np.zeros(33)
     for token in range(4, 24):
         others = [t for t in (range(32) if kinds == 33 else range(4, 24)) if t != token]
         share[others] += (true == token).mean() / len(others)
+    share[NULL], share[PAD] = share[NULL] + share[PAD], 0
     seen = np.bincount(replaced, minlength=33)
     assert (seen[share == 0] == 0).all()
     assert_counts(seen[share > 0], len(replaced) * share[share > 0])

@@ -42,7 +42,7 @@ def test_samples_are_the_stated_window_of_the_stated_sequence(mixed, kind):
         tokens, labels = batch.tokens[i, : len(expected)], batch.labels[i, : len(expected)]
         np.testing.assert_array_equal(np.where(labels == IGNORE, tokens, labels), expected)
         assert (labels[(expected == CLS) | (expected == EOS)] == IGNORE).all()
-        assert (batch.tokens[i, len(expected) :] == PAD).all()
+        assert (batch.tokens[i, len(expected) :] == PAD).all() and (tokens != PAD).all()
         assert (batch.labels[i, len(expected) :] == IGNORE).all()
     np.testing.assert_array_equal(stream.lengths_of(indices), batch.lengths)
 
