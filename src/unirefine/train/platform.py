@@ -96,6 +96,18 @@ def shutdown() -> None:
         torch.distributed.destroy_process_group()
 
 
+@contextlib.contextmanager
+def on_meta() -> Iterator[None]:
+    """Build modules without memory for their weights: for counting parameters and for plans of big models."""
+    current_device = torch.cuda.current_device
+    torch.cuda.current_device = lambda: torch.device("meta")
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        torch.cuda.current_device = current_device
+
+
 def _start_process_group() -> None:
     backend = "nccl" if on_gpu() else "gloo"
     if world_size() == 1:

@@ -1,0 +1,81 @@
+"""The presets have the published numbers of parameters, and layouts cover them exactly."""
+
+import pytest
+
+from unirefine.alphabet import TOKENS
+from unirefine.config.training import PRESETS, Model, Parallel, Train
+from unirefine.model import settings
+from unirefine.model.convert import parameter_names, stage_of
+from unirefine.model.esm2 import build_esm2
+from unirefine.model.layout import global_parameters, is_vocabulary
+from unirefine.train import platform
+
+# Millions of parameters as Lin et al. 2023 and the model cards give them, to three digits
+PUBLISHED = {"8M": 7.5, "35M": 33.5, "150M": 148, "650M": 651, "3B": 2840, "15B": 15100}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_parameters_of_a_preset(preset):
+    train = Train(model=Model(preset=preset), parallel=Parallel(processes_per_node=1))
+    with platform.on_meta():
+        model = build_esm2(train.model, train, weights=False)
+    parameters = dict(global_parameters(model))
+    assert all(parameter.is_meta for parameter in parameters.values())
+    count = 0
+    for name, parameter in parameters.items():
+        rows = len(TOKENS) if is_vocabulary(name) else parameter.shape[0]
+        count += rows * parameter.numel() // parameter.shape[0]
+    assert count / 1e6 == pytest.approx(PUBLISHED[preset], rel=0.003)
+    layers, hidden, _heads = PRESETS[preset]
+    assert count == layers * (12 * hidden**2 + 13 * hidden) + 33 * hidden + 2 * hidden + hidden**2 + 3 * hidden + 33
+    assert list(parameters) != [] and set(parameters) == set(parameter_names(layers))
+
+
+@pytest.mark.parametrize(
+    ("layers", "stages", "expected"),
+    [
+        (33, 1, [33]),
+        (33, 2, [16, 17]),
+        (33, 4, [8, 9, 8, 8]),
+        (34, 4, [8, 9, 9, 8]),
+        (35, 4, [8, 9, 9, 9]),
+        (48, 8, [6] * 8),
+        (3, 3, [1, 1, 1]),
+    ],
+)
+def test_pipeline_stages_are_even(layers, stages, expected):
+    assert settings.pipeline_stages(layers, stages) == expected
+    names = parameter_names(layers)
+    owners = [stage_of(name, layers, stages) for name in names]
+    assert owners == sorted(owners) and owners[0] == 0 and owners[-1] == stages - 1
+    per_stage = [sum(".mlp.linear_fc1.weight" in n for n, s in zip(names, owners, strict=True) if s == stage)
+                 for stage in range(stages)]  # fmt: skip
+    assert per_stage == expected
+
+
+@pytest.mark.parametrize("tensor", [1, 2, 4, 5, 8])
+def test_padded_vocabulary_splits_evenly(tensor):
+    rows = settings.padded_vocabulary(tensor)
+    assert rows >= 33 and rows % tensor == 0 and (rows // tensor) % 8 == 0
+    assert rows - 8 * tensor < 33
+
+
+@pytest.mark.parametrize(
+    ("layout", "multiple"),
+    [
+        ({}, 1),
+        ({"tensor": 2}, 1),
+        ({"tensor": 2, "sequence": True}, 2),
+        ({"context": 2}, 4),
+        ({"tensor": 2, "sequence": True, "context": 2}, 8),
+    ],
+)
+def test_length_multiple(layout, multiple):
+    assert settings.length_multiple(Parallel(**layout)) == multiple
+
+
+def test_gelu_is_exact_and_never_fused():
+    train = Train(model=Model(preset="8M"), parallel=Parallel(processes_per_node=1))
+    config = settings.transformer_config(train.model, train, gpu=False)
+    assert not config.bias_activation_fusion  # Megatron's fused kernel is the tanh approximation
+    assert (config.hidden_dropout, config.attention_dropout, config.layernorm_epsilon) == (0.0, 0.0, 1e-5)
