@@ -9,6 +9,7 @@ with serve(directory) as server:
 import contextlib
 import http.server
 import socket
+import sys
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -99,12 +100,20 @@ class Server:
         self._released.set()
 
 
+class _QuietServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is no error of the server's."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def serve(directory: Path) -> Iterator[Server]:
     """Serve a directory on a free port of the loopback interface."""
     seen: list[Server] = []
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(directory, lambda: seen[0]))
-    httpd.daemon_threads = True
+    httpd = _QuietServer(("127.0.0.1", 0), _handler(directory, lambda: seen[0]))
     server = Server(f"http://127.0.0.1:{httpd.server_address[1]}")
     seen.append(server)
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)

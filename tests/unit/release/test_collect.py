@@ -1,0 +1,92 @@
+"""release.json, and the comparison with what is published."""
+
+import json
+import re
+
+import pytest
+
+from unirefine.config import Release
+from unirefine.errors import UserError
+from unirefine.release.collect import SOURCES, collect, entries_of
+from unirefine.release.fetch import fetch
+
+FILES = ["uniref50.release_note", "uniref50.fasta.gz", "purge-0.txt"]
+HEADING = "release\tfile\turl\tsize\tmd5\tentries\tlicence\tsource\n"
+
+
+@pytest.fixture
+def config(site):
+    return Release(mirrors=(f"file:{site}",), purge_lists=(str(SOURCES.parents[1] / "resources/demo/purge.txt"),))
+
+
+@pytest.fixture
+def downloads(config, tmp_path):
+    for name in FILES:
+        fetch(name, tmp_path / name, config)
+    return tmp_path
+
+
+def test_collects(config, downloads):
+    lines = collect(downloads, FILES, downloads / "release.json", config)
+    written = json.loads((downloads / "release.json").read_text())
+    assert written["source"] == "current" and written["release"] == "2026_03"
+    assert [entry["file"] for entry in written["files"]] == FILES
+    assert written["date"] == max(entry["date"] for entry in written["files"])
+    assert lines[0].startswith("release 2026_03: 3 files, ")
+
+
+def test_tells_what_is_published(config, downloads, tmp_path):
+    size = (downloads / "uniref50.fasta.gz").stat().st_size
+    table = tmp_path / "sources.tsv"
+    table.write_text(
+        "# comment\n" + HEADING
+        + f"2026_03\tuniref50.fasta.gz\t\t{size}\t{'0' * 32}\t\tCC BY 4.0\tmetalink\n"
+        + "2026_03\tuniref50.release_note\t\t\t\t121\tCC BY 4.0\tnote\n"
+        + "2026_03\tuniref90.fasta.gz\t\t1\t\t\tCC BY 4.0\tmetalink\n"
+        + "2024_03\tuniref50.release_note\t\t\t\t7\tCC BY 4.0\tnote\n"
+    )  # fmt: skip
+    lines = collect(downloads, FILES, downloads / "release.json", config, table)
+    assert lines[1] == f"uniref50.fasta.gz: size {size} (as published, metalink)"
+    assert re.fullmatch(r"uniref50\.fasta\.gz: md5 \w{32} \(published: 0{32}, metalink\)", lines[2])
+    assert lines[3] == "uniref50.release_note: entries 120 (published: 121, note)"
+    assert len(lines) == 4
+    assert len(json.loads((downloads / "release.json").read_text())["published"]) == 3
+
+
+def test_files_of_different_releases(config, downloads):
+    facts = json.loads((downloads / "uniref50.fasta.gz.json").read_text())
+    (downloads / "uniref50.fasta.gz.json").write_text(json.dumps(facts | {"release": "2026_02"}))
+    with pytest.raises(UserError, match=r"different releases: uniref50\.release_note 2026_03, uniref50.* 2026_02"):
+        collect(downloads, FILES, downloads / "release.json", config)
+    assert not (downloads / "release.json").exists()
+
+
+def test_changed_or_missing_download(config, downloads):
+    (downloads / "purge-0.txt").write_text("P12345\n")
+    with pytest.raises(UserError, match=r"purge-0\.txt: has 7 bytes, its download had \d+"):
+        collect(downloads, FILES, downloads / "release.json", config)
+    (downloads / "purge-0.txt").unlink()
+    with pytest.raises(UserError, match=r"purge-0\.txt: is missing"):
+        collect(downloads, FILES, downloads / "release.json", config)
+
+
+def test_own_fasta_has_no_files(tmp_path):
+    settings = Release(source="fasta", fasta="mine.fasta")
+    assert collect(tmp_path, [], tmp_path / "release.json", settings) == ["release (own FASTA): 0 files, 0 bytes"]
+    assert json.loads((tmp_path / "release.json").read_text())["source"] == "fasta"
+
+
+def test_entries_of_a_release_note():
+    note = "   UniRef50\n\n       Release: 2026_03, 02-Sep-2026\n       Number of clusters: 38,840,027\n\n"
+    assert entries_of(note) == 38_840_027
+    assert entries_of("nothing of the kind") is None
+
+
+def test_sources_table_is_well_formed():
+    lines = [line for line in SOURCES.read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] + "\n" == HEADING
+    for line in lines[1:]:
+        release, _file, url, size, md5, entries, licence, source = line.split("\t")
+        assert re.fullmatch(r"20\d\d_\d\d", release) and licence == "CC BY 4.0" and source
+        assert url == "" or url.startswith("https://ftp.uniprot.org/pub/databases/uniprot/")
+        assert re.fullmatch(r"\d*", size) and re.fullmatch(r"(\w{32})?", md5) and re.fullmatch(r"\d*", entries)
