@@ -85,7 +85,7 @@ class _Sink:
 
 
 def _joined(text: pl.Series, chosen: np.ndarray) -> bytes:
-    return "".join(text.filter(pl.Series(chosen))).encode("ascii")
+    return text.filter(pl.Series(chosen)).str.join("").item().encode("ascii")
 
 
 def _write_representatives(sink: _Sink, known: Clusters, records: Path, wanted: np.ndarray) -> None:

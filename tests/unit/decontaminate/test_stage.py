@@ -1,6 +1,7 @@
 """The whole stage on planted pairs: what goes, what stays, what is written, against an aligner of its own kind."""
 
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -102,7 +103,7 @@ def test_no_temporary_files_stay(finished):
 
 
 def test_members_are_stricter(stage):
-    config = Decontaminate(level="members", parts=2)
+    config = Decontaminate(level="members", parts=1)
     done = stage.prepare(config)
     members = [len(found) for name, found in stage.world.members.items() if stage.world.sides[name] == 0]
     assert (done.queries, done.targets) == (sum(members) + 1, 8)  # one representative is no member
@@ -142,23 +143,35 @@ def test_an_audit_hit_fails_the_stage_and_names_the_pair(stage):
     assert all(text.endswith("(found by the audit)") for text in removed["evidence"])
 
 
-def test_the_exact_check_finds_what_both_searches_missed(stage):
-    config = Decontaminate(parts=1)
-    stage.prepare(config)
-    stage.search(config)
-    for kind in ("hits", "audit"):  # as if the prefilter had seen nothing
-        path = stage.path(kind, "part-000-of-001.parquet")
+def copy_results(finished, stage):
+    """Give `stage` the parts' results of `finished`, which is the same world."""
+    for kind in ("hits", "audit", "nearest"):
+        shutil.copytree(finished.path(kind), stage.path(kind))
+
+
+def test_the_exact_check_finds_what_both_searches_missed(finished, stage):
+    copy_results(finished, stage)
+    for path in stage.path("hits").iterdir():  # as if the prefilter had seen nothing
         pl.read_parquet(path).clear().write_parquet(path)
+    config = Decontaminate(parts=2)
     stage.remove(config)
     with pytest.raises(UserError, match=r"2 train clusters .*raise decontaminate\.search\.sensitivity"):
         stage.audit(config)
 
 
+def test_a_split_that_does_not_follow_the_hits_fails_the_audit(finished, stage):
+    copy_results(finished, stage)
+    config = Decontaminate(parts=2)
+    stage.remove(config)
+    side = pl.read_parquet(stage.path("split.parquet"))
+    side.select(pl.col("side").replace(REMOVED, 0)).write_parquet(stage.path("split.parquet"))
+    with pytest.raises(UserError, match="a cluster with a hit is still in train"):
+        stage.audit(config)
+
+
 def test_hits_of_another_split_are_refused(finished, stage):
     config = Decontaminate(parts=2)
-    stage.path().mkdir()
-    for kind in ("hits", "audit", "nearest"):
-        stage.path(kind).symlink_to(finished.path(kind))
+    copy_results(finished, stage)
     side = pl.read_parquet(stage.directory / "split" / "split.parquet")
     flipped = side.select(pl.when(pl.col("side") == 1).then(0).when(pl.col("side") == 0).then(1).otherwise(2))
     flipped.cast(pl.UInt8).rename({"literal": "side"}).write_parquet(stage.directory / "split" / "split.parquet")

@@ -1,0 +1,169 @@
+"""One part: the published flags' very hits, any thread count, and what happens when MMseqs2 or the input fails."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+
+from unirefine.cli.main import main
+from unirefine.config import Decontaminate, Search
+from unirefine.decontaminate.align import SCHEMA, above
+from unirefine.errors import UserError
+from unirefine.tools import find_mmseqs
+
+PUBLISHED = {"--min-seq-id": 0.5, "--alignment-mode": 3, "--max-seqs": 300, "-s": 7, "-c": 0.8, "--cov-mode": 0}
+KINDS = ("hits", "audit", "nearest")
+
+
+def results(stage, part="part-000-of-001"):
+    return {kind: stage.path(kind, f"{part}.parquet").read_bytes() for kind in KINDS}
+
+
+@pytest.mark.slow
+def test_the_hits_are_those_of_the_published_command(stage):
+    """The published command itself is run, on pairs of every identity, beside ours with its threshold applied later."""
+    random = stage.world.random
+    stage.prepare(Decontaminate(parts=1))
+    target = stage.path("target.fasta")
+    names, sequences = target.read_text().splitlines()[::2], target.read_text().splitlines()[1::2]
+    letters = "LAGVSERTIDPKQNFYMHWC"
+    query, first = stage.path("queries", "part-000-of-001.fasta"), len(stage.world.sides)
+    with query.open("a") as out:  # around the threshold: identities 0.40 to 0.60 in steps of 0.005
+        for i in range(80):
+            keep = random.random(200) < 0.40 + 0.0025 * i
+            other = random.choice(list(letters), 200)
+            source = sequences[i % len(sequences)]
+            text = "".join(a if k else b for a, k, b in zip(source, keep, other, strict=False))
+            out.write(f">{first + i}\n{text}\n")
+    stage.search(Decontaminate(parts=1))
+    ours = pl.read_parquet(stage.path("hits", "part-000-of-001.parquet"))
+    work, mmseqs = stage.directory / "published", find_mmseqs()
+    table = stage.directory / "published.tsv"
+    flags = [str(word) for pair in PUBLISHED.items() for word in pair]
+    output = ["--format-output", "query,target,fident,qcov,tcov,evalue,bits"]
+    subprocess.run([mmseqs, "easy-search", query, target, table, work, *flags, *output, "-v", "1"], check=True)
+    theirs = [line.split("\t") for line in table.read_text().splitlines()]
+    assert len(names) == 8 and len(theirs) > 30
+    assert sorted((row[0], int(row[1]), np.float32(row[2])) for row in theirs) == sorted(
+        (row["query"], row["target"], np.float32(row["identity"])) for row in ours.iter_rows(named=True)
+    )
+    assert 0.5 <= ours["identity"].min() < 0.53
+
+
+@pytest.mark.parametrize("hundredths", range(1, 100))
+def test_a_threshold_of_two_decimals_survives_identities_cut_to_three(hundredths):
+    """Every identity k / n that MMseqs2 can write falls on the side of the threshold on which its own check puts it."""
+    matches, length = np.meshgrid(np.arange(0, 400), np.arange(1, 400))
+    exact = matches.astype(np.float32) / length.astype(np.float32)
+    valid = exact < 1
+    written = (exact * np.float32(1000)).astype(np.int64)  # its way of writing, in single precision
+    accepted = exact >= np.float32(hundredths / 100) - np.finfo(np.float32).eps
+    frame = pl.DataFrame({"identity": (written[valid] / 1000).astype(np.float32), "accepted": accepted[valid]})
+    kept = above(frame, Search(min_seq_id=hundredths / 100))
+    assert kept["accepted"].all() and len(kept) == frame["accepted"].sum()
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_threads(stage):
+    config = Decontaminate(parts=1)
+    stage.prepare(config)
+    written = []
+    for threads in (1, 2):
+        stage.search(config, threads=threads)
+        written.append(results(stage))
+    assert written[0] == written[1]
+
+
+def fake_mmseqs(directory, body):
+    path = directory / "mmseqs"
+    path.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def search_command(stage, mmseqs, part=0):
+    directory = str(stage.path())
+    return ["decontaminate", "search", "--directory", directory, "--part", str(part), "--mmseqs", mmseqs,
+            "--config", '{"parts": 1}']  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("print('Input database is broken', file=sys.stderr); sys.exit(1)", "Input database is broken"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+    ],
+)
+def test_an_mmseqs_that_fails_is_one_line_and_leaves_nothing(stage, capfd, body, message):
+    stage.prepare(Decontaminate(parts=1))
+    capfd.readouterr()
+    assert main(search_command(stage, fake_mmseqs(stage.directory, body))) == 1
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1 and "mmseqs" in line and message in line
+    assert sorted(path.name for path in stage.path().iterdir()) == ["queries", "target.fasta"]
+
+
+def test_a_killed_search_leaves_no_result_and_its_directory_is_reused(stage):
+    stage.prepare(Decontaminate(parts=1))
+    slow = fake_mmseqs(stage.directory, "time.sleep(600)")
+    process = subprocess.Popen([sys.executable, "-m", "unirefine.cli.main", *search_command(stage, slow)])
+    left = stage.path(".search-part-000-of-001.tmp")
+    for _ in range(600):
+        if (left / "mmseqs").exists():
+            break
+        time.sleep(0.05)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    process.kill()
+    process.wait()
+    for child in children.stdout.split():
+        os.kill(int(child), signal.SIGKILL)
+    assert left.exists() and not stage.path("hits").exists()
+    (left / "mmseqs" / "query").write_text("torn")
+    stage.search(Decontaminate(parts=1))
+    assert not left.exists()
+    assert len(pl.read_parquet(stage.path("hits", "part-000-of-001.parquet"))) == 2
+
+
+def test_empty_parts_and_no_targets(stage):
+    config = Decontaminate(parts=200)  # most parts have no cluster
+    stage.prepare(config)
+    empty = next(p for p in range(200) if stage.path("queries", f"part-{p:03d}-of-200.fasta").stat().st_size == 0)
+    full = next(p for p in range(200) if stage.path("queries", f"part-{p:03d}-of-200.fasta").stat().st_size)
+    stage.path("target.fasta").write_text("")
+    for part in (empty, full):
+        (found,) = stage.search(config, range(part, part + 1))
+        assert (found.hits, found.audit_hits) == (0, 0)
+        hits = pl.read_parquet(stage.path("hits", f"part-{part:03d}-of-200.parquet"))
+        assert hits.is_empty() and hits.schema == SCHEMA
+
+
+def test_a_part_without_anything_left_after_the_search(stage):
+    config = Decontaminate(parts=1)
+    stage.prepare(config)
+    shutil.copy(stage.path("target.fasta"), stage.path("queries", "part-000-of-001.fasta"))
+    (found,) = stage.search(config)
+    assert (found.clusters, found.audit_clusters) == (8, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [(1, "parts are 0 to 0"), (-1, "parts are 0 to 0"), (0, "run `unirefine decontaminate prepare`")],
+)
+def test_a_part_that_is_not_there(stage, part, message):
+    with pytest.raises(UserError, match=message):
+        stage.search(Decontaminate(parts=1), range(part, part + 1))
+
+
+def test_a_missing_part_stops_the_removal(finished, stage):
+    shutil.copytree(finished.path("hits"), stage.path("hits"))
+    stage.path("hits", "part-001-of-002.parquet").unlink()
+    with pytest.raises(UserError, match=r"part-001-of-002\.parquet: no such file; run .*--part 1"):
+        stage.remove(Decontaminate(parts=2))
+    assert not stage.path("split.parquet").exists()
