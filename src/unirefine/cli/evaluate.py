@@ -25,8 +25,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where perplexity.json goes")
     made.add_argument("--clusters", type=Path, metavar="DIR", help="directory of the cluster stage: breakdown by size")
     made.add_argument(
-        "--hits", type=Path, metavar="FILE",
-        help="audit.parquet of the decontaminate stage: breakdown by nearest-train identity (needs --clusters)",
+        "--decontaminated", type=Path, metavar="DIR",
+        help="directory of the decontaminate stage: breakdown by nearest-train identity (needs --clusters)",
     )  # fmt: skip
     made.set_defaults(run=run)
     return made
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.output,
             config,
             clusters=arguments.clusters,
-            hits=arguments.hits,
+            decontaminated=arguments.decontaminated,
         )
         if platform.rank() == 0:
             print("\n".join(lines(result)))

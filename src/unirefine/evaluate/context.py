@@ -1,14 +1,16 @@
 """What is known of each validation sequence beside its residues: cluster, cluster size, identity to train."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
 from unirefine.ids import key_of
+from unirefine.provenance import read_json
 from unirefine.shards import Side
+from unirefine.tables import iterate_file
 
 PREFIX = "UniRef50_"
 
@@ -25,36 +27,44 @@ class Context:
     """float64[s]: highest identity of a train sequence to the cluster; NaN where the search found none."""
 
 
-def load_context(side: Side, sequences: int, clusters: Path | None, hits: Path | None) -> Context:
-    """Sizes need `clusters` (directory of the cluster stage, or its clusters.parquet); identities need `hits` as well
-    (Parquet with `target`, a cluster index, and `identity`: audit.parquet of the decontaminate stage).
+def load_context(side: Side, sequences: int, clusters: Path | None, decontaminated: Path | None) -> Context:
+    """Sizes need `clusters`, the directory of the cluster stage; identities need that of the decontaminate stage too.
 
     Raises UserError for a missing file, or one of another run.
     """
     cluster = np.searchsorted(side.document_offsets, np.arange(sequences), side="right") - 1
     if clusters is None:
-        if hits is not None:
-            raise UserError("identities name clusters by number", where=hits, fix="give --clusters too")
+        if decontaminated is not None:
+            raise UserError("its files name clusters by number", where=decontaminated, fix="give --clusters too")
         return Context(cluster, None, None)
-    path = clusters / "clusters.parquet" if clusters.is_dir() else clusters
-    table = _read(path, ["key", "size"])
-    keys, sizes = table["key"].to_numpy(), table["size"].to_numpy()
+    path = clusters / "clusters.parquet"
+    columns = _columns(path, ("key", "size"), "cluster")
+    keys = columns["key"]
     wanted = np.array([key_of(side.ids(i)[1].removeprefix(PREFIX)) for i in range(sequences)], np.uint64)
     index = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
     if not len(keys) or not np.array_equal(keys[index], wanted):
-        raise UserError(
-            "a validation cluster is not in it", where=path, fix="give the clusters that the shards came from"
-        )
-    identity = None
-    if hits is not None:
-        found = _read(hits, ["target", "identity"])
-        best = np.full(len(keys), np.nan)
-        np.fmax.at(best, found["target"].to_numpy(), found["identity"].to_numpy().astype(np.float64))
-        identity = best[index]
-    return Context(cluster, sizes[index].astype(np.float64), identity)
+        raise UserError("a validation cluster is not in it", where=path, fix="give the clusters the shards came from")
+    sizes = columns["size"][index].astype(np.float64)
+    return Context(cluster, sizes, None if decontaminated is None else _identity(decontaminated, len(keys))[index])
 
 
-def _read(path: Path, columns: list[str]) -> pq.ParquetFile:
-    if not path.is_file():
-        raise UserError("no such file", where=path, fix="run the stage that writes it")
-    return pq.read_table(path, columns=columns)
+def _identity(decontaminated: Path, clusters: int) -> np.ndarray:
+    """Best identity of what is left in train to each cluster: float64[clusters], NaN where there is no alignment."""
+    policy = read_json(decontaminated / "identity.json")["audit"]["policy"]
+    column = "audited" if policy == "remove" else "searched"
+    best = np.full(clusters, np.nan)
+    parts = sorted((decontaminated / "nearest").glob("part-*.parquet"))
+    if not parts:
+        raise UserError("no parts", where=decontaminated / "nearest", fix="run the decontaminate stage again")
+    for path in parts:
+        found = _columns(path, ("target", column), "decontaminate")
+        np.fmax.at(best, found["target"], found[column].astype(np.float64))
+    return best
+
+
+def _columns(path: Path, names: Sequence[str], stage: str) -> dict[str, np.ndarray]:
+    batches = [batch for _row, batch in iterate_file(path, names, stage)]
+    return {
+        name: np.concatenate([batch[name].to_numpy(zero_copy_only=False) for batch in batches] or [np.empty(0)])
+        for name in names
+    }

@@ -45,12 +45,12 @@ def evaluate(
     config: Evaluate,
     *,
     clusters: Path | None = None,
-    hits: Path | None = None,
+    decontaminated: Path | None = None,
 ) -> dict[str, Any]:
     """Write `output/perplexity.json` and return its content; see docs/evaluation.md.
 
     models: `final/` directories or Hugging Face directories. clusters: directory of the cluster stage, for cluster
-    sizes. hits: Parquet of hits of train in validation, for identities. Raises UserError when ours and Hugging
+    sizes. decontaminated: that of the decontaminate stage, for identities. Raises UserError when ours and Hugging
     Face's perplexity of a checkpoint differ by more than `config.tolerance`; nothing is written then.
     """
     opened = open_shards(shards)
@@ -62,7 +62,7 @@ def evaluate(
             where=shards,
             fix="evaluate more sequences, or set another seed",
         )
-    context = load_context(opened.validation, side.sequences, clusters, hits)
+    context = load_context(opened.validation, side.sequences, clusters, decontaminated)
     scored, parity, pseudo = [], [], []
     for directory in models:
         prefix = f"{_name(directory)} " if len(models) > 1 else ""

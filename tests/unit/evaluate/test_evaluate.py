@@ -133,23 +133,29 @@ def test_cluster_sizes_and_identities_come_from_their_stages(written, small_esm2
     pq.write_table(pa.table({"key": keys, "size": counts}), tmp_path / "clusters.parquet")
     longest = side.ids(int(side.lengths.argmax()))[1].removeprefix("UniRef50_")
     target = next(number for number, (_, name) in enumerate(rows) if name == longest)
-    hits = pa.table(
-        {"target": pa.array([target, target], pa.uint32()), "identity": pa.array([0.55, 0.41], pa.float32())}
-    )
-    pq.write_table(hits, tmp_path / "audit.parquet")
+    (tmp_path / "nearest").mkdir()
+    for part, (all_, searched) in enumerate([(0.91, 0.41), (0.55, 0.25)]):
+        target_identity = {
+            "target": pa.array([target], pa.uint32()),
+            "all": [all_],
+            "searched": [searched],
+            "audited": [0.1],
+        }
+        pq.write_table(pa.table(target_identity), tmp_path / "nearest" / f"part-{part:03d}-of-002.parquet")
+    (tmp_path / "identity.json").write_text(json.dumps({"audit": {"policy": "error"}}))
     result = evaluate(
-        written.directory, [small_esm2[0]], tmp_path, CONFIG, clusters=tmp_path, hits=tmp_path / "audit.parquet"
+        written.directory, [small_esm2[0]], tmp_path / "out", CONFIG, clusters=tmp_path, decontaminated=tmp_path
     )
     by_size = {row["bin"]: row["masked"] for row in result["breakdowns"]["cluster_size"]}
     assert sum(by_size.values()) == result["masked"] and set(by_size) == {"1", "2", "3-4"}
     by_identity = {row["bin"]: row["sequences"] for row in result["breakdowns"]["identity"]}
-    assert set(by_identity) == {"0.5-0.6", "no hit"}
-    assert by_identity["0.5-0.6"] <= sum(side.ids(i)[1] == f"UniRef50_{longest}" for i in range(side.sequences))
+    assert set(by_identity) == {"0.4-0.5", "no hit"}
+    assert by_identity["0.4-0.5"] <= sum(side.ids(i)[1] == f"UniRef50_{longest}" for i in range(side.sequences))
     pq.write_table(
-        pa.table({"key": pa.array([5], pa.uint64()), "size": pa.array([1], pa.uint32())}), tmp_path / "other.parquet"
+        pa.table({"key": pa.array([5], pa.uint64()), "size": pa.array([1], pa.uint32())}), tmp_path / "clusters.parquet"
     )
     with pytest.raises(UserError, match="a validation cluster is not in it"):
-        evaluate(written.directory, [small_esm2[0]], tmp_path, CONFIG, clusters=tmp_path / "other.parquet")
+        evaluate(written.directory, [small_esm2[0]], tmp_path, CONFIG, clusters=tmp_path)
 
 
 def test_pseudo_perplexity_masks_one_residue_at_a_time(written, small_esm2):
