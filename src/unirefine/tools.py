@@ -151,7 +151,7 @@ def _hint(code: int) -> str | None:
 
 
 def _last_line(output: IO[bytes], begin: int = 0) -> str | None:
-    """The last line with text after byte `begin`; with the one before it where the last only says which step of a workflow died."""
+    """The last line with text after byte `begin`; with the one before it where the last only says which step died."""
     size = output.seek(0, os.SEEK_END)
     output.seek(max(begin, size - _TAIL_BYTES))
     lines = [line.strip() for line in output.read().decode("utf-8", "replace").splitlines() if line.strip()]

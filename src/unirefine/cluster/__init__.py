@@ -1,0 +1,1 @@
+"""The cluster stage: which UniRef90 sequences make up which UniRef50 cluster."""

@@ -100,7 +100,7 @@ def _curate_level(rules: Rules, parts: Parts, output: Path, removed: Removed, ta
     columns = rules.columns()
     batch_rows = _SEQUENCE_BATCH_ROWS if "sequence" in columns else BATCH_ROWS
     with (
-        meter(f"curate {parts.level}", total=parts.rows, unit=" records") as progress,
+        meter(f"curate {parts.level}", total=parts.rows, unit="records") as progress,
         table_writer(output / f"{parts.level}.parquet", KEPT) as writer,
     ):
         for first, batch in iterate(parts, columns, batch_rows=batch_rows):
