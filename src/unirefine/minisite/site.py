@@ -26,6 +26,8 @@ def build(
 
     The bytes depend on the arguments and the input only. Raises UserError for unusable input.
     """
+    for name in (release, archive):
+        release_date(name)
     taxa = Taxonomy(read_table(taxonomy, 4))
     proteins = choose(read_proteins(fasta, clusters, organisms), taxa, limit)
     levels = {level: form_clusters(proteins, level, taxa) for level in LEVELS}
