@@ -50,8 +50,10 @@ def run(arguments: argparse.Namespace) -> None:
         launcher.alone()
     try:
         from unirefine.train.loop import train
+        from unirefine.train.platform import shutdown
 
         train(config, arguments.shards, arguments.output)
+        shutdown()
     except UserError as error:
         if launcher.report(error.line()):
             raise SystemExit(1) from None

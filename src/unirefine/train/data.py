@@ -7,14 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unirefine.alphabet import PAD, TOKENS
+from unirefine.alphabet import PAD
 from unirefine.config import Train
 from unirefine.model.batch import IGNORE
 from unirefine.model.settings import length_multiple
 from unirefine.sampling import FixedStream, SampleStream, prefetch
 from unirefine.train import plan
-
-NULL = TOKENS.index("<null_1>")
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,6 @@ def make(stream: SampleStream | FixedStream, samples: Cut, config: Train) -> Mic
     made = stream.batch(samples.indices, width=int(samples.slots.max()))
     tokens, labels = made.tokens.astype(np.int64), made.labels.astype(np.int64)
     columns = np.arange(tokens.shape[1])
-    # A random token may be <pad>, which to the model means the end of a sequence. <null_1> is as meaningless.
-    tokens[(columns < samples.lengths[:, None]) & (tokens == PAD)] = NULL
     bounds = None
     if config.packed:
         in_slot = columns < samples.slots[:, None]

@@ -93,7 +93,6 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         if reporter is not None:
             reporter.close()
             print(summary(progress, config, output))
-        platform.shutdown()
 
 
 def summary(progress: Progress, config: Train, output: Path) -> str:

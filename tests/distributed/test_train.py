@@ -1,0 +1,149 @@
+"""Training over gloo processes: every layout gives the same losses, and so does a run that was interrupted."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unirefine.train.checkpoints import complete
+from unirefine.train.metrics import read
+
+pytestmark = pytest.mark.distributed
+
+STEPS, STOP = 9, 6
+CONFIG = {
+    "model": {"preset": None, "layers": 3, "hidden": 48, "heads": 4},
+    "sampling": {"max_tokens": 96},
+    "optimizer": {"lr": 2e-3, "warmup_steps": 3},
+    "steps": STEPS, "global_batch": 12, "micro_batch": 2, "precision": "fp32",
+    "validate_every": 3, "checkpoint_every": STOP, "keep_checkpoints": 5, "log_every": 1,
+}  # fmt: skip
+
+# What changes: options of train.parallel, and of train beside them
+LAYOUTS = {
+    "dp2": ({}, {}),
+    "dp2-packed": ({}, {"packed": True}),
+    "dp2-replicated-optimizer": ({"distributed_optimizer": False}, {}),
+    "tp2": ({"tensor": 2}, {}),
+    "tp2-sp-packed": ({"tensor": 2, "sequence": True}, {"packed": True}),
+    "pp2": ({"pipeline": 2}, {}),
+    "cp2": ({"context": 2}, {}),
+    "cp2-packed": ({"context": 2}, {"packed": True}),
+}
+
+
+def config_of(layout: str, processes: int = 2, **changes) -> dict:
+    parallel, options = LAYOUTS[layout]
+    return CONFIG | options | {"parallel": {"processes_per_node": processes} | parallel} | changes
+
+
+def run_group(processes: int, runs: list[dict]) -> None:
+    """Do training runs one after the other in one group of processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(Path(__file__).with_name("train_runs.py")), json.dumps(runs)]
+    group = [
+        subprocess.Popen(
+            command,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    errors = [process.communicate(timeout=500)[1] for process in group]
+    assert [process.returncode for process in group] == [0] * processes, errors[0][-3000:]
+
+
+def losses(output: Path) -> list[tuple[int, float, float | None, float]]:
+    """(step, loss, validation loss, gradient norm) of each line of metrics.jsonl."""
+    names = ("step", "loss", "validation_loss", "grad_norm")
+    return [tuple(line.get(name) for name in names) for line in read(output / "metrics.jsonl")]
+
+
+def interrupted(source: Path, target: Path) -> Path:
+    """A copy of a finished run as it was when checkpoint STOP had just been written and some steps after it done."""
+    shutil.copytree(source, target)
+    shutil.rmtree(target / "final")
+    for path in complete(target / "checkpoints"):
+        if int(path.name.removeprefix("step-")) > STOP:
+            shutil.rmtree(path)
+    return target
+
+
+@pytest.fixture(scope="module")
+def runs(shards, tmp_path_factory) -> Path:
+    """Finished runs: one directory per layout over two processes, then each continued in another layout."""
+    root = tmp_path_factory.mktemp("runs")
+
+    def entry(output: str, config: dict) -> dict:
+        return {"config": config, "shards": str(shards), "output": str(root / output)}
+
+    run_group(2, [entry(layout, config_of(layout)) for layout in LAYOUTS])
+    continued = {"dp2": ["dp2", "tp2", "pp2"], "tp2": ["pp2"], "pp2": ["pp2", "dp2"]}
+    entries = []
+    for source, targets in continued.items():
+        for target in targets:
+            interrupted(root / source, root / f"{source}-then-{target}")
+            entries.append(entry(f"{source}-then-{target}", config_of(target)))
+    run_group(2, entries)
+    for source in ("dp2", "pp2"):
+        interrupted(root / source, root / f"{source}-then-alone")
+    run_group(1, [entry(f"{source}-then-alone", config_of("dp2", processes=1)) for source in ("dp2", "pp2")])
+    return root
+
+
+def assert_same(found: list, expected: list, tolerance: float) -> None:
+    assert [line[0] for line in found] == [line[0] for line in expected] == list(range(1, STEPS + 1))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours[1:3] == pytest.approx(theirs[1:3], abs=tolerance), ours[0]
+        assert ours[3] == pytest.approx(theirs[3], rel=10 * tolerance), ours[0]
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "dp2"])
+def test_layouts_give_the_same_losses(runs, layout):
+    assert_same(losses(runs / layout), losses(runs / "dp2"), 1e-5)
+
+
+def test_training_learns(runs):
+    found = losses(runs / "dp2")
+    assert found[-1][1] < found[0][1] - 0.2
+
+
+def test_stop_and_go_at_the_same_layout_is_exact(runs):
+    for layout in ("dp2", "pp2"):
+        assert_same(losses(runs / f"{layout}-then-{layout}"), losses(runs / layout), 1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["dp2-then-tp2", "dp2-then-pp2", "tp2-then-pp2", "pp2-then-dp2", "dp2-then-alone", "pp2-then-alone"]
+)
+def test_stop_and_go_at_another_layout(runs, name):
+    assert_same(losses(runs / name), losses(runs / "dp2"), 1e-5)
+
+
+def test_final_directory(runs):
+    from transformers import EsmForMaskedLM, EsmTokenizer
+
+    facts = json.loads((runs / "tp2" / "final" / "train.json").read_text())
+    assert facts["step"] == STEPS
+    assert facts["samples"] == STEPS * 12
+    assert facts["config"]["parallel"]["tensor"] == 2
+    assert facts["shards"]["format"] == "unirefine-shards"
+    model, told = EsmForMaskedLM.from_pretrained(runs / "tp2" / "final" / "huggingface", output_loading_info=True)
+    assert {name.split(".")[1] for name in told["missing_keys"]} <= {"contact_head", "rotary_embeddings"}
+    tokens = EsmTokenizer.from_pretrained(runs / "tp2" / "final" / "huggingface")("MKV", return_tensors="pt")
+    assert model(**tokens).logits.shape == (1, 5, 33)
