@@ -1,0 +1,51 @@
+"""unirefine embed: per-sequence and per-residue vectors of proteins."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.config import Embed
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `unirefine embed`."""
+    made = stage_parser(
+        "embed",
+        "Embed proteins with an ESM-2: the mean over residues (special tokens left out) and per-residue vectors, in "
+        "input order. Writes OUTPUT/sequences.parquet and OUTPUT/residues.parquet. A stopped job goes on where it was.",
+        "unirefine embed --model results/demo/train/final --fasta proteins.fasta.gz --output embeddings",
+    )
+    add_config(made, "embed")
+    made.add_argument(
+        "--model", type=Path, required=True, metavar="DIR",
+        help="final/ of a training run, or a Hugging Face ESM-2 directory",
+    )  # fmt: skip
+    source = made.add_mutually_exclusive_group(required=True)
+    source.add_argument("--fasta", type=Path, metavar="FILE", help="FASTA, plain or gzipped")
+    source.add_argument("--parquet", type=Path, metavar="FILE", help="Parquet with columns id and sequence")
+    source.add_argument("--shards", type=Path, metavar="DIR", help="the first embed.sequences of the validation shard")
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the Parquet files go")
+    made.set_defaults(run=run)
+    return made
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the stage and print one line of what it did."""
+    config = config_of(arguments, Embed, "embed")
+    from unirefine.embed import run as stage
+    from unirefine.embed.source import from_fasta, from_parquet, from_shards
+    from unirefine.train import platform
+
+    if arguments.fasta is not None:
+        source = from_fasta(arguments.fasta)
+    elif arguments.parquet is not None:
+        source = from_parquet(arguments.parquet)
+    else:
+        source = from_shards(arguments.shards, config.sequences)
+    try:
+        result = stage.embed(source, arguments.model, arguments.output, config)
+        if platform.rank() == 0:
+            print(stage.summary(result))
+            print(f"wrote {', '.join(result.files)}")
+    finally:
+        platform.shutdown()

@@ -1,0 +1,113 @@
+"""sequences.parquet and residues.parquet: written in chunks that survive a stop, joined at the end."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unirefine.embed.vectors import Vectors
+from unirefine.fasta import Protein
+from unirefine.provenance import atomic_path, sha256_json
+
+KINDS = ("sequences", "residues")
+FORMAT = 1
+
+
+def schemas(hidden: int, *, cls: bool, facts: dict[str, Any]) -> dict[str, pa.Schema]:
+    """Schema of each file; `facts` (model, layer, how long sequences were treated) go into its metadata as JSON."""
+    vector = pa.list_(pa.float32(), hidden)
+    sequences = [
+        pa.field("id", pa.string()),
+        pa.field("length", pa.int32()),
+        pa.field("truncated", pa.bool_()),
+        pa.field("vector", vector),
+    ]
+    if cls:
+        sequences.append(pa.field("cls", vector))
+    residues = [
+        pa.field("id", pa.string()),
+        pa.field("position", pa.int32()),
+        pa.field("residue", pa.string()),
+        pa.field("vector", vector),
+    ]
+    metadata = {"unirefine": json.dumps(facts, sort_keys=True)}
+    return {"sequences": pa.schema(sequences, metadata), "residues": pa.schema(residues, metadata)}
+
+
+def tables(proteins: Sequence[Protein], vectors: Vectors, made: dict[str, pa.Schema]) -> dict[str, pa.Table]:
+    """The rows of one chunk, for each file that is asked for."""
+    names = pa.array([protein.name for protein in proteins])
+    lengths = np.array([len(protein.sequence) for protein in proteins], np.int32)
+    columns = [names, pa.array(lengths), pa.array(vectors.embedded < lengths), _fixed(vectors.mean)]
+    if "cls" in made["sequences"].names:
+        columns.append(_fixed(vectors.cls))
+    result = {"sequences": pa.Table.from_arrays(columns, schema=made["sequences"])}
+    if vectors.residues is not None:
+        owner = np.repeat(np.arange(len(proteins)), vectors.embedded)
+        positions = np.concatenate([np.arange(1, count + 1, dtype=np.int32) for count in vectors.embedded])
+        letters = [
+            letter
+            for protein, count in zip(proteins, vectors.embedded, strict=True)
+            for letter in protein.sequence[:count]
+        ]
+        columns = [names.take(pa.array(owner)), pa.array(positions), pa.array(letters), _fixed(vectors.residues)]
+        result["residues"] = pa.Table.from_arrays(columns, schema=made["residues"])
+    return result
+
+
+def _fixed(vectors: np.ndarray) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+
+
+class Chunks:
+    """The directory of finished chunks of one job. A chunk of another job (input, model, config) is never taken."""
+
+    def __init__(self, output: Path, identity: dict[str, Any]) -> None:
+        self.output = output
+        self.directory = output / f".chunks-{sha256_json({'format': FORMAT, **identity})[:16]}"
+
+    def open(self) -> None:
+        """Make the directory; chunks of other jobs into the same output are deleted."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for other in self.output.glob(".chunks-*"):
+            if other != self.directory:
+                shutil.rmtree(other)
+
+    def path(self, chunk: int, kind: str) -> Path:
+        """File of a chunk."""
+        return self.directory / f"{chunk:06d}.{kind}.parquet"
+
+    def is_done(self, chunk: int) -> bool:
+        """Whether a chunk is complete (`sequences` is written last)."""
+        return self.path(chunk, "sequences").exists()
+
+    def write(self, chunk: int, made: dict[str, pa.Table]) -> None:
+        """Write the files of a chunk."""
+        for kind in reversed(KINDS):
+            if kind in made:
+                with atomic_path(self.path(chunk, kind)) as part:
+                    pq.write_table(made[kind], part, compression="none", use_dictionary=False, row_group_size=2**30)
+
+    def join(self, count: int, made: dict[str, pa.Schema], kinds: Sequence[str]) -> None:
+        """Write the final files from `count` chunks, one row group each, and delete the chunks."""
+        for kind in kinds:
+            text = [field.name for field in made[kind] if pa.types.is_string(field.type)]
+            with (
+                atomic_path(self.output / f"{kind}.parquet") as part,
+                pq.ParquetWriter(
+                    part,
+                    made[kind],
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=text,
+                    write_statistics=text,
+                ) as writer,
+            ):
+                for chunk in range(count):
+                    writer.write_table(pq.read_table(self.path(chunk, kind)), row_group_size=2**30)
+        shutil.rmtree(self.directory)

@@ -1,0 +1,67 @@
+"""What is embedded: proteins of a FASTA, of a Parquet file or of the validation shard, in order, read twice."""
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unirefine.alphabet import decode
+from unirefine.errors import UserError
+from unirefine.fasta import Protein, read_fasta
+from unirefine.shards import open_shards
+from unirefine.tables import iterate_file
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set of proteins that can be iterated more than once; checked and counted when it is made."""
+
+    proteins: Callable[[], Iterator[Protein]]
+    lengths: np.ndarray
+    """int32[n], in residues."""
+    digest: str
+    """Hex SHA-256 of all names and sequences."""
+
+
+def from_fasta(path: Path) -> Source:
+    """Raises UserError for anything wrong anywhere in the file, before the first vector is computed."""
+    return _counted(lambda: read_fasta(path))
+
+
+def from_parquet(path: Path) -> Source:
+    """Columns `id` and `sequence`, as record parts have them. Raises UserError when they are missing."""
+
+    def proteins() -> Iterator[Protein]:
+        for first, batch in iterate_file(path, ("id", "sequence"), "records", batch_rows=4096):
+            for row, (name, sequence) in enumerate(
+                zip(batch["id"].to_pylist(), batch["sequence"].to_pylist(), strict=True)
+            ):
+                if not name or not sequence:
+                    raise UserError("no id or no sequence", where=f"{path}, row {first + row}")
+                yield Protein(name, sequence)
+
+    return _counted(proteins)
+
+
+def from_shards(directory: Path, sequences: int) -> Source:
+    """The first `sequences` of the validation shard (whose order is shuffled)."""
+    side = open_shards(directory).validation
+
+    def proteins() -> Iterator[Protein]:
+        for number in range(min(sequences, side.sequences)):
+            yield Protein(side.ids(number)[0], decode(side.tokens(number)))
+
+    return _counted(proteins)
+
+
+def _counted(proteins: Callable[[], Iterator[Protein]]) -> Source:
+    digest, lengths = hashlib.sha256(), array("i")
+    for protein in proteins():
+        digest.update(f">{protein.name}\n{protein.sequence}\n".encode())
+        lengths.append(len(protein.sequence))
+    if not lengths:
+        raise UserError("nothing to embed", fix="give a file with at least one sequence")
+    return Source(proteins, np.array(lengths, np.int32), digest.hexdigest())

@@ -1,0 +1,193 @@
+"""The stage against EsmForMaskedLM's hidden states, one protein at a time."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from unirefine.alphabet import encode
+from unirefine.cli.main import main
+from unirefine.config import Embed
+from unirefine.embed import run as stage
+from unirefine.embed.source import from_fasta
+
+RESIDUES = "ACDEFGHIKLMNPQRSTVWYXBZUOJ"
+
+
+def protein(rng: np.random.Generator, length: int) -> str:
+    return "".join(RESIDUES[i] for i in rng.integers(0, len(RESIDUES), length))
+
+
+@pytest.fixture(scope="module")
+def proteins() -> dict[str, str]:
+    """In no order of length; one of a single residue, one with lower case."""
+    rng = np.random.default_rng(8)
+    lengths = [30, 1, 75, 12, 64, 3, 40]
+    made = {f"sp|P{i}|NAME": protein(rng, length) for i, length in enumerate(lengths)}
+    made["lower"] = "mkvla"
+    return made
+
+
+@pytest.fixture
+def fasta(tmp_path, proteins):
+    path = tmp_path / "in.fasta"
+    path.write_text("".join(f">{name} described\n{sequence}\n" for name, sequence in proteins.items()))
+    return path
+
+
+def hidden_states(model, sequence: str, layer: int) -> np.ndarray:
+    """Of `<cls>` + residues + `<eos>`."""
+    tokens = torch.tensor([[0, *encode(sequence).tolist(), 2]])
+    with torch.no_grad():
+        found = model(tokens, attention_mask=torch.ones_like(tokens), output_hidden_states=True).hidden_states
+    return found[layer][0].numpy()
+
+
+@pytest.mark.parametrize("engine", ["megatron", "huggingface"])
+@pytest.mark.parametrize("layer", [-1, 0, 1, 2])
+def test_vectors_are_the_hidden_states_of_hugging_face(fasta, proteins, small_esm2, tmp_path, engine, layer):
+    directory, model = small_esm2
+    config = Embed(engine=engine, layer=layer, cls=True, batch_tokens=100)
+    result = stage.embed(from_fasta(fasta), directory, tmp_path / "out", config)
+    assert (result.sequences, result.truncated) == (len(proteins), 0)
+    sequences = pq.read_table(tmp_path / "out" / "sequences.parquet").to_pydict()
+    residues = pq.read_table(tmp_path / "out" / "residues.parquet").to_pydict()
+    assert sequences["id"] == list(proteins)
+    assert sequences["length"] == [len(sequence) for sequence in proteins.values()]
+    assert not any(sequences["truncated"])
+    row = 0
+    for i, (name, sequence) in enumerate(proteins.items()):
+        expected = hidden_states(model, sequence, layer)
+        np.testing.assert_allclose(sequences["vector"][i], expected[1:-1].mean(axis=0), atol=1e-4)
+        np.testing.assert_allclose(sequences["cls"][i], expected[0], atol=1e-4)
+        rows = slice(row, row + len(sequence))
+        assert residues["id"][rows] == [name] * len(sequence)
+        assert residues["position"][rows] == list(range(1, len(sequence) + 1))
+        assert residues["residue"][rows] == list(sequence)
+        np.testing.assert_allclose(residues["vector"][rows], expected[1:-1], atol=1e-4)
+        row += len(sequence)
+    assert row == len(residues["id"])
+
+
+def test_long_proteins_are_truncated_and_say_so(fasta, proteins, small_esm2, tmp_path, capsys):
+    directory, model = small_esm2
+    arguments = ["embed", "--model", str(directory), "--fasta", str(fasta), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--set", "max_residues=40"]) == 0
+    assert "2 truncated" in capsys.readouterr().out
+    sequences = pq.read_table(tmp_path / "out" / "sequences.parquet").to_pydict()
+    assert sequences["truncated"] == [len(sequence) > 40 for sequence in proteins.values()]
+    assert sequences["length"][2] == 75
+    first = list(proteins.values())[2][:40]
+    np.testing.assert_allclose(sequences["vector"][2], hidden_states(model, first, -1)[1:-1].mean(axis=0), atol=1e-4)
+    residues = pq.read_table(tmp_path / "out" / "residues.parquet")
+    assert len(residues) == sum(min(len(sequence), 40) for sequence in proteins.values())
+
+
+def test_windows_embed_long_proteins_whole(fasta, proteins, small_esm2, tmp_path):
+    directory, model = small_esm2
+    config = Embed(max_residues=40, long_sequences="windows", cls=True)
+    stage.embed(from_fasta(fasta), directory, tmp_path, config)
+    sequences = pq.read_table(tmp_path / "sequences.parquet").to_pydict()
+    residues = pq.read_table(tmp_path / "residues.parquet").to_pydict()
+    assert not any(sequences["truncated"]) and len(residues["id"]) == sum(map(len, proteins.values()))
+    name, whole = list(proteins.items())[2]  # 75 residues: windows from 0, 20 and 35
+    states = {start: hidden_states(model, whole[start : start + 40], -1) for start in (0, 20, 35)}
+    owners = [0] * 30 + [20] * 17 + [35] * 28
+    expected = np.array([states[start][1 + residue - start] for residue, start in enumerate(owners)])
+    mine = [vector for found, vector in zip(residues["id"], residues["vector"], strict=True) if found == name]
+    np.testing.assert_allclose(mine, expected, atol=1e-4)
+    np.testing.assert_allclose(sequences["vector"][2], expected.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(sequences["cls"][2], np.mean([found[0] for found in states.values()], axis=0), atol=1e-4)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """A few proteins a chunk."""
+    monkeypatch.setattr(stage, "CHUNK_BYTES", 0)
+    return Embed(batch_tokens=64)
+
+
+def test_a_stopped_job_goes_on_after_its_last_chunk(fasta, small_esm2, tmp_path, small_chunks, monkeypatch):
+    directory, _model = small_esm2
+    whole = stage.embed(from_fasta(fasta), directory, tmp_path / "whole", small_chunks)
+    assert whole.resumed == 0
+    calls = []
+
+    def counting(engine, proteins, config, advance):
+        calls.append([protein.name for protein in proteins])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return compute(engine, proteins, config, advance)
+
+    compute = stage.embed_chunk
+    monkeypatch.setattr(stage, "embed_chunk", counting)
+    output = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        stage.embed(from_fasta(fasta), directory, output, small_chunks)
+    assert not (output / "sequences.parquet").exists()
+    resumed = stage.embed(from_fasta(fasta), directory, output, small_chunks)
+    assert resumed.resumed == 2 and calls[3] == calls[2]
+    for name in ("sequences.parquet", "residues.parquet"):
+        assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(path.name for path in output.iterdir()) == ["residues.parquet", "sequences.parquet"]
+
+
+def test_chunks_of_another_job_are_not_taken(fasta, small_esm2, tmp_path, small_chunks, monkeypatch):
+    def stop(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.Chunks, "join", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stage.embed(from_fasta(fasta), small_esm2[0], tmp_path / "out", small_chunks)
+    other = small_chunks.model_copy(update={"layer": 1})
+    assert stage.embed(from_fasta(fasta), small_esm2[0], tmp_path / "out", other).resumed == 0
+
+
+def test_without_residues_there_is_one_file(fasta, proteins, small_esm2, tmp_path):
+    stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, Embed())
+    result = stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, Embed(per_residue=False))
+    assert result.files == [str(tmp_path / "sequences.parquet")]
+    assert [path.name for path in tmp_path.glob("*.parquet")] == ["sequences.parquet"]
+    facts = json.loads(pq.read_schema(tmp_path / "sequences.parquet").metadata[b"unirefine"])
+    assert (facts["layers"], facts["hidden"], facts["layer"], facts["engine"]) == (2, 32, -1, "megatron")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "layer=3"], "layer 3 of a model with 2 layers; choose 0 (embeddings) to 2, or -1"),
+        (["--set", "layer=-4"], "layer -4 of a model with 2 layers"),
+        (["--model", "nowhere"], "nowhere: no such directory"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_output(fasta, small_esm2, tmp_path, capsys, options, message):
+    output = tmp_path / "out"
+    arguments = ["embed", "--model", str(small_esm2[0]), "--fasta", str(fasta), "--output", str(output), *options]
+    assert main(arguments) == 1
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
+    assert message in line
+    assert not list(output.glob("*.parquet"))
+
+
+def test_a_bad_fasta_fails_before_the_model_is_loaded(tmp_path, capsys):
+    path = tmp_path / "bad.fasta"
+    path.write_text(">a\nMKV\n>b\nMK7\n")
+    assert main(["embed", "--model", "nowhere", "--fasta", str(path), "--output", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"unirefine embed: error: {path}:3: b has '7' at residue 3; only letters are residues\n"
+    )
+
+
+def test_parquet_gives_what_fasta_gives(fasta, proteins, small_esm2, tmp_path):
+    import pyarrow as pa
+
+    pq.write_table(pa.table({"id": list(proteins), "sequence": list(proteins.values())}), tmp_path / "in.parquet")
+    outputs = []
+    for flag, path in (("--fasta", fasta), ("--parquet", tmp_path / "in.parquet")):
+        output = tmp_path / flag
+        assert main(["embed", "--model", str(small_esm2[0]), flag, str(path), "--output", str(output)]) == 0
+        outputs.append((output / "residues.parquet").read_bytes())
+    assert outputs[0] == outputs[1]
