@@ -83,6 +83,10 @@ def fill(tables, sequence, start, count, state, offsets, thresholds, amino_acids
 
     thresholds: uint64[3], in units of 2**-32: chosen; of these masked; of these masked or random.
     """
+    longest = 0
+    for i in range(len(count)):
+        longest = max(longest, count[i])
+    words, chosen = np.empty(longest // 2 + 2, np.uint64), np.empty(longest + 3, np.int64)
     for i in range(len(sequence)):
         address, length, _part = sequence_span(tables, sequence[i])
         row, row_labels = tokens[offsets[i] : offsets[i] + count[i]], labels[offsets[i] : offsets[i] + count[i]]
@@ -95,44 +99,49 @@ def fill(tables, sequence, start, count, state, offsets, thresholds, amino_acids
             row[0] = CLS
         if lead + residues < count[i]:
             row[lead + residues] = EOS
-        inner, inner_labels = row[lead:], row_labels[lead:]
+        inner, inner_labels = row[lead : lead + residues], row_labels[lead : lead + residues]
         copy_tokens(address, tables.item_size, first, residues, inner)
-        _mask(state[i], first, residues, thresholds, amino_acids, inner, inner_labels)
+        found = _choose(state[i], first, residues, thresholds[0], words, chosen)
+        _replace(state[i], first, chosen[:found], thresholds, amino_acids, inner, inner_labels)
 
 
 @numba.njit(cache=True, nogil=True)
-def _mask(state, first, residues, thresholds, amino_acids, tokens, labels):
-    """Mask residues first .. first + residues of a sequence; tokens and labels start at residue `first`."""
-    p = first
-    end = first + residues
-    while p < end:
-        word = keyed(state, _RESIDUES + np.uint64(p >> 1))
-        if p & 1:
-            if (word >> _HALF) < thresholds[0]:
-                _choose(state, p, first, thresholds, amino_acids, tokens, labels)
-            p += 1
+def _choose(state, first, residues, threshold, words, chosen):
+    """Which of residues first .. first + residues are to be predicted, by place in the window: chosen[: returned].
+
+    In two loops without branches: the hashes, which the compiler vectorises, and the comparison.
+    """
+    base, half = np.uint64(first >> 1), first & 1
+    count = (residues + half + 1) >> 1
+    for i in range(count):
+        words[i] = keyed(state, _RESIDUES + base + np.uint64(i))
+    found, place = 0, -half
+    for i in range(count):
+        word = words[i]
+        chosen[found] = place
+        found += (word & _LOW) < threshold and place >= 0
+        chosen[found] = place + 1
+        found += (word >> _HALF) < threshold and place + 1 < residues
+        place += 2
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _replace(state, first, chosen, thresholds, amino_acids, tokens, labels):
+    """Label the chosen places and mask, replace or leave them. `<unk>` is no residue to predict."""
+    for i in range(len(chosen)):
+        place = np.uint64(chosen[i])
+        true = tokens[place]
+        if true == UNK:
             continue
-        if (word & _LOW) < thresholds[0]:
-            _choose(state, p, first, thresholds, amino_acids, tokens, labels)
-        if p + 1 < end and (word >> _HALF) < thresholds[0]:
-            _choose(state, p + 1, first, thresholds, amino_acids, tokens, labels)
-        p += 2
-
-
-@numba.njit(cache=True)
-def _choose(state, p, first, thresholds, amino_acids, tokens, labels):
-    """Residue p is to be predicted: mask it, replace it, or leave it. `<unk>` is no residue to predict."""
-    at = p - first
-    if tokens[at] == UNK:
-        return
-    labels[at] = tokens[at]
-    word = keyed(state, _REPLACEMENT + np.uint64(p))
-    kind = word & _LOW
-    if kind < thresholds[1]:
-        tokens[at] = MASK
-    elif kind < thresholds[2]:
-        token = _FIRST + _below(word, _KINDS) if amino_acids else _below(word, _VOCABULARY)
-        tokens[at] = NULL if token == PAD else token  # inside a sequence `<pad>` would mean its end to a model
+        word = keyed(state, _REPLACEMENT + np.uint64(first) + place)
+        kind = word & _LOW
+        drawn = _FIRST + _below(word, _KINDS) if amino_acids else _below(word, _VOCABULARY)
+        if drawn == PAD:  # inside a sequence it would mean the end to a model
+            drawn = np.uint64(NULL)
+        shown = drawn if kind < thresholds[2] else np.uint64(true)
+        tokens[place] = MASK if kind < thresholds[1] else shown
+        labels[place] = true
 
 
 @numba.njit(cache=True, nogil=True)
