@@ -22,11 +22,10 @@ class Workflow:
 
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; the result holds its exit code and everything that it printed."""
-        command = [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-            "--directory", str(self.directory),
-            "--cores", "2", "--configfile", str(config or self.directory / "small.yaml"), *arguments,
-        ]  # fmt: skip
+        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", str(self.directory), "--cores", "2"]
+        # the last one, because it takes every word after it for another config file
+        command += ["--configfile", str(config or self.directory / "small.yaml")]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
             command,
