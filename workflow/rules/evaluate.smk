@@ -5,7 +5,11 @@ rule evaluate:
     input:
         final=rules.train.output.final,
         shards=rules.shard.output.shards,
+        clusters=rules.cluster.output.clusters,
         identity=rules.decontaminate.output.identity,
+        nearest=expand(
+            f"{DECONTAMINATE}/nearest/part-{{part}}.parquet", part=DECONTAMINATE_PARTS
+        ),
     output:
         f"{RESULTS}/evaluate/perplexity.json",
     log:
@@ -19,8 +23,10 @@ rule evaluate:
     params:
         config=block("evaluate"),
         shards=lambda wildcards, input: up(input.shards[0]),
+        clusters=lambda wildcards, input: up(input.clusters),
+        decontaminated=lambda wildcards, input: up(input.identity),
         directory=lambda wildcards, output: up(output[0]),
         code=code("evaluate"),
     shell:
         "unirefine evaluate --config {params.config:q} --shards {params.shards} --model {input.final}"
-        " --output {params.directory} 2>&1 | tee {log}"
+        " --clusters {params.clusters} --decontaminated {params.decontaminated} --output {params.directory} 2>&1 | tee {log}"
