@@ -16,22 +16,41 @@ def parser() -> argparse.ArgumentParser:
         "unirefine release fetch --file uniref50.xml.gz --output results/release/uniref50.xml.gz",
     )
     actions = command.add_subparsers(required=True, metavar="ACTION")
-    fetch = actions.add_parser("fetch", help="download and verify one file; goes on where it was stopped")
+
+    def action(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        return actions.add_parser(
+            name, help=text, description=text, epilog=f"example:\n  unirefine release {name} {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    fetch = action(
+        "fetch",
+        "download and verify one file; goes on where it was stopped",
+        "--file uniref50.xml.gz --output results/release/uniref50.xml.gz",
+    )
     fetch.add_argument(
         "--file", metavar="NAME", required=True, help="uniref50.xml.gz, taxdump.tar.gz, purge-0.txt, ..."
     )
     fetch.add_argument("--output", metavar="FILE", type=Path, required=True)
     fetch.set_defaults(run=run_fetch)
-    archive = actions.add_parser("archive", help="take the UniRef XML out of an older release's tarball")
+    archive = action(
+        "archive",
+        "take the UniRef50 and UniRef90 XML out of an older release's tarball, without storing the tarball",
+        "--config config/uniref-2024_03.yaml --output results/release",
+    )
     archive.add_argument("--output", metavar="DIR", type=Path, required=True)
     archive.set_defaults(run=run_archive)
-    collect = actions.add_parser("collect", help="write release.json, and compare with what is published")
-    collect.add_argument("--directory", metavar="DIR", type=Path, required=True)
-    collect.add_argument("--files", metavar="NAME", nargs="*", default=[])
+    collect = action(
+        "collect",
+        "write release.json, and compare with what config/sources.tsv knows",
+        "--directory results/release --files uniref50.xml.gz uniref90.xml.gz --output results/release/release.json",
+    )
+    collect.add_argument("--directory", metavar="DIR", type=Path, required=True, help="where the downloads are")
+    collect.add_argument("--files", metavar="NAME", nargs="*", default=[], help="the downloads, by name")
     collect.add_argument("--output", metavar="FILE", type=Path, required=True)
     collect.set_defaults(run=run_collect)
-    for action in (fetch, archive, collect):
-        add_config(action, "release")
+    for each in (fetch, archive, collect):
+        add_config(each, "release")
     return command
 
 

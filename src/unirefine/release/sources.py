@@ -74,7 +74,7 @@ def _listed(file: str, directory: str, config: Release, patience: Patience) -> O
             metalink = _read_metalink(f"{base}/{METALINK}", patience)
         except UserError as error:
             urls.pop()
-            reasons.append(str(error))
+            reasons.append(f"{error.where}: {error.what}" if error.where else error.what)
             continue
         if config.name is not None and metalink.release != config.name:
             urls.pop()
@@ -86,7 +86,7 @@ def _listed(file: str, directory: str, config: Release, patience: Patience) -> O
         raise UserError(
             "; ".join(wrong or reasons),
             fix="set release.name to it, or release.source: archive for an older release" if wrong
-            else "check release.mirrors and your network",
+            else "check the address, release.mirrors and your network",
         )  # fmt: skip
     authority, metalink = found
     if file not in metalink.files:

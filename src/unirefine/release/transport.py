@@ -82,7 +82,7 @@ def local_path(url: str) -> Path | None:
     if scheme == "file":
         return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path if rest.startswith("//") else rest))
     if separator and rest.startswith("//"):
-        raise UserError(f"cannot download over {scheme}", where=url, fix="use an https:, http: or file: URL")
+        raise UserError(f"cannot download over {scheme}, only over https, http or from a file: URL", where=url)
     return Path(url)
 
 

@@ -98,7 +98,7 @@ def test_missing_path_is_one_clear_line(tmp_path, patience):
 
 
 def test_other_schemes_are_refused(tmp_path, patience):
-    with pytest.raises(UserError, match="cannot download over ftp; use an https"):
+    with pytest.raises(UserError, match="cannot download over ftp, only over https"):
         fetch(FILE, tmp_path / FILE, Release(mirrors=("ftp://ftp.uniprot.org/pub",)), patience)
 
 
