@@ -1,0 +1,161 @@
+"""A lab's own FASTA: MMseqs2 really runs."""
+
+import json
+import stat
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from unirefine.cli.main import main
+from unirefine.cluster.run import cluster
+from unirefine.config import Cluster
+from unirefine.errors import UserError
+from unirefine.ids import key_of
+from unirefine.tools import find_mmseqs
+
+LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+
+
+def mutate(random, sequence, fraction):
+    letters = np.array(list(sequence))
+    places = random.choice(len(letters), round(fraction * len(letters)), replace=False)
+    letters[places] = random.choice(LETTERS, len(places))
+    return "".join(letters)
+
+
+LINCLUST = Cluster(membership="mmseqs", algorithm="linclust")
+
+
+@pytest.fixture
+def families(new_run):
+    return make_families(new_run)
+
+
+@pytest.fixture(scope="module")
+def clustered(new_run):
+    """The families after the sensitive `mmseqs cluster`, which takes seconds for any input."""
+    run = make_families(new_run)
+    cluster(Cluster(membership="mmseqs"), *run.paths, threads=2)
+    return run
+
+
+def make_families(new_run):
+    """6 families of 3 subfamilies (about 70% identical) of 4 near copies (97%), lab ids, one dropped by curate."""
+    random = np.random.default_rng(11)
+    names, sequences, family = [], [], []
+    for number in range(6):
+        ancestor = "".join(random.choice(LETTERS, 200 + 10 * number))
+        for sub in range(3):
+            parent = mutate(random, ancestor, 0.18)
+            for copy in range(4):
+                names.append(f"lab|{number}.{sub}.{copy}")
+                sequences.append(mutate(random, parent, 0.02))
+                family.append((number, sub))
+    order = random.permutation(len(names))
+    run = new_run(parts=3, prefix=False)
+    names = [names[place] for place in order]
+    run.level("uniref90", names, sequences=[sequences[place] for place in order], dropped=["lab|0.0.0"])
+    run.names, run.family = names, [family[place] for place in order]
+    return run
+
+
+@pytest.mark.parametrize("algorithm", ["cluster", "linclust"])
+def test_families_become_clusters_and_near_copies_go(request, algorithm):
+    run = request.getfixturevalue("clustered" if algorithm == "cluster" else "families")
+    if algorithm == "linclust":
+        cluster(LINCLUST, *run.paths, threads=2)
+    counts = json.loads((run.paths[2] / "counts.json").read_text())["levels"]
+    clusters, membership = run.read("clusters.parquet"), run.read("membership.parquet")
+    metadata = pq.ParquetFile(run.paths[2] / "clusters.parquet").metadata.metadata
+    assert metadata[b"representative_level"] == b"uniref90"
+    assert counts == {
+        "uniref50": {"in": len(clusters), "kept": len(clusters), "removed": {}},
+        "uniref90": {"in": 71, "kept": 18, "removed": {"in_90_percent_cluster": 53}},
+    }
+    families_of = {}
+    for row in membership:
+        assert row["key"] == key_of(run.names[row["row"]])
+        families_of.setdefault(row["cluster"], []).append(run.family[row["row"]])
+    assert all(len({family for family, _sub in found}) == 1 for found in families_of.values())
+    assert sorted(sub for found in families_of.values() for sub in found) == sorted(set(run.family))
+    if algorithm == "cluster":
+        assert [row["size"] for row in clusters] == [3] * 6
+    for index, row in enumerate(clusters):
+        assert row["key"] == key_of(run.names[row["row"]])
+        assert row["row"] in [one["row"] for one in membership if one["cluster"] == index]
+    keys = [row["key"] for row in clusters]
+    assert keys == sorted(keys)
+
+
+def test_a_removed_copy_names_its_representative(clustered):
+    kept = {clustered.names[row["row"]] for row in clustered.read("membership.parquet")}
+    removed = clustered.read("removed.parquet")
+    for row in removed:
+        assert row["level"] == "uniref90" and row["id"] not in kept and row["evidence"] in kept
+        assert row["id"].rpartition(".")[0] == row["evidence"].rpartition(".")[0]
+    assert "lab|0.0.0" not in kept | {row["id"] for row in removed}
+
+
+FILES = {"clusters.parquet", "membership.parquet", "removed.parquet", "counts.json"}
+
+
+def test_no_scratch_stays(clustered):
+    assert {path.name for path in clustered.paths[2].iterdir()} == FILES | {"mmseqs.log"}
+
+
+@pytest.mark.parametrize("algorithm", [pytest.param("cluster", marks=pytest.mark.slow), "linclust"])
+def test_threads_change_no_byte(clustered, families, new_run, algorithm):
+    if algorithm == "linclust":
+        clustered = make_families(new_run)
+        cluster(LINCLUST, *clustered.paths, threads=2)
+    cluster(Cluster(membership="mmseqs", algorithm=algorithm), *families.paths, threads=1)
+    for name in FILES:
+        assert (families.paths[2] / name).read_bytes() == (clustered.paths[2] / name).read_bytes()
+
+
+def test_identities_and_coverage_reach_mmseqs(families):
+    config = Cluster(membership="mmseqs", identities=(0.99, 0.6), coverage=0.7, algorithm="linclust")
+    cluster(config, *families.paths)
+    log = (families.paths[2] / "mmseqs.log").read_text()
+    assert "--min-seq-id 0.99 -c 0.7" in log and "--min-seq-id 0.6 -c 0.7" in log
+    counts = json.loads((families.paths[2] / "counts.json").read_text())
+    assert set(counts["levels"]["uniref90"]["removed"]) <= {"in_99_percent_cluster"}
+    assert counts["mmseqs"]["identities"] == [0.99, 0.6]
+
+
+def command(run, *more):
+    records, curated, output = map(str, run.paths)
+    argv = ["cluster", "--records", records, "--curated", curated, "--output", output]
+    return main([*argv, "--set", "membership=mmseqs", *more])
+
+
+def test_a_missing_binary_is_one_line(families, capsys):
+    assert command(families, "--mmseqs", "/no/such/mmseqs") == 1
+    assert "tools.mmseqs is '/no/such/mmseqs', which is no program" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_failing_step_is_one_line_and_leaves_only_its_log(families, tmp_path, capsys):
+    fake = tmp_path / "mmseqs"
+    fake.write_text(
+        f'#!/bin/sh\n[ "$1" = cluster ] && {{ echo "no space left" >&2; exit 7; }}\nexec {find_mmseqs()} "$@"\n'
+    )
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    assert command(families, "--mmseqs", str(fake)) == 1
+    assert "mmseqs cluster failed with exit code 7: no space left" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in families.paths[2].iterdir()] == ["mmseqs.log"]
+
+
+def test_a_sequence_that_mmseqs_loses_is_an_error(families, tmp_path):
+    fake = tmp_path / "mmseqs"
+    fake.write_text(f'#!/bin/sh\n{find_mmseqs()} "$@" || exit 1\n[ "$1" = createtsv ] && sed -i 1d "$5"\nexit 0\n')
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    with pytest.raises(UserError, match=r"MMseqs2 put 1 sequences into no cluster, such as lab"):
+        cluster(LINCLUST, *families.paths, mmseqs=str(fake))
+
+
+def test_nothing_kept_is_an_error(new_run):
+    run = new_run(prefix=False)
+    run.level("uniref90", ["lab|1"], dropped=["lab|1"])
+    with pytest.raises(UserError, match="curate kept no sequence"):
+        cluster(Cluster(membership="mmseqs"), *run.paths)

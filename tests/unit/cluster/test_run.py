@@ -1,0 +1,215 @@
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from unirefine.cli.main import main
+from unirefine.cluster.run import cluster
+from unirefine.config import Cluster
+from unirefine.errors import UserError
+
+CLUSTERS = ["P00003", "P00001", "UPI0000000001", "P00002"]
+MEMBERS = ["Q00001", "Q00002", "Q00003", "Q00004", "Q00005", "Q00006", "P00001-2"]
+OWNERS = dict(zip(MEMBERS, ["P00001", "P00001", "P00002", "P00002", "P00003", "P00003", "P00001"], strict=True))
+
+
+def tidy(run, *, dropped=(), claims=OWNERS, both=True, **options):
+    run.level("uniref50", CLUSTERS[:2] + CLUSTERS[3:], dropped=dropped, counts=options.get("stated"))
+    run.level("uniref90", MEMBERS, dropped=dropped, counts=options.get("counts"))
+    run.members("uniref50", [(owner, member) for member, owner in claims.items()])
+    if both:
+        run.members("uniref90", claims.items())
+    return run
+
+
+def listed(run, name):
+    return {(row["id"], row["reason"], row["evidence"]) for row in run.read(name)}
+
+
+def test_the_tables_and_their_order(run):
+    counts = cluster(Cluster(), *tidy(run).paths)
+    assert run.read("clusters.parquet") == [
+        {"key": key, "row": row, "length": 5 + row, "size": size}
+        for (row, size), key in zip([(1, 3), (2, 2), (0, 2)], sorted(_keys("P00001", "P00002", "P00003")), strict=True)
+    ]
+    metadata = pq.ParquetFile(run.paths[2] / "clusters.parquet").metadata.metadata
+    assert metadata[b"representative_level"] == b"uniref50"
+    assert [(row["cluster"], row["row"], row["length"]) for row in run.read("membership.parquet")] == [
+        (0, 6, 11),
+        (0, 0, 5),
+        (0, 1, 6),
+        (1, 2, 7),
+        (1, 3, 8),
+        (2, 4, 9),
+        (2, 5, 10),
+    ]
+    assert listed(run, "removed.parquet") == listed(run, "violations.parquet") == set()
+    assert counts == {key: value for key, value in _counts(run).items() if key != "stage"}
+    assert counts["sources"] == ["uniref50.xml", "uniref90.xml"]
+
+
+def _keys(*names):
+    from unirefine.ids import key_of
+
+    return [key_of(name) for name in names]
+
+
+def _counts(run):
+    return json.loads((run.paths[2] / "counts.json").read_text())
+
+
+def test_what_goes_with_a_removed_cluster_and_what_is_left_empty(run):
+    tidy(run, dropped=["P00002", "Q00005", "Q00006"])
+    cluster(Cluster(), *run.paths)
+    assert listed(run, "removed.parquet") == {
+        ("UniRef90_Q00003", "cluster_removed", "UniRef50_P00002"),
+        ("UniRef90_Q00004", "cluster_removed", "UniRef50_P00002"),
+        ("UniRef50_P00003", "no_members", "none of its 2 UniRef90 members was kept"),
+    }
+    assert _counts(run)["levels"] == {
+        "uniref50": {"in": 2, "kept": 1, "removed": {"no_members": 1}},
+        "uniref90": {"in": 5, "kept": 3, "removed": {"cluster_removed": 2}},
+    }
+
+
+def test_contradictions_are_listed_with_who_says_what(run):
+    stated = [3, 9, 4]  # P00003, P00001, P00002
+    tidy(run, claims=OWNERS | {"Q00007": "P00003"}, stated=stated, counts=[2, 2, 2, 2, 2, 1, 5])
+    wrong = {member: owner for member, owner in OWNERS.items() if member not in ("Q00001", "Q00002")}
+    run.members("uniref90", (wrong | {"Q00003": "P00003", "Q00004": "Q99999"}).items())
+    cluster(Cluster(), *run.paths)
+    two = {
+        ("UniRef90_Q00003", "two_clusters", "UniRef50_P00002, UniRef50_P00003"),
+        ("UniRef90_Q00004", "two_clusters", "UniRef50_P00002, UniRef50_Q99999 (not among the records)"),
+    }
+    empty = {("UniRef50_P00002", "no_members", "no UniRef90 belongs to it")}
+    assert listed(run, "removed.parquet") == two | empty
+    assert listed(run, "violations.parquet") == two | {
+        ("UniRef50_P00003", "missing_member", "names UniRef90_Q00007, which is not among the records"),
+        ("UniRef90_Q00001", "one_source", "uniref50.xml alone puts it in UniRef50_P00001"),
+        ("UniRef90_Q00002", "one_source", "uniref50.xml alone puts it in UniRef50_P00001"),
+    }
+    counts = _counts(run)
+    assert counts["member_counts"] == {"checked": 2, "wrong": 0}
+    assert counts["violations"] == {
+        "uniref50": {"missing_member": 1},
+        "uniref90": {"one_source": 2, "two_clusters": 2},
+    }
+
+
+def test_a_member_count_that_is_not_the_sum_is_listed_and_unstated_ones_are_not_checked(run):
+    tidy(run, stated=[3, 9, None], counts=[2, 2, 2, 2, 2, 2, 5], both=False, dropped=["Q00001"])
+    cluster(Cluster(violations="error"), *run.paths)
+    assert listed(run, "violations.parquet") == {
+        ("UniRef50_P00003", "member_count", "states 3 members, its 2 UniRef90 clusters state 4")
+    }
+    assert _counts(run)["member_counts"] == {"checked": 2, "wrong": 1}
+
+
+def test_violations_can_stop_the_stage(run):
+    claims = {member: owner for member, owner in OWNERS.items() if member != "Q00006"}
+    tidy(run, claims=claims)
+    run.members("uniref90", (claims | {"Q00001": "P00002"}).items())
+    with pytest.raises(UserError, match=r"1 UniRef90 in no UniRef50 \(such as UniRef90_Q00006\) and 1 UniRef90 in two"):
+        cluster(Cluster(violations="error"), *run.paths)
+    assert not run.paths[2].exists()
+    cluster(Cluster(), *run.paths)
+    assert {row["reason"] for row in run.read("removed.parquet")} == {"no_cluster", "two_clusters"}
+
+
+def test_what_the_records_stage_removed_is_no_contradiction(run):
+    tidy(run, claims=OWNERS | {"Q00009": "P00001", "Q00006": "P00009"}, both=False)
+    schema = pa.schema([(name, pa.string()) for name in ("level", "id", "reason", "evidence")])
+    for level, name in (("uniref90", "UniRef90_Q00009"), ("uniref50", "UniRef50_P00009")):
+        row = {"level": level, "id": name, "reason": "bad_checksum", "evidence": ""}
+        pq.write_table(pa.Table.from_pylist([row], schema=schema), run.paths[0] / level / "removed.parquet")
+    cluster(Cluster(violations="error"), *run.paths)
+    assert listed(run, "removed.parquet") == {("UniRef90_Q00006", "cluster_removed", "UniRef50_P00009")}
+    assert listed(run, "violations.parquet") == set()
+
+
+def test_idmapping_gives_the_same_tables_as_xml(run, new_run):
+    cluster(Cluster(), *tidy(run).paths)
+    other = new_run(parts=1)
+    other.level("uniref50", CLUSTERS[:2] + CLUSTERS[3:])
+    other.level("uniref90", MEMBERS)
+    rows = [["", ""] * 4 + [f"UniRef90_{member}", f"UniRef50_{owner}"] + [""] * 12 for member, owner in OWNERS.items()]
+    path = other.directory / "idmapping_selected.tab.gz"
+    path.write_bytes(gzip.compress("".join("\t".join(row) + "\n" for row in rows * 3).encode()))
+    counts = cluster(Cluster(membership="idmapping"), *other.paths, idmapping=path)
+    for name in ("clusters.parquet", "membership.parquet", "removed.parquet", "violations.parquet"):
+        assert (run.paths[2] / name).read_bytes() == (other.paths[2] / name).read_bytes()
+    assert counts["claims"] == 3 * len(OWNERS)
+
+
+def test_an_unmapped_member_says_what_does_not_map_it(run):
+    tidy(run)
+    path = run.directory / "idmapping_selected.tab"
+    path.write_text("\t".join([""] * 8 + ["UniRef90_Q00001", "UniRef50_P00001"] + [""] * 12) + "\n")
+    cluster(Cluster(membership="idmapping"), *run.paths, idmapping=path)
+    assert ("UniRef90_Q00002", "no_cluster", "idmapping_selected.tab puts it in no UniRef50") in listed(
+        run, "removed.parquet"
+    )
+
+
+def break_duplicate(run):
+    run.level("uniref90", [*MEMBERS, "Q00001"])
+
+
+def break_curated(run):
+    counts = json.loads((run.paths[1] / "counts.json").read_text())
+    counts["levels"]["uniref90"]["kept"] += 1
+    (run.paths[1] / "counts.json").write_text(json.dumps(counts))
+
+
+def break_records(run):
+    counts = json.loads((run.paths[1] / "counts.json").read_text())
+    counts["levels"]["uniref90"]["in"] += 1
+    (run.paths[1] / "counts.json").write_text(json.dumps(counts))
+
+
+def break_members(run):
+    for path in (run.paths[0] / "uniref50").glob("members-*"):
+        path.unlink()
+
+
+def break_release(run):
+    run.members("uniref50", [("Q77777", "Q88888")])
+    run.members("uniref90", [])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (break_duplicate, "records 0 and 7 have one key: UniRef90_Q00001 and UniRef90_Q00001"),
+        (break_curated, "7 rows, but counts.json says 8"),
+        (break_records, "made from 8 records, but there are 7"),
+        (break_members, "no members files, which only UniRef XML gives"),
+        (break_release, "none of 1 statements names a UniRef90 and a UniRef50"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_one_line(run, capsys, spoil, message):
+    spoil(tidy(run))
+    records, curated, output = map(str, run.paths)
+    assert main(["cluster", "--records", records, "--curated", curated, "--output", output]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not run.paths[2].exists()
+
+
+def test_idmapping_without_its_file(run):
+    with pytest.raises(UserError, match=r"give idmapping_selected\.tab\.gz with --idmapping"):
+        cluster(Cluster(membership="idmapping"), *tidy(run).paths)
+
+
+def test_the_command_says_what_it_did(run, capsys):
+    tidy(run, dropped=["P00002"], stated=[4, 9, 4], counts=[2] * 6 + [5])
+    records, curated, output = map(str, run.paths)
+    argv = ["cluster", "--records", records, "--curated", curated, "--output", output, "--threads", "2"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "uniref50: 2 clusters, 2 kept; removed: nothing",
+        "uniref90: 7 members, 5 kept; removed: cluster_removed 2",
+        "violations: none; member counts checked in 3 clusters",
+    ]
