@@ -1,17 +1,19 @@
 """The tarball of an older release: extracted while it streams, restarted anywhere, verified as a whole."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
 import time
 
 import pytest
-from webserver import Corrupt, Cut, Stall, serve
+from webserver import Corrupt, Cut, Stall, Status, Truncate, serve
 
 from unirefine.config import Release
 from unirefine.errors import UserError
@@ -227,6 +229,21 @@ def test_corruption_before_a_checkpoint_is_found_after_it(server, tarball, tmp_p
     server.requests.clear()
     extract(tmp_path, config(server), patience)
     assert requests_of(server) == [f"bytes={state['position']}-", None]
+    assert_extracted(tmp_path, tarball)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_mixture_of_faults(seed, server, other, tarball, tmp_path, patience):
+    rng = random.Random(seed)
+    for mirror in (server, other):
+        mirror.ranges = rng.random() < 0.7
+        for _ in range(rng.randrange(1, 5)):
+            kinds = (Cut, Truncate, Corrupt)
+            mirror.fail(PATH, rng.choice([*(kind(rng.randrange(len(tarball))) for kind in kinds), Status(503)]))
+    extract(
+        tmp_path, config(server, other), dataclasses.replace(patience, attempts=10),
+        checkpoint_bytes=rng.choice([10_000, 100_000, 1 << 30]),
+    )  # fmt: skip
     assert_extracted(tmp_path, tarball)
 
 

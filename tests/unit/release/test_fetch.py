@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import random
 import subprocess
 import sys
 import time
@@ -277,6 +278,21 @@ def test_a_mirror_with_another_file_is_passed_over(site, server, other, tmp_path
     server.always(PATH, Body(b"an older release", "application/gzip"))
     fetch(FILE, tmp_path / FILE, config(server, other), patience)
     assert (tmp_path / FILE).read_bytes() == content(site)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_mixture_of_faults(seed, site, server, other, tmp_path, patience):
+    """Whatever happens on the way, what arrives is the file, and nothing else is left."""
+    rng, size = random.Random(seed), len(content(site))
+    for mirror in (server, other):
+        mirror.ranges = rng.random() < 0.7
+        for _ in range(rng.randrange(1, 7)):
+            kinds = (Cut, Truncate, Corrupt)
+            fault = rng.choice([*(kind(rng.randrange(size)) for kind in kinds), Status(503), Status(429, "0")])
+            mirror.fail(PATH, fault)
+    fetch(FILE, tmp_path / FILE, config(server, other), dataclasses.replace(patience, attempts=14))
+    assert (tmp_path / FILE).read_bytes() == content(site)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, f"{FILE}.json"]
 
 
 # --- metalink -------------------------------------------------------------------------------------------------------
