@@ -21,7 +21,9 @@ STAGES = {
     "train": "train ESM-2 on Megatron-core",
     "evaluate": "masked perplexity, ours and Hugging Face's",
     "embed": "per-sequence and per-residue embeddings of a FASTA",
+    "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
     "report": "one HTML report of a run",
+    "trace": "follow one id from the release to its shard",
 }
 
 

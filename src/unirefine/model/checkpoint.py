@@ -57,7 +57,7 @@ def is_complete(directory: Path | str) -> bool:
 
 
 def read(directory: Path | str) -> dict[str, Any]:
-    """`complete.json`: `{format, model: {layers, hidden, heads}, extra, versions}`.
+    """`complete.json`: `{format, model: {layers, hidden, heads}, dtype, extra, versions}`.
 
     Raises UserError when `directory` is no complete checkpoint, or one of a later format.
     """
@@ -110,6 +110,7 @@ def save(
         config = esm2.config
         sizes = {"layers": config.num_layers, "hidden": config.hidden_size, "heads": config.num_attention_heads}
         facts = {"format": FORMAT, "model": sizes, "extra": extra or {}}
+        facts["dtype"] = str(config.params_dtype).removeprefix("torch.")
         facts["versions"] = provenance.versions("torch", "megatron-core")
         provenance.write_json(part / MARKER, facts)
         _replace_directory(part, directory)

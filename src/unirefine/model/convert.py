@@ -118,6 +118,10 @@ class HuggingfaceFiles:
         opened, stored = self._of[name]
         return opened.get_tensor(stored)
 
+    def dtype(self) -> torch.dtype:
+        """dtype of the stored weights."""
+        return self.tensor("lm_head.bias").dtype
+
     def model(self) -> Model:
         """The `config.Model` of these weights."""
         config = self.config
@@ -148,6 +152,29 @@ def _read_config(directory: Path) -> dict[str, Any]:
         if config.get(key) != value:
             raise UserError(f"{key} is {config.get(key)!r}, in ESM-2 it is {value!r}", where=path)
     return config
+
+
+def local_directory(source: str) -> Path:
+    """`source` itself when it is a directory, else the hub model of that id, downloaded (safetensors only).
+
+    Raises UserError when it is neither, or the hub cannot be reached.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        raise UserError(
+            "no such directory", where=source, fix="give a directory or a hub id like facebook/esm2_t6_8M_UR50D"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(source, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"])
+        )
+    except Exception as error:  # the hub's client raises its own, httpx's and OS errors
+        raise UserError(
+            f"cannot download from the hub ({type(error).__name__})", where=source, fix="check the id and the network"
+        ) from error
 
 
 def model_of(directory: Path | str) -> Model:
