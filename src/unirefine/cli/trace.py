@@ -1,0 +1,27 @@
+"""`unirefine trace`: follow one id from the release to its shard."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import stage_parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of `unirefine trace`."""
+    trace = stage_parser(
+        "trace",
+        "Follow one id through a run: kept where, removed why, in which cluster, on which side, in which shard.",
+        "unirefine trace UniRef90_P12345 --results results/demo",
+    )
+    trace.add_argument("id", metavar="ID", help="UniRef90_X, UniRef50_X, a bare accession, or an id of your own FASTA")
+    trace.add_argument("--results", type=Path, required=True, metavar="DIR", help="directory of the run")
+    trace.set_defaults(run=_run)
+    return trace
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from unirefine.shards.reader import IndexedFiles
+    from unirefine.trace import follow
+
+    for step in follow(arguments.results, arguments.id, lambda prefix, row: IndexedFiles([prefix]).offset(row)):
+        print(f"{step.stage:<14} {step.text}")

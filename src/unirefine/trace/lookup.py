@@ -1,0 +1,101 @@
+"""Single rows out of the stages' files, by scanning one column."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from unirefine.ids import key_of
+from unirefine.tables import find_parts, iterate, iterate_file, numbers, open_parquet
+
+_PREFIX = re.compile(r"^(UniRef\d+)_(.+)$")
+_BATCH_ROWS = 1 << 21
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of the release."""
+
+    level: str
+    row: int
+    records: int
+    """Records of the level."""
+    columns: Mapping[str, Any]
+    """What the record says, but its sequence."""
+
+    @property
+    def id(self) -> str:
+        """Full id."""
+        return self.columns["id"]
+
+
+def candidates(name: str) -> list[tuple[str, str]]:
+    """(level, full id) that a name may stand for; a bare name may be of either level, or of a lab's own FASTA."""
+    match = _PREFIX.match(name)
+    if match is not None:
+        return [(match[1].lower(), name)]
+    return [("uniref90", f"UniRef90_{name}"), ("uniref90", name), ("uniref50", f"UniRef50_{name}")]
+
+
+def find_record(records: Path, level: str, name: str) -> Record | None:
+    """The record of a full id, or None."""
+    parts = find_parts(records, level)
+    if parts is None:
+        return None
+    match = _PREFIX.match(name)
+    key = np.uint64(key_of(match[2] if match else name))
+    for first, batch in iterate(parts, ["key"], batch_rows=_BATCH_ROWS):
+        for at in np.flatnonzero(numbers(batch.column(0)) == key):
+            record = Record(level, int(first + at), parts.rows, record_at(records, level, int(first + at)))
+            if record.id == name:
+                return record
+    return None
+
+
+def record_at(records: Path, level: str, row: int) -> dict[str, Any]:
+    """All columns but the sequence of one record."""
+    parts = find_parts(records, level)
+    assert parts is not None
+    part = int(np.searchsorted(parts.first_row, row, side="right")) - 1
+    with open_parquet(parts.paths[part], "records") as file:
+        names = [name for name in file.schema_arrow.names if name != "sequence"]
+        first = parts.first_row[part]
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if row < first + rows:
+                return file.read_row_group(group, columns=names).slice(row - first, 1).to_pylist()[0]
+            first += rows
+    raise AssertionError(row)
+
+
+def find_rows(path: Path, stage: str, column: str, value: int, limit: int | None = None) -> list[int]:
+    """Row numbers at which a numeric column of a file has a value; at most the first `limit`."""
+    found: list[int] = []
+    for first, batch in iterate_file(path, [column], stage, batch_rows=_BATCH_ROWS):
+        found += (first + np.flatnonzero(numbers(batch.column(0)) == value)).tolist()
+        if limit is not None and len(found) >= limit:
+            return found[:limit]
+    return found
+
+
+def row_of(path: Path, stage: str, row: int, columns: list[str]) -> dict[str, Any]:
+    """Some columns of one row."""
+    with open_parquet(path, stage) as file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if row < rows:
+                return file.read_row_group(group, columns=columns).slice(row, 1).to_pylist()[0]
+            row -= rows
+    raise AssertionError(row)
+
+
+def removal(path: Path, level: str, name: str) -> list[tuple[str, str]]:
+    """(reason, evidence) of each row that a removed.parquet has for an id; none when there is no such file."""
+    if not path.exists():
+        return []
+    rows = pl.scan_parquet(path).filter((pl.col("id") == name) & (pl.col("level") == level)).collect()
+    return list(rows.select("reason", "evidence").iter_rows())
