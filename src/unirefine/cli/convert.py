@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
         "convert",
         "Convert ESM-2 weights, bit for bit, to the other layout: a Hugging Face directory or hub id becomes a\n"
         "Megatron distributed checkpoint, which loads at any TP and PP; a checkpoint (of any TP and PP) becomes a\n"
-        "Hugging Face directory. Which way follows from what the source is. One process; memory for one copy of the weights.",
+        "Hugging Face directory. Which way follows from what the source is. One process; memory for one copy.",
         "unirefine convert --from results/demo/train/final/megatron --to esm2-demo",
     )
     result.add_argument(
