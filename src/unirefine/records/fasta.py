@@ -155,7 +155,7 @@ def _sequence(raw: np.ndarray, i: int, size: int, width: int, out: Columns, n: i
                 end -= 1
                 out.stats[CRLF] += 1
             if not copy_letters(raw[i:end], out.seq[at : at + end - i]):
-                lower = copy_checked(raw, i, end, at, out, n) or lower
+                lower = copy_checked(raw, i, end, out.seq, at, out.status, out.detail, n) or lower
                 upper_case(out.seq, at, at + end - i)
                 stops += count_stops(out.seq, at, at + end - i)
             if after - i > _USUAL_WIDTH:
@@ -165,5 +165,5 @@ def _sequence(raw: np.ndarray, i: int, size: int, width: int, out: Columns, n: i
         else:
             at += width
             i = end + 1
-    out.seq_end[n + 1] = finish(out, n, first, at, lower, stops)
+    out.seq_end[n + 1] = finish(out.seq, out.status, out.stats, n, first, at, lower, stops)
     return i, width

@@ -1,4 +1,9 @@
-"""Records over a fixed number of Parquet parts: record i goes to part (i // STRIPE) % parts, whatever the threads."""
+"""Records over a fixed number of Parquet parts, in stripes dealt out like cards, whatever the number of threads.
+
+Round r = 0, 1, 2, ... gives every part one stripe of min(256 (r + 1), 16384) consecutive records, which is a row group.
+So a small input reaches every part, parts differ by little, a large input has large row groups, and only one stripe is
+ever held back.
+"""
 
 import contextlib
 import resource
@@ -7,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,10 +19,8 @@ from unirefine.errors import UserError
 from unirefine.provenance import atomic_path
 from unirefine.records.columns import MEMBERS, RECORDS, Parsed
 
-STRIPE = 1024
-"""Consecutive records that stay together: small, so that a small input reaches every part and a large one evenly."""
-GROUP_RECORDS, GROUP_BYTES = 16 * STRIPE, 8 << 20
-"""A row group is closed by the stripe that brings it to so many records, or bytes of sequence."""
+STRIPE_STEP, LARGEST_STRIPE = 256, 1 << 14
+"""Records of the first round's stripes, which is also what a round adds; records of the largest stripe."""
 _WAITING_GROUPS = 4
 _OTHER_FILES = 64
 
@@ -59,10 +61,9 @@ class Parts:
         """Where the records are until all is well."""
         self._records = [PartWriter(path, RECORDS) for path in records]
         self._members = [PartWriter(path, MEMBERS) for path in members]
-        self._waiting: list[list[pa.RecordBatch]] = [[] for _ in records]
-        self._waiting_members: list[list[pa.RecordBatch]] = [[] for _ in records]
-        self._size = [[0, 0] for _ in records]
-        self._position = 0
+        self._stripe: list[pa.RecordBatch] = []
+        self._stripe_members: list[pa.RecordBatch] = []
+        self._part, self._size, self._missing = 0, STRIPE_STEP, STRIPE_STEP
         # one thread a group of parts: the row groups of a part keep their order
         self._writers = [ThreadPoolExecutor(1, f"writer-{k}") for k in range(min(threads, len(records)))]
         self._slots = threading.Semaphore(_WAITING_GROUPS * len(self._writers))
@@ -71,30 +72,28 @@ class Parts:
     def add(self, parsed: Parsed) -> None:
         """Append the entries of a block, in the order of the input."""
         done, total = 0, parsed.records.num_rows
-        ends = np.frombuffer(parsed.records.column("sequence").buffers()[1], np.int32)
-        ends = ends[parsed.records.column("sequence").offset :]
         while done < total:
-            part = self._position // STRIPE % len(self._records)
-            take = min(STRIPE - self._position % STRIPE, total - done)
-            self._waiting[part].append(parsed.records.slice(done, take))
+            take = min(self._missing, total - done)
+            self._stripe.append(parsed.records.slice(done, take))
             if parsed.members is not None:
                 first, last = int(parsed.member_end[done]), int(parsed.member_end[done + take])
-                self._waiting_members[part].append(parsed.members.slice(first, last - first))
-            size = self._size[part]
-            size[0] += take
-            size[1] += int(ends[done + take] - ends[done])
+                self._stripe_members.append(parsed.members.slice(first, last - first))
             done += take
-            self._position += take
-            if self._position % STRIPE == 0 and (size[0] >= GROUP_RECORDS or size[1] >= GROUP_BYTES):
-                self._flush(part)
+            self._missing -= take
+            if not self._missing:
+                self._deal()
 
-    def _flush(self, part: int) -> None:
-        batches, self._waiting[part] = self._waiting[part], []
-        members, self._waiting_members[part] = self._waiting_members[part], []
-        self._size[part] = [0, 0]
+    def _deal(self) -> None:
+        """Hand the stripe to its part's thread; the next stripe is the next part's."""
+        part, stripe, members = self._part, self._stripe, self._stripe_members
+        self._stripe, self._stripe_members = [], []
+        self._part = (part + 1) % len(self._records)
+        if self._part == 0:
+            self._size = min(self._size + STRIPE_STEP, LARGEST_STRIPE)
+        self._missing = self._size
         self._slots.acquire()
         self._raise_failures()
-        self._futures.append(self._writers[part % len(self._writers)].submit(self._write, part, batches, members))
+        self._futures.append(self._writers[part % len(self._writers)].submit(self._write, part, stripe, members))
 
     def _write(self, part: int, batches: Sequence[pa.RecordBatch], members: Sequence[pa.RecordBatch]) -> None:
         try:
@@ -112,9 +111,8 @@ class Parts:
 
     def finish(self) -> None:
         """Write what waits and the footers."""
-        for part, waiting in enumerate(self._waiting):
-            if waiting:
-                self._flush(part)
+        if self._stripe:
+            self._deal()
         for future in self._futures:
             future.result()
         for writer in (*self._records, *self._members):

@@ -11,7 +11,6 @@ from unirefine.records.columns import (
     OK,
     RESIDUES,
     TRAILING_STOP,
-    Columns,
 )
 
 _STAR = 42
@@ -28,21 +27,23 @@ def copy_letters(source: np.ndarray, target: np.ndarray) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
-def copy_checked(raw: np.ndarray, i: int, end: int, at: int, out: Columns, n: int) -> bool:
-    """Copy raw[i:end] to out.seq from `at` on, as it is; whether any letter is lower case.
+def copy_checked(
+    raw: np.ndarray, i: int, end: int, target: np.ndarray, at: int, status: np.ndarray, detail: np.ndarray, n: int
+) -> bool:
+    """Copy raw[i:end] to target[at:], as it is; whether any letter is lower case.
 
     A byte that is neither a letter nor `*` marks entry n, with its position and value as evidence.
     """
     lower = False
     for k in range(end - i):
         byte = raw[i + k]
-        out.seq[at + k] = byte
+        target[at + k] = byte
         if 97 <= byte <= 122:
             lower = True
-        elif (byte < 65 or byte > 90) and byte != _STAR and out.status[n] == OK:
-            out.status[n] = INVALID
-            out.detail[n, 0] = i + k
-            out.detail[n, 1] = byte
+        elif (byte < 65 or byte > 90) and byte != _STAR and status[n] == OK:
+            status[n] = INVALID
+            detail[n, 0] = i + k
+            detail[n, 1] = byte
     return lower
 
 
@@ -64,21 +65,23 @@ def count_stops(raw: np.ndarray, start: int, end: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def finish(out: Columns, n: int, first: int, at: int, lower: bool, stops: int) -> int:
-    """Policy for the sequence out.seq[first:at] of entry n: cut trailing `*`, count, mark. Returns its end.
+def finish(
+    seq: np.ndarray, status: np.ndarray, stats: np.ndarray, n: int, first: int, at: int, lower: bool, stops: int
+) -> int:
+    """Policy for the sequence seq[first:at] of entry n: cut trailing `*`, count, mark. Returns its end.
 
     A sequence that is marked bad becomes empty: it goes nowhere but into the evidence.
     """
     whole = at
-    while stops and at > first and out.seq[at - 1] == _STAR:
+    while stops and at > first and seq[at - 1] == _STAR:
         at -= 1
         stops -= 1
-    if out.status[n] == OK and at == first:
-        out.status[n] = EMPTY
-    if out.status[n] != OK:
+    if status[n] == OK and at == first:
+        status[n] = EMPTY
+    if status[n] != OK:
         return first
-    out.stats[TRAILING_STOP] += at < whole
-    out.stats[INNER_STOP] += stops > 0
-    out.stats[LOWER_CASE] += lower
-    out.stats[RESIDUES] += at - first
+    stats[TRAILING_STOP] += at < whole
+    stats[INNER_STOP] += stops > 0
+    stats[LOWER_CASE] += lower
+    stats[RESIDUES] += at - first
     return at

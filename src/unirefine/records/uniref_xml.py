@@ -161,7 +161,7 @@ def _parse(
         n += 1
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@numba.njit(cache=True, nogil=True)
 def _entry(
     raw: np.ndarray,
     i: int,
@@ -298,7 +298,7 @@ def _sequence(
             stop = i
             while stop < end and not is_space(raw[stop]):
                 stop += 1
-            lower = copy_checked(raw, i, stop, at, out, n) or lower
+            lower = copy_checked(raw, i, stop, out.seq, at, out.status, out.detail, n) or lower
             at += stop - i
             i = stop
     if verify:
@@ -316,7 +316,7 @@ def _sequence(
     if not plain:
         upper_case(out.seq, first, at)
         stops = count_stops(out.seq, first, at)
-    out.seq_end[n + 1] = finish(out, n, first, at, lower, stops)
+    out.seq_end[n + 1] = finish(out.seq, out.status, out.stats, n, first, at, lower, stops)
     return True
 
 

@@ -97,7 +97,7 @@ def skip_comment(raw: np.ndarray, i: int) -> int:
     return ~start
 
 
-@numba.njit(cache=True, nogil=True, forceinline=True)
+@numba.njit(cache=True, nogil=True)
 def attributes(raw: np.ndarray, i: int, first: np.ndarray, second: np.ndarray) -> tuple[int, bool, int, int, int, int]:
     """Read a tag's attributes from i, behind its name, to its `>`.
 
