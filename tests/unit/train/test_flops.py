@@ -65,6 +65,12 @@ def test_memory_shrinks_with_the_layout():
     assert recomputed["activations"] < one["activations"] / 8
 
 
+def test_the_published_micro_batch_fits_an_a100_and_twice_of_it_does_not():
+    published = {"model": {"preset": "650M"}, "parallel": {"processes_per_node": 1}}
+    assert memory_per_process(train(**published, micro_batch=46, global_batch=46))["total"] < 80e9
+    assert memory_per_process(train(**published, micro_batch=92, global_batch=92))["total"] > 80e9
+
+
 def test_a_single_process_holds_every_parameter():
     config = train(parallel={"processes_per_node": 1})
     assert rank_parameters(config) == parameters(36, 2560)
