@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from unirefine.errors import UserError
-from unirefine.ids import ACCESSION, key_of
+from unirefine.ids import ACCESSION, OTHER, key_of
 
 _LEVEL = re.compile(r"UniRef\d+_")
+_UNIPROTKB = re.compile(r"(?:sp|tr)\|([^|]+)\|")
 _WORD = re.compile(r"[^\s<>]+")
 _KIND_SHIFT, _ISOFORM_MASK = np.uint64(62), np.uint64(511)
 
@@ -28,21 +30,36 @@ class PurgeList:
     duplicates: int
     """Lines that repeat an earlier id."""
 
-    def match(self, keys: np.ndarray) -> np.ndarray:
-        """Position of the listed id that each record matches, or -1. keys: uint64[n]; returns int64[n].
+    def match(self, keys: np.ndarray, ids: pa.Array) -> np.ndarray:
+        """Position of the listed id that each record matches, or -1.
 
-        A record matches its own id, and the accession of which it is an isoform: `P10636` takes `P10636-7` along,
-        `P10636-7` does not take `P10636`.
+        keys: uint64[n]; ids: n strings, the same records' full ids. Returns int64[n]. A record matches its own id, and
+        the accession of which it is an isoform: `P10636` takes `P10636-7` along, `P10636-7` does not take `P10636`. In
+        a lab's FASTA the accession may stand as in UniProtKB, `sp|P10636|TAU_HUMAN`.
         """
+        if len(self.keys) == 0:
+            return np.full(len(keys), -1, np.int64)
         found = self._find(keys)
+        keys = _inner_keys(keys, ids)
+        found = np.where(found >= 0, found, self._find(keys))
         bases = np.where(keys >> _KIND_SHIFT == ACCESSION, keys & ~_ISOFORM_MASK, keys)
         return np.where(found >= 0, found, self._find(bases))
 
     def _find(self, keys: np.ndarray) -> np.ndarray:
-        if len(self.keys) == 0:
-            return np.full(len(keys), -1, np.int64)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[at] == keys, at, -1)
+
+
+def _inner_keys(keys: np.ndarray, ids: pa.Array) -> np.ndarray:
+    """The keys, with that of P10636 in place of the one of `sp|P10636|TAU_HUMAN`."""
+    rows = np.flatnonzero(keys >> _KIND_SHIFT == OTHER)
+    if len(rows) == 0:
+        return keys
+    keys = keys.copy()
+    for row, name in zip(rows.tolist(), ids.take(pa.array(rows)).to_pylist(), strict=True):
+        if (match := _UNIPROTKB.match(name)) is not None:
+            keys[row] = key_of(match[1])
+    return keys
 
 
 def read_purge_lists(paths: Sequence[Path | str]) -> PurgeList:

@@ -97,7 +97,7 @@ class Rules:
             yield "artificial_taxon", rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
 
     def _by_purge_list(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Verdict:
-        matches = self.purge.match(numbers(batch["key"]))
+        matches = self.purge.match(numbers(batch["key"]), batch["id"])
         tally.purged.update(matches[matches >= 0].tolist())
         rows = np.flatnonzero((matches >= 0) & kept)
         evidence = [f"{self.purge.names[at]} is in {self.purge.places[at]}" for at in matches[rows]]

@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from unirefine.curate.purge import read_purge_lists
@@ -7,7 +8,7 @@ from unirefine.ids import key_of
 
 
 def match(purge, *ids):
-    found = purge.match(np.array([key_of(name) for name in ids], np.uint64))
+    found = purge.match(np.array([key_of(name) for name in ids], np.uint64), pa.array(ids))
     return [purge.names[at] if at >= 0 else None for at in found]
 
 
@@ -30,6 +31,12 @@ def test_upis_ten_letter_accessions_prefixed_ids_and_own_ids_match(purge):
     names = ["UPI002E2621C6", "A0A009IHW8", "P12345", "my|own_id"]
     assert match(purge, *names) == ["UPI002E2621C6", "A0A009IHW8", "UniRef90_P12345", "my|own_id"]
     assert match(purge, "UPI002E2621C7", "A0A009IHW9", "my|own_i") == [None] * 3
+
+
+def test_the_accession_inside_a_uniprotkb_header_matches(purge):
+    names = ["sp|P10636|TAU_HUMAN", "tr|A0A009IHW8|A0A009IHW8_ACIBA", "sp|P10636-8|TAU_HUMAN", "P12345"]
+    assert match(purge, *names) == ["P10636", "A0A009IHW8", "P10636", "UniRef90_P12345"]
+    assert match(purge, "sp|P10637|P10636", "xx|P10636|TAU_HUMAN", "sp|P10636") == [None] * 3
 
 
 def test_places_are_those_of_the_first_appearance(purge):
