@@ -1,10 +1,16 @@
 """What prepare writes: every sequence once, in the part of its cluster; and inputs that do not fit."""
 
+import shutil
+
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from unirefine.config import Decontaminate
 from unirefine.errors import UserError
+from unirefine.ids import key_of
 
 
 def read_fasta(path):
@@ -71,3 +77,30 @@ def test_records_of_another_release(stage):
     with pytest.raises(UserError, match="of 6 uniref50 records"):
         stage.prepare(Decontaminate())
     assert list(stage.path().rglob("*.fasta")) == []
+
+
+@pytest.mark.parametrize("level", ["representatives", "members"])
+def test_a_labs_own_fasta_has_its_representatives_among_the_members(stage, level):
+    world = stage.world
+    order = sorted(world.representatives, key=world.index)
+    names = {name: next(iter(members)) for name, members in world.members.items()}
+    directory = stage.directory
+    shutil.rmtree(directory / "records" / "uniref50")
+    ids = pl.concat(
+        [pl.read_parquet(path)["id"] for path in sorted((directory / "records" / "uniref90").iterdir())]
+    ).to_list()
+    row = np.array([ids.index(f"UniRef90_{names[name]}") for name in order], np.uint32)
+    key = np.array([key_of(names[name]) for name in order], np.uint64)
+    table = pq.read_table(directory / "cluster" / "clusters.parquet")
+    table = table.set_column(0, "key", pa.array(key)).set_column(1, "row", pa.array(row))
+    pq.write_table(
+        table.replace_schema_metadata({"representative_level": "uniref90"}), directory / "cluster" / "clusters.parquet"
+    )
+    done = stage.prepare(Decontaminate(level=level, parts=1))
+    found = read_fasta(stage.path("queries", "part-000-of-001.fasta"))
+    train = [name for name in order if world.sides[name] == 0]
+    if level == "representatives":
+        assert found == {str(world.index(name)): world.members[name][names[name]] for name in train}
+    else:
+        assert sorted(found.values()) == sorted(text for name in train for text in world.members[name].values())
+    assert done.targets == 8

@@ -167,3 +167,8 @@ def test_a_missing_part_stops_the_removal(finished, stage):
     with pytest.raises(UserError, match=r"part-001-of-002\.parquet: no such file; run .*--part 1"):
         stage.remove(Decontaminate(parts=2))
     assert not stage.path("split.parquet").exists()
+
+
+def test_a_threshold_of_three_decimals_is_refused():
+    with pytest.raises(ValueError, match=r"0\.502 has more than two decimals.*nearest: 0\.5"):
+        Search(min_seq_id=0.502)
