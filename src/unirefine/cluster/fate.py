@@ -14,7 +14,7 @@ from unirefine.removed import Removed
 from unirefine.tables import Parts, strings_at
 
 _SHOWN = 3
-_BLOCK = 1 << 24
+_BLOCK = 1 << 22
 
 
 class Fate:

@@ -1,6 +1,6 @@
 """Cluster a lab's own FASTA: MMseqs2 makes the 90% level, whose representatives stay, and the 50% level."""
 
-import tempfile
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,13 @@ def cluster_own(
     output.mkdir(parents=True, exist_ok=True)
     log = output / "mmseqs.log"
     log.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mmseqs.", dir=output) as work:
-        first, second = cluster_levels(config, parts, kept, binary=binary, work=Path(work), log=log, threads=threads)
+    work = output / ".mmseqs"
+    shutil.rmtree(work, ignore_errors=True)  # gigabytes that a killed run may have left
+    work.mkdir()
+    try:
+        first, second = cluster_levels(config, parts, kept, binary=binary, work=work, log=log, threads=threads)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     reason = f"in_{round(100 * config.identities[0])}_percent_cluster"
     with removed_writer(output / "removed.parquet") as removed:
         for rows in blocks(np.flatnonzero(kept & (second == NONE))):

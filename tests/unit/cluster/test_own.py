@@ -146,6 +146,14 @@ def test_a_failing_step_is_one_line_and_leaves_only_its_log(families, tmp_path, 
     assert [path.name for path in families.paths[2].iterdir()] == ["mmseqs.log"]
 
 
+def test_what_a_killed_run_left_is_cleared(families):
+    scratch = families.paths[2] / ".mmseqs"
+    scratch.mkdir(parents=True)
+    (scratch / "sequences").write_text("half")
+    cluster(LINCLUST, *families.paths)
+    assert {path.name for path in families.paths[2].iterdir()} == FILES | {"mmseqs.log"}
+
+
 def test_a_sequence_that_mmseqs_loses_is_an_error(families, tmp_path):
     fake = tmp_path / "mmseqs"
     fake.write_text(f'#!/bin/sh\n{find_mmseqs()} "$@" || exit 1\n[ "$1" = createtsv ] && sed -i 1d "$5"\nexit 0\n')
