@@ -1,14 +1,11 @@
 """Training over gloo processes: every layout gives the same losses, and so does a run that was interrupted."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from train_runs import run_group
 
 from unirefine.train.checkpoints import complete
 from unirefine.train.metrics import read
@@ -40,32 +37,6 @@ LAYOUTS = {
 def config_of(layout: str, processes: int = 2, **changes) -> dict:
     parallel, options = LAYOUTS[layout]
     return CONFIG | options | {"parallel": {"processes_per_node": processes} | parallel} | changes
-
-
-def run_group(processes: int, runs: list[dict]) -> None:
-    """Do training runs one after the other in one group of processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(Path(__file__).with_name("train_runs.py")), json.dumps(runs)]
-    group = [
-        subprocess.Popen(
-            command,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-    errors = [process.communicate(timeout=500)[1] for process in group]
-    assert [process.returncode for process in group] == [0] * processes, errors[0][-3000:]
 
 
 def losses(output: Path) -> list[tuple[int, float, float | None, float]]:

@@ -1,18 +1,49 @@
-"""One process of a group that does several training runs one after the other; started by test_train.py.
+"""Groups of gloo processes that do training runs one after the other.
 
-argv[1]: JSON list of {config, shards, output}. RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set.
+`run_group` starts this file once per process. argv[1]: JSON list of {config, shards, output}; RANK, WORLD_SIZE,
+MASTER_ADDR and MASTER_PORT are set.
 """
 
 import json
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
 from unirefine.config import Train
-from unirefine.train import platform
-from unirefine.train.loop import train
+
+
+def run_group(processes: int, runs: list[dict]) -> None:
+    """Do training runs one after the other in one group of processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(Path(__file__)), json.dumps(runs)]
+    group = [
+        subprocess.Popen(
+            command,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    errors = [process.communicate(timeout=500)[1] for process in group]
+    assert [process.returncode for process in group] == [0] * processes, errors[0][-3000:]
 
 
 def main() -> None:
+    from unirefine.train import platform
+    from unirefine.train.loop import train
+
     for run in json.loads(sys.argv[1]):
         train(Train.model_validate(run["config"]), Path(run["shards"]), Path(run["output"]))
     platform.shutdown()

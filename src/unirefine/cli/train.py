@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the costs, or launch, or be one of the launched."""
+    from unirefine.shards import open_shards
     from unirefine.train import launcher
 
     config = config_of(arguments, Train, "train")
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("--shards and --output are needed", fix="or give --dry-run to see what the config costs")
     launcher.adopt_srun(config.parallel)
     if not launcher.is_worker() and config.parallel.world > 1:
+        open_shards(arguments.shards)  # refuse broken ones before any process starts
         paths = ["--shards", str(arguments.shards), "--output", str(arguments.output)]
         launcher.launch(config.parallel, ["--config", config.model_dump_json(), *paths])
         return

@@ -67,8 +67,10 @@ class Saver:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what a write failed with, on whichever process it did."""
-    failures = getattr(error, "failures", {})
-    for rank, (cause, _trace) in failures.items():
-        return f"process {rank}: {cause}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """What a write failed with, on whichever process it did."""
+    if not isinstance(error, CheckpointException):
+        return str(error)
+    # raised on every process, but only process 0 knows the causes
+    causes = [", ".join(f"process {rank}: {cause}" for rank, (cause, _trace) in error.failures.items())]
+    torch.distributed.broadcast_object_list(causes, src=0)
+    return causes[0]

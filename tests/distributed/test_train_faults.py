@@ -1,0 +1,202 @@
+"""`unirefine train` as users meet it: started by one command, stopped, killed, given broken input."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from unirefine.train.checkpoints import complete
+from unirefine.train.metrics import read
+
+pytestmark = pytest.mark.distributed
+
+CONFIG = {
+    "model": {"preset": None, "layers": 2, "hidden": 32, "heads": 2},
+    "sampling": {"max_tokens": 64},
+    "parallel": {"processes_per_node": 2},
+    "optimizer": {"lr": 1e-3, "warmup_steps": 3},
+    "steps": 12, "global_batch": 8, "micro_batch": 4, "precision": "fp32",
+    "validate_every": 1000, "checkpoint_every": 4, "log_every": 1,
+}  # fmt: skip
+
+
+def start(config: dict, shards: Path, output: Path, **options) -> subprocess.Popen:
+    """`unirefine train` in the background."""
+    command = [sys.executable, "-m", "unirefine.cli.main", "train", "--config", json.dumps(config)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    return subprocess.Popen(
+        [*command, "--shards", str(shards), "--output", str(output)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment | {"OMP_NUM_THREADS": "2"}, **options,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, list[str]]:
+    """Exit status, standard output, and the error lines of the command itself."""
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, [line for line in err.splitlines() if line.startswith("unirefine train: error:")]
+
+
+def run(config: dict, shards: Path, output: Path, **options) -> tuple[int, str, list[str]]:
+    return finish(start(config, shards, output, **options))
+
+
+def wait_for_step(output: Path, step: int, process: subprocess.Popen) -> None:
+    """Until metrics.jsonl has a line of `step` or later."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        path = output / "metrics.jsonl"
+        if path.exists() and path.read_text().count("\n") >= step:
+            return
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
+def workers_of(launcher: int) -> list[int]:
+    """Process ids of the training processes that a launcher started."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    return [int(child) for child in children if b"unirefine.cli.main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def losses(output: Path) -> list[float]:
+    lines = read(output / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    return [line["loss"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def long_run(shards, tmp_path_factory) -> list[float]:
+    """Losses of the uninterrupted run that the interrupted ones must repeat."""
+    output = tmp_path_factory.mktemp("long") / "train"
+    code, out, errors = run(CONFIG | {"steps": 60}, shards, output)
+    assert (code, errors) == (0, [])
+    assert "trained 60 steps" in out
+    return losses(output)
+
+
+def test_sigterm_saves_and_a_second_start_continues(shards, tmp_path, long_run):
+    config = CONFIG | {"steps": 60, "checkpoint_every": 1000}
+    first = start(config, shards, tmp_path)
+    wait_for_step(tmp_path, 5, first)
+    first.send_signal(signal.SIGTERM)
+    code, out, errors = finish(first)
+    assert (code, errors) == (75, [])
+    assert "checkpoint saved" in out
+    (saved,) = complete(tmp_path / "checkpoints")
+    stopped = int(saved.name.removeprefix("step-"))
+    assert 5 <= stopped < 60
+    assert not (tmp_path / "final").exists()
+    code, _, errors = run(config, shards, tmp_path)
+    assert (code, errors) == (0, [])
+    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
+
+
+def test_kill_9_of_a_process_ends_the_job_and_costs_at_most_the_interval(shards, tmp_path, long_run):
+    config = CONFIG | {"steps": 60}
+    first = start(config, shards, tmp_path)
+    wait_for_step(tmp_path, 10, first)
+    os.kill(workers_of(first.pid)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    code, _, errors = finish(first)
+    assert time.monotonic() - killed < 30
+    assert code == 1
+    assert len(errors) == 1
+    assert "start again to continue" in errors[0]
+    reached = len(read(tmp_path / "metrics.jsonl"))
+    assert reached - int(complete(tmp_path / "checkpoints")[-1].name.removeprefix("step-")) <= 4
+    code, _, errors = run(config, shards, tmp_path)
+    assert (code, errors) == (0, [])
+    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
+
+
+def test_kill_9_of_the_launcher_leaves_no_orphans(shards, tmp_path):
+    first = start(CONFIG | {"steps": 1000}, shards, tmp_path)
+    wait_for_step(tmp_path, 2, first)
+    workers = workers_of(first.pid)
+    assert len(workers) == 2
+    first.kill()
+    first.wait()
+    deadline = time.monotonic() + 20
+    while any(running(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(running(worker) for worker in workers)
+
+
+def running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_finished_run_is_left_alone_and_another_config_is_refused(shards, tmp_path):
+    alone = CONFIG | {"parallel": {"processes_per_node": 1}}
+    assert run(alone, shards, tmp_path)[0] == 0
+    stamp = (tmp_path / "final" / "train.json").stat().st_mtime_ns
+    code, out, _ = run(alone, shards, tmp_path)
+    assert code == 0
+    assert "already trained" in out
+    assert (tmp_path / "final" / "train.json").stat().st_mtime_ns == stamp
+    code, _, errors = run(alone | {"optimizer": {"lr": 5e-3}}, shards, tmp_path)
+    assert code == 1
+    assert len(errors) == 1
+    assert "step-00000012: this checkpoint was trained with other values of train.optimizer" in errors[0]
+    code, _, errors = run(alone | {"steps": 14}, shards, tmp_path)  # more steps is the same run, continued
+    assert (code, errors) == (0, [])
+    assert json.loads((tmp_path / "final" / "train.json").read_text())["step"] == 14
+
+
+def test_a_corrupt_shard_is_refused_before_anything_starts(shards, tmp_path):
+    broken = tmp_path / "shards"
+    shutil.copytree(shards, broken)
+    with (broken / "train-000-of-001.bin").open("rb+") as handle:
+        handle.truncate((broken / "train-000-of-001.bin").stat().st_size - 3)
+    code, out, errors = run(CONFIG, broken, tmp_path / "train")
+    assert (code, out) == (1, "")
+    assert len(errors) == 1
+    assert "train-000-of-001.bin: 3 bytes shorter than the manifest says" in errors[0]
+    assert not (tmp_path / "train").exists()
+
+
+def test_a_loss_that_is_not_finite_names_step_samples_and_checkpoint(shards, tmp_path):
+    config = CONFIG | {"optimizer": {"lr": 1e19, "warmup_steps": 0, "weight_decay": 0.0}, "checkpoint_every": 1}
+    code, _, errors = run(config, shards, tmp_path)
+    assert code == 1
+    assert len(errors) == 1
+    assert "is not finite at step 2" in errors[0]
+    assert "samples 8, 9, 10, 11, 12, 13, 14, 15" in errors[0]
+    assert "last good checkpoint" in errors[0]
+    assert "step-00000001" in errors[0]
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(shards, tmp_path):
+    assert run(CONFIG | {"steps": 4}, shards, tmp_path)[0] == 0
+    before = sorted((tmp_path / "checkpoints").rglob("*"))
+
+    def limit() -> None:  # a write beyond 40 kB of a file fails, as it would on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    code, _, errors = run(CONFIG | {"steps": 8}, shards, tmp_path, preexec_fn=limit)
+    assert code == 1
+    assert len(errors) == 1
+    assert "could not be written" in errors[0]
+    assert "File too large" in errors[0]
+    assert "step-00000004 is kept" in errors[0]
+    assert sorted((tmp_path / "checkpoints").rglob("*")) == before
+    assert run(CONFIG | {"steps": 8}, shards, tmp_path)[0] == 0
+
+
+def test_dry_run_prints_the_costs(shards):
+    command = [sys.executable, "-m", "unirefine.cli.main", "train", "--dry-run", "--shards", str(shards)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.split()[0] in ("model", "epochs"))
+    assert "33 layers, hidden 1280, 20 heads: 651,0" in rows["model"]
+    assert "over 100 train clusters" in rows["epochs"]

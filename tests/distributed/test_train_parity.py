@@ -1,0 +1,90 @@
+"""Training parity: our trainer and a plain PyTorch loop around EsmForMaskedLM draw the same loss curve."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from train_runs import run_group
+from transformers import EsmConfig, EsmForMaskedLM
+
+from unirefine.config import Sampling
+from unirefine.sampling import SampleStream
+from unirefine.shards import open_shards
+from unirefine.train.metrics import read
+
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
+
+STEPS, BATCH, PEAK, WARMUP, DECAY = 200, 8, 2e-3, 20, 0.01
+SAMPLING = {"max_tokens": 64}
+CONFIG = {
+    "model": {"preset": None, "layers": 2, "hidden": 64, "heads": 4}, "sampling": SAMPLING,
+    "optimizer": {"lr": PEAK, "warmup_steps": WARMUP, "weight_decay": DECAY},
+    "steps": STEPS, "global_batch": BATCH, "micro_batch": 2, "precision": "fp32",
+    "validate_every": 1000, "checkpoint_every": 1000, "log_every": 1,
+}  # fmt: skip
+
+
+def plain_loop(directory: Path, shards: Path) -> list[float]:
+    """Loss of each step, in transformers and torch.optim alone; only the samples are ours."""
+    model = EsmForMaskedLM.from_pretrained(directory).train()
+    named = [(name, p) for name, p in model.named_parameters() if "contact_head" not in name]
+    groups = [
+        {"params": [p for _, p in named if p.ndim > 1], "weight_decay": DECAY},
+        {"params": [p for _, p in named if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.98), eps=1e-8)
+    end = 0.9 * STEPS
+    stream = SampleStream(open_shards(shards).train, Sampling(**SAMPLING))
+    losses = []
+    for step in range(STEPS):
+        update = step + 1
+        decayed = PEAK * (1 - 0.9 * (update - WARMUP) / (end - WARMUP))
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK * update / WARMUP if update < WARMUP else max(decayed, 0.1 * PEAK)
+        batch = stream.batch(np.arange(step * BATCH, (step + 1) * BATCH))
+        mask = torch.arange(batch.tokens.shape[1]) < torch.from_numpy(batch.lengths)[:, None]
+        labels = torch.from_numpy(batch.labels.astype(np.int64))
+        loss = model(torch.from_numpy(batch.tokens.astype(np.int64)), attention_mask=mask, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.fixture(scope="module")
+def curves(shards, tmp_path_factory) -> dict[str, list[float]]:
+    root = tmp_path_factory.mktemp("parity")
+    torch.manual_seed(0)
+    config = EsmConfig(
+        vocab_size=33, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256,
+        position_embedding_type="rotary", token_dropout=True, mask_token_id=32, pad_token_id=1, layer_norm_eps=1e-5,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, emb_layer_norm_before=False,
+    )  # fmt: skip
+    initial = root / "initial"
+    EsmForMaskedLM(config).save_pretrained(initial)
+    layouts = {"dp2": {}, "tp2": {"tensor": 2}}
+    runs = [
+        {
+            "config": CONFIG | {"init": str(initial), "parallel": {"processes_per_node": 2} | layout},
+            "shards": str(shards),
+            "output": str(root / name),
+        }
+        for name, layout in layouts.items()
+    ]
+    run_group(2, runs)
+    found = {name: [line["loss"] for line in read(root / name / "metrics.jsonl")] for name in layouts}
+    return found | {"plain": plain_loop(initial, shards)}
+
+
+@pytest.mark.parametrize("layout", ["dp2", "tp2"])
+def test_200_steps_coincide_with_a_plain_loop(curves, layout):
+    ours, plain = np.array(curves[layout]), np.array(curves["plain"])
+    assert ours.shape == plain.shape == (STEPS,)
+    assert np.abs(ours - plain).max() < 1e-3
+
+
+def test_the_curve_goes_down(curves):
+    assert np.mean(curves["plain"][-20:]) < np.mean(curves["plain"][:5]) - 0.3
