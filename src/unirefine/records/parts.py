@@ -1,8 +1,7 @@
 """Records over a fixed number of Parquet parts, in stripes dealt out like cards, whatever the number of threads.
 
-Round r = 0, 1, 2, ... gives every part one stripe of min(256 (r + 1), 16384) consecutive records, which is a row group.
-So a small input reaches every part, parts differ by little, a large input has large row groups, and only one stripe is
-ever held back.
+Round r = 0, 1, 2, ... gives every part one stripe of min(32 (r + 1)^2, 16384) consecutive records: a row group. So a
+small input reaches every part, parts differ little, a large input has large row groups, and one stripe waits at most.
 """
 
 import contextlib
@@ -19,8 +18,7 @@ from unirefine.errors import UserError
 from unirefine.provenance import atomic_path
 from unirefine.records.columns import MEMBERS, RECORDS, Parsed
 
-STRIPE_STEP, LARGEST_STRIPE = 256, 1 << 14
-"""Records of the first round's stripes, which is also what a round adds; records of the largest stripe."""
+FIRST_STRIPE, LARGEST_STRIPE = 32, 1 << 14
 _WAITING_GROUPS = 4
 _OTHER_FILES = 64
 
@@ -63,7 +61,7 @@ class Parts:
         self._members = [PartWriter(path, MEMBERS) for path in members]
         self._stripe: list[pa.RecordBatch] = []
         self._stripe_members: list[pa.RecordBatch] = []
-        self._part, self._size, self._missing = 0, STRIPE_STEP, STRIPE_STEP
+        self._part, self._round, self._missing = 0, 0, FIRST_STRIPE
         # one thread a group of parts: the row groups of a part keep their order
         self._writers = [ThreadPoolExecutor(1, f"writer-{k}") for k in range(min(threads, len(records)))]
         self._slots = threading.Semaphore(_WAITING_GROUPS * len(self._writers))
@@ -88,9 +86,8 @@ class Parts:
         part, stripe, members = self._part, self._stripe, self._stripe_members
         self._stripe, self._stripe_members = [], []
         self._part = (part + 1) % len(self._records)
-        if self._part == 0:
-            self._size = min(self._size + STRIPE_STEP, LARGEST_STRIPE)
-        self._missing = self._size
+        self._round += self._part == 0
+        self._missing = min(FIRST_STRIPE * (self._round + 1) ** 2, LARGEST_STRIPE)
         self._slots.acquire()
         self._raise_failures()
         self._futures.append(self._writers[part % len(self._writers)].submit(self._write, part, stripe, members))

@@ -181,7 +181,7 @@ def _entry(
     first_member = members = out.member_end[n]
     i, closed, a0, a1, _b0, _b1 = attributes(raw, i + 1 + len(_ENTRY), _ID, _ID)
     if i < 0 or closed:
-        return (~i, MALFORMED) if i < 0 else (i, MALFORMED)
+        return (~i if i < 0 else int(out.begin[n])), MALFORMED
     out.status[n], skip = id_status(raw, a0, a1, prefix, True)
     out.key[n] = 0
     if out.status[n] == OK:
