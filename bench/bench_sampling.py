@@ -1,8 +1,8 @@
 """Masked samples per second on one core, beside Hugging Face's tokenizer and collator and Megatron's reader.
 
-Real proteins, crops of 1,024 tokens, batches of 64. Ours reads shards from disk (warm), draws cluster, member, window and
-mask. The peers get an easier task: Hugging Face has the strings in memory and takes them in order; Megatron's reader
-takes given sequences and masks whole padded batches with numpy.
+Real proteins, crops of 1,024 tokens, batches of 64. Ours reads shards from disk (warm), draws cluster, member, window
+and mask. The peers get an easier task: Hugging Face has the strings in memory and takes them in order; Megatron's
+reader takes given sequences and masks whole padded batches with numpy.
 """
 
 import tempfile
@@ -132,9 +132,8 @@ def hugging_face():
     return len(sequences), run
 
 
-if __name__ == "__main__":
-    main(
-        "Masked samples, one core",
+TABLES = {
+    "Masked samples, one core": (
         "samples",
         {
             "unirefine": ours,
@@ -142,5 +141,8 @@ if __name__ == "__main__":
             "megatron-core reader + numpy": megatron,
             "Hugging Face EsmTokenizer + collator": hugging_face,
         },
-        per_core=True,
     )
+}
+
+if __name__ == "__main__":
+    main(TABLES, per_core=True)

@@ -17,53 +17,54 @@ Case = Callable[[], tuple[float, Callable[[], Any]]]
 """Prepares and warms up; returns (units of work, the function to time)."""
 
 
-def main(title: str, unit: str, cases: dict[str, Case], *, rounds: int = 5, per_core: bool = False) -> None:
-    """Measure `cases`; the first is ours, the others are what it is compared with.
+Tables = dict[str, tuple[str, dict[str, Case]]]
+"""Title -> (unit, cases by name); the first case is ours, the others are what it is compared with."""
 
-    Prints work per second (of processor time when `per_core`), its spread, the ratio to ours round by round and the
-    peak memory, and writes all of it to --json.
+
+def main(tables: Tables, *, rounds: int = 5, per_core: bool = False) -> None:
+    """Measure and print every table: work per second (of processor time when `per_core`) with its spread, the ratio to
+    ours round by round, peak memory. --json writes the figures with the machine they were taken on.
     """
-    parser = argparse.ArgumentParser(description=title)
+    parser = argparse.ArgumentParser(description="; ".join(tables))
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds over all cases (default: {rounds})")
-    parser.add_argument("--case", choices=cases, help=argparse.SUPPRESS)
+    parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
-        print(json.dumps(_measure(cases[arguments.case])))
+        title, name = arguments.case
+        print(json.dumps(_measure(tables[title][1][name])))
         return
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in cases}
-    for _ in range(arguments.rounds):
-        for name in cases:
-            found[name].append(_child(name))
     clock = "cpu" if per_core else "wall"
-    ours = next(iter(cases))
-    report: dict[str, Any] = {"title": title, "unit": unit, "machine": _machine(), "clock": clock, "cases": {}}
-    print(f"{title} ({unit} per {'processor second' if per_core else 'second'}, {arguments.rounds} rounds)")
-    for name, runs in found.items():
-        rates = [run["work"] / run[clock] for run in runs]
-        ratios = [mine["work"] / mine[clock] / rate for mine, rate in zip(found[ours], rates, strict=True)]
-        entry = {
-            "rate": statistics.median(rates),
-            "lowest": min(rates),
-            "highest": max(rates),
-            "ours_is_faster_by": statistics.median(ratios),
-            "ratio_lowest": min(ratios),
-            "ratio_highest": max(ratios),
-            "peak_mb": max(run["peak_mb"] for run in runs),
-        }
-        report["cases"][name] = entry
-        print(
-            f"  {name:<44} {entry['rate']:>12,.1f}  ({entry['lowest']:,.1f} .. {entry['highest']:,.1f})  "
-            f"peak {entry['peak_mb']:,.0f} MB"
-            + (
-                ""
-                if name == ours
-                else f"  ours x{entry['ours_is_faster_by']:.1f} ({min(ratios):.1f} .. {max(ratios):.1f})"
-            )
-        )
+    report: dict[str, Any] = {"machine": _machine(), "clock": clock, "tables": {}}
+    for title, (unit, cases) in tables.items():
+        print(f"{title} ({unit} per {'processor second' if per_core else 'second'}, {arguments.rounds} rounds)")
+        runs = [{name: _child(title, name) for name in cases} for _ in range(arguments.rounds)]
+        entries = {name: _summary(runs, next(iter(cases)), name, clock) for name in cases}
+        report["tables"][title] = {"unit": unit, "cases": entries}
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _summary(runs: list[dict[str, dict[str, float]]], ours: str, name: str, clock: str) -> dict[str, float]:
+    rates = [run[name]["work"] / run[name][clock] for run in runs]
+    ratios = [run[ours]["work"] / run[ours][clock] / rate for run, rate in zip(runs, rates, strict=True)]
+    entry = {
+        "rate": statistics.median(rates),
+        "lowest": min(rates),
+        "highest": max(rates),
+        "ours_is_faster_by": statistics.median(ratios),
+        "ratio_lowest": min(ratios),
+        "ratio_highest": max(ratios),
+        "peak_mb": max(run[name]["peak_mb"] for run in runs),
+    }
+    times = f"  ours x{entry['ours_is_faster_by']:.1f} ({min(ratios):.1f} .. {max(ratios):.1f})" if name != ours else ""
+    print(
+        f"  {name:<46} {entry['rate']:>9,.4g}  ({min(rates):,.4g} .. {max(rates):,.4g})  "
+        f"peak {entry['peak_mb']:,.0f} MB{times}",
+        flush=True,
+    )
+    return entry
 
 
 def _measure(case: Case) -> dict[str, float]:
@@ -78,8 +79,8 @@ def _measure(case: Case) -> dict[str, float]:
     }
 
 
-def _child(name: str) -> dict[str, float]:
-    command = [sys.executable, *sys.argv[:1], "--case", name]
+def _child(title: str, name: str) -> dict[str, float]:
+    command = [sys.executable, *sys.argv[:1], "--case", title, name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr}")

@@ -51,12 +51,12 @@ def assemble(plan: Plan, part: Part, buckets: list[Path], directory: Path) -> Wr
         pq.ParquetWriter(paths[2], IDS_SCHEMA, compression="zstd", use_dictionary=False) as ids_writer,
     ):
         for bucket in range(*part.buckets):
-            tokens, ids = _order_bucket(plan, bucket, buckets[bucket])
+            tokens, ids = order_bucket(plan, bucket, buckets[bucket])
             for start in range(0, len(tokens), _PIECE):  # one pass while the piece is in the cache
                 piece = tokens[start : start + _PIECE]
                 unknown += int(np.count_nonzero(piece == UNK))
                 digest.update(piece)
-                _write_all(handle, piece)
+                write_all(handle, piece)
             ids_writer.write_table(ids, row_group_size=max(len(ids), 1))
             buckets[bucket].unlink()
     documents = plan.first_sequence[part.ranks[0] : part.ranks[1] + 1].astype(np.int64) - first
@@ -79,7 +79,8 @@ def assemble(plan: Plan, part: Part, buckets: list[Path], directory: Path) -> Wr
     )
 
 
-def _write_all(handle: io.FileIO, piece: np.ndarray) -> None:
+def write_all(handle: io.FileIO, piece: np.ndarray) -> None:
+    """Write all of piece: uint8[n]; a single `write` may take less."""
     view = memoryview(piece)
     while view:
         view = view[handle.write(view) :]
@@ -97,7 +98,7 @@ def _read_all(path: Path) -> np.ndarray:
     return raw
 
 
-def _order_bucket(plan: Plan, bucket: int, path: Path) -> tuple[np.ndarray, pa.Table]:
+def order_bucket(plan: Plan, bucket: int, path: Path) -> tuple[np.ndarray, pa.Table]:
     """A bucket's tokens, uint8[tokens] (this thread's scratch), and its ids, in output order."""
     ranks = plan.bucket_ranks[bucket : bucket + 2]
     first, end = plan.bucket_sequences[bucket : bucket + 2]

@@ -2,7 +2,8 @@
 
 Clusters are ranked: train in keyed-hash order, then validation, then test, each in keyed-hash order too. A sequence's
 global number follows from its cluster's rank and its place among the members (ordered by key). Train ranks are cut
-into equal runs, one shard each, and every shard into buckets of about 128 MB, the unit that is ordered in memory.
+into equal runs, one shard each, and every shard into buckets, the unit that is ordered in memory: 16 MB, or the 512th
+part of everything if that is more.
 Memory: 4 bytes for each record and each written sequence, about 40 for each cluster while planning.
 """
 
@@ -19,7 +20,7 @@ from unirefine.shards.source import Level, batches, open_level, open_parquet
 
 SIDES = ("train", "validation", "test")
 NONE = np.uint32(0xFFFFFFFF)
-BUCKET_BYTES = 128 << 20
+BUCKET_BYTES = 16 << 20
 MAX_BUCKETS = 512  # files that are open at once in the first pass
 _BATCH_ROWS = 1 << 20
 

@@ -23,7 +23,7 @@ from unirefine.shards.source import batches
 
 SEQUENCES, CLUSTERS = 0, 1
 BLOCK_HEADER = 32
-_BATCH_ROWS = 1 << 17
+_BATCH_ROWS = 1 << 16
 
 
 class Buckets:
@@ -88,11 +88,11 @@ def _spill_part(plan: Plan, name: str, part: int, buckets: Buckets, advance: Cal
         if names_clusters:
             place = plan.rank_of_row[rows]
             nothing = (np.zeros(1, np.int64), np.empty(0, np.uint8))
-            blocks, starts, _wrong = _emit(CLUSTERS, place, plan.bucket_ranks, np.empty(0, np.int32), *nothing, *ids)
+            blocks, starts, _wrong = emit(CLUSTERS, place, plan.bucket_ranks, np.empty(0, np.int32), *nothing, *ids)
             buckets.append(blocks, starts)
         if wanted:
             sequences = string_buffers(batch.column("sequence"))
-            blocks, starts, wrong = _emit(
+            blocks, starts, wrong = emit(
                 SEQUENCES, place_all[rows], plan.bucket_sequences, plan.lengths, *sequences, *ids
             )
             if wrong >= 0:
@@ -118,7 +118,7 @@ def string_buffers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
 
 
-def _emit(kind, place, edges, lengths, offsets, residues, id_offsets, ids):  # fmt: skip
+def emit(kind, place, edges, lengths, offsets, residues, id_offsets, ids):  # fmt: skip
     """The blocks of one batch, uint8[bytes] (scratch), int64[buckets + 1] starts, first row of wrong length or -1."""
     bucket, items, tokens, id_bytes, wrong = _count(kind, place, edges, lengths, offsets, id_offsets)
     sizes = np.where(items > 0, BLOCK_HEADER + 8 * items + tokens + id_bytes, 0)
