@@ -55,7 +55,7 @@ def cluster(
 def _cluster_uniref(
     config: Cluster, records: Path, curated: Path, output: Path, idmapping: Path | str | None
 ) -> dict[str, Any]:
-    """Memory: 26 bytes a UniRef90 record and 20 a UniRef50 record at its peak, 6.2 GB for release 2024_03."""
+    """Memory: 26 bytes a UniRef90 record and 20 a UniRef50 record at its peak, about 6.5 GB for release 2024_03."""
     clusters, members = record_parts(records, "uniref50"), record_parts(records, "uniref90")
     kept_clusters, kept_members = read_kept(curated, clusters), read_kept(curated, members)
     sources = _sources(config, records, idmapping)
