@@ -29,10 +29,10 @@ def memory_per_process(config: Train) -> dict[str, float]:
 
     Gradients are accumulated in fp32. The optimizer holds Adam's two moments and, unless the model is fp32, fp32
     weights; the distributed optimizer divides that by DP x CP. Activations are what the backward pass keeps of a full
-    micro-batch, flash attention assumed: per layer and token 16 h values (h each: inputs and outputs of two layer norms,
-    q, k, v, the attention's output; 4 h each: the GELU's input and output); 1F1B keeps as many micro-batches in flight
-    on the first stage as there are stages. Not included: CUDA, NCCL and allocator overhead (2 to 5 GB). Check: the
-    published 46 sequences a micro-batch of the 650M on one 80 GB A100 come out at 76 GB.
+    micro-batch, flash attention assumed: per layer and token 16 h values (h each: inputs and outputs of two layer
+    norms, q, k, v, the attention's output; 4 h each: the GELU's input and output); 1F1B keeps as many micro-batches
+    in flight on the first stage as there are stages. Not included: CUDA, NCCL and allocator overhead (2 to 5 GB).
+    Check: the published 46 sequences a micro-batch of the 650M on one 80 GB A100 come out at 76 GB.
     """
     layers, hidden, _heads = config.model.sizes
     layout, width = config.parallel, BYTES[config.precision]

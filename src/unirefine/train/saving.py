@@ -40,7 +40,7 @@ class Saver:
                 checkpoints.sweep(self.directory)
             kept = checkpoints.complete(self.directory)
             raise UserError(
-                f"the checkpoint could not be written: {_reason(error)}",
+                f"the checkpoint could not be written (is the disk full?): {_reason(error)}",
                 where=path,
                 fix=f"free some space and start again; {kept[-1].name if kept else 'no earlier checkpoint'} is kept",
             ) from error
