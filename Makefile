@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Set to 1 in CI to see every test; otherwise two workers share the cores.
 WORKERS ?= 2
 
-.PHONY: help install demo test lint bench docs te-test slurm-test clean
+.PHONY: help install demo test lint bench docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -35,4 +35,4 @@ rule curate:
         code=code("curate"),
     shell:
         "unirefine curate --config {params.config:q} --records {params.records} --levels {params.levels}"
-        " {params.taxdump}{params.purge} --output {params.directory} 2>&1 | tee {log}"
+        " {params.taxdump}{params.purge} --output {params.directory} --threads {threads} 2>&1 | tee {log}"
