@@ -223,6 +223,8 @@ class Embed(Block):
     """Arithmetic of the model; vectors are written as float32."""
     batch_tokens: Annotated[int, Field(ge=16)] = 16384
     """Padded tokens per forward pass."""
+    chunk_residues: Count = 65536
+    """Residues between two writes: what a stopped job repeats at most, and what is in memory with its vectors."""
 
 
 class Report(Block):

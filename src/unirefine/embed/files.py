@@ -82,9 +82,9 @@ class Chunks:
         """File of a chunk."""
         return self.directory / f"{chunk:06d}.{kind}.parquet"
 
-    def is_done(self, chunk: int) -> bool:
-        """Whether a chunk is complete (`sequences` is written last)."""
-        return self.path(chunk, "sequences").exists()
+    def finished(self) -> set[int]:
+        """Chunks that are complete (their `sequences` are written last)."""
+        return {int(path.name.split(".")[0]) for path in self.directory.glob("*.sequences.parquet")}
 
     def write(self, chunk: int, made: dict[str, pa.Table]) -> None:
         """Write the files of a chunk."""

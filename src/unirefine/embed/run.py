@@ -16,9 +16,6 @@ from unirefine.fasta import Protein
 from unirefine.model.inference import Engine, open_huggingface, open_megatron
 from unirefine.train import platform
 
-CHUNK_BYTES = 256_000_000
-"""Per-residue vectors of a chunk; what a stopped job loses at most, and what it holds in memory."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -45,22 +42,21 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
     settings = config.model_dump(mode="json", exclude={"fasta", "sequences"})
     facts = {"layers": engine.layers, "hidden": engine.hidden, **settings}
     made = schemas(engine.hidden, cls=config.cls, facts=facts)
-    size = max(CHUNK_BYTES // (4 * engine.hidden), config.batch_tokens)
-    chunks = Chunks(output, {"source": source.digest, "model": fingerprint(model), "config": settings, "chunk": size})
+    chunks = Chunks(output, {"source": source.digest, "model": fingerprint(model), "config": settings})
     if platform.rank() == 0:
         chunks.open()
     _barrier()
+    finished = chunks.finished()
+    _barrier()  # everyone has looked before anyone writes
     embedded = source.lengths
     if config.long_sequences == "truncate":
         embedded = embedded.clip(max=config.max_residues)
     residues = int(embedded.sum())
-    count = resumed = 0
+    count = 0
     with progress.meter("embed", total=residues, unit="residues") as done:
-        for count, proteins in enumerate(_grouped(source, size), 1):
+        for count, proteins in enumerate(_grouped(source, config.chunk_residues), 1):
             chunk = count - 1
-            if chunks.is_done(chunk):
-                resumed += 1
-            elif chunk % platform.world_size() == platform.rank():
+            if chunk not in finished and chunk % platform.world_size() == platform.rank():
                 chunks.write(chunk, tables(proteins, embed_chunk(engine, proteins, config, done.advance), made))
     _barrier()
     kinds = ["sequences", *(["residues"] if config.per_residue else [])]
@@ -73,7 +69,7 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
         residues=residues,
         truncated=int((embedded < source.lengths).sum()),
         hidden=engine.hidden,
-        resumed=resumed,
+        resumed=len(finished),
         files=[str(output / f"{kind}.parquet") for kind in kinds],
     )
 

@@ -68,6 +68,8 @@ def open_megatron(directory: Path, precision: Precision = "fp32") -> "MegatronEn
 
 def open_huggingface(directory: Path, precision: Precision = "fp32") -> "HuggingfaceEngine":
     """transformers' EsmForMaskedLM of `directory`: `final/` or a Hugging Face directory. Raises UserError."""
+    if platform.world_size() > 1:
+        start_if_needed()  # what shares the work needs a process group
     return HuggingfaceEngine(load_esm_for_masked_lm(directory, precision))
 
 

@@ -102,16 +102,12 @@ def test_windows_embed_long_proteins_whole(fasta, proteins, small_esm2, tmp_path
     np.testing.assert_allclose(sequences["cls"][2], np.mean([found[0] for found in states.values()], axis=0), atol=1e-4)
 
 
-@pytest.fixture
-def small_chunks(monkeypatch):
-    """A few proteins a chunk."""
-    monkeypatch.setattr(stage, "CHUNK_BYTES", 0)
-    return Embed(batch_tokens=64)
+SMALL_CHUNKS = Embed(batch_tokens=64, chunk_residues=64)
 
 
-def test_a_stopped_job_goes_on_after_its_last_chunk(fasta, small_esm2, tmp_path, small_chunks, monkeypatch):
+def test_a_stopped_job_goes_on_after_its_last_chunk(fasta, small_esm2, tmp_path, monkeypatch):
     directory, _model = small_esm2
-    whole = stage.embed(from_fasta(fasta), directory, tmp_path / "whole", small_chunks)
+    whole = stage.embed(from_fasta(fasta), directory, tmp_path / "whole", SMALL_CHUNKS)
     assert whole.resumed == 0
     calls = []
 
@@ -125,24 +121,24 @@ def test_a_stopped_job_goes_on_after_its_last_chunk(fasta, small_esm2, tmp_path,
     monkeypatch.setattr(stage, "embed_chunk", counting)
     output = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        stage.embed(from_fasta(fasta), directory, output, small_chunks)
+        stage.embed(from_fasta(fasta), directory, output, SMALL_CHUNKS)
     assert not (output / "sequences.parquet").exists()
-    resumed = stage.embed(from_fasta(fasta), directory, output, small_chunks)
+    resumed = stage.embed(from_fasta(fasta), directory, output, SMALL_CHUNKS)
     assert resumed.resumed == 2 and calls[3] == calls[2]
     for name in ("sequences.parquet", "residues.parquet"):
         assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(path.name for path in output.iterdir()) == ["residues.parquet", "sequences.parquet"]
 
 
-def test_chunks_of_another_job_are_not_taken(fasta, small_esm2, tmp_path, small_chunks, monkeypatch):
+def test_chunks_of_another_job_are_not_taken(fasta, small_esm2, tmp_path, monkeypatch):
     def stop(*_arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(stage.Chunks, "join", stop)
         with pytest.raises(KeyboardInterrupt):
-            stage.embed(from_fasta(fasta), small_esm2[0], tmp_path / "out", small_chunks)
-    other = small_chunks.model_copy(update={"layer": 1})
+            stage.embed(from_fasta(fasta), small_esm2[0], tmp_path / "out", SMALL_CHUNKS)
+    other = SMALL_CHUNKS.model_copy(update={"layer": 1})
     assert stage.embed(from_fasta(fasta), small_esm2[0], tmp_path / "out", other).resumed == 0
 
 
