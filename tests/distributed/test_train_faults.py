@@ -40,7 +40,10 @@ def start(config: dict, shards: Path, output: Path, **options) -> subprocess.Pop
 
 def finish(process: subprocess.Popen) -> tuple[int, str, list[str]]:
     """Exit status, standard output, and the error lines of the command itself."""
-    out, err = process.communicate(timeout=300)
+    try:
+        out, err = process.communicate(timeout=400)
+    finally:
+        process.kill()  # its workers die with it
     return process.returncode, out, [line for line in err.splitlines() if line.startswith("unirefine train: error:")]
 
 

@@ -55,11 +55,22 @@ def newest(directory: Path, wanted: dict[str, str]) -> tuple[Path, dict[str, Any
     return found[-1], state
 
 
+def best(directory: Path) -> Path | None:
+    """The complete checkpoint with the lowest validation loss, of those at whose step was validated."""
+    losses = {}
+    for path in complete(directory):
+        state = read_json(path / MARKER)["extra"]
+        if state["latest"].get("validated_step") == state["step"]:
+            losses[path] = state["latest"]["validation_loss"]
+    return min(losses, key=losses.__getitem__, default=None)
+
+
 def prune(directory: Path, keep: int) -> None:
-    """Delete all but the `keep` newest complete checkpoints (process 0 only)."""
+    """Delete all complete checkpoints but the `keep` newest and the best (process 0 only)."""
     for old in complete(directory)[:-keep]:
-        (old / MARKER).unlink()  # from here on it is no checkpoint, even if the deletion is interrupted
-        shutil.rmtree(old)
+        if old != best(directory):
+            (old / MARKER).unlink()  # from here on it is no checkpoint, even if the deletion is interrupted
+            shutil.rmtree(old)
 
 
 def sweep(directory: Path) -> None:

@@ -63,7 +63,7 @@ class Progress:
     interval: Interval = field(default_factory=Interval)
     """Sums since the last logged line."""
     latest: dict[str, float] = field(default_factory=dict)
-    """The last logged `loss`, `validation_loss` and `validation_perplexity`."""
+    """The last `loss`, `validation_loss` and `validation_perplexity`, and `validated_step`."""
 
     def count(self, sums: Interval, seconds: float) -> None:
         """Note one more update: its sums over all processes, and how long it took."""
@@ -91,5 +91,5 @@ class Progress:
         if math.isfinite(grad_norm):  # fp16 loss scaling may have skipped the update
             values["grad_norm"] = grad_norm
         self.interval = Interval()
-        self.latest |= {"loss": loss, **validation}
+        self.latest |= {"loss": loss, **validation} | ({"validated_step": self.step} if validation else {})
         return values

@@ -11,11 +11,11 @@ CONFIG = Train()
 WANTED = checkpoints.identity(CONFIG, "manifest")
 
 
-def save(directory, step):
+def save(directory, step, **latest):
     path = checkpoints.checkpoint_path(directory, step)
     path.mkdir(parents=True)
     (path / "weights").write_text(str(step))
-    write_json(path / checkpoints.MARKER, {"extra": {"step": step, "identity": WANTED}})
+    write_json(path / checkpoints.MARKER, {"extra": {"step": step, "identity": WANTED, "latest": latest}})
 
 
 def test_newest_complete_one_is_found_and_old_ones_go(tmp_path):
@@ -26,6 +26,13 @@ def test_newest_complete_one_is_found_and_old_ones_go(tmp_path):
     path, state = checkpoints.newest(tmp_path, WANTED)
     assert state["step"] == 1000
     assert (path / "weights").read_text() == "1000"
+
+
+def test_the_best_of_the_validated_ones_stays(tmp_path):
+    for step, loss, validated in [(1, 2.0, 1), (2, 1.0, 1), (3, 2.5, 3), (4, 2.7, 4), (5, 2.8, 5)]:
+        save(tmp_path, step, validation_loss=loss, validated_step=validated)
+    checkpoints.prune(tmp_path, 2)
+    assert [path.name[-1] for path in checkpoints.complete(tmp_path)] == ["1", "4", "5"]
 
 
 def test_unfinished_ones_do_not_count_and_are_swept(tmp_path):
