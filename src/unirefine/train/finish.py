@@ -29,7 +29,7 @@ def is_finished(output: Path, config: Train, identity: dict[str, str]) -> bool:
 def finish(
     output: Path, model: Any, config: Train, progress: Progress, identity: dict[str, str], manifest: dict[str, Any]
 ) -> None:
-    """Write `final/megatron/`, `final/huggingface/` and `final/train.json` (all processes).
+    """Write `final/megatron/`, `final/huggingface/`, `final/metrics.jsonl` and `final/train.json` (all processes).
 
     `model`: up to date (see `engine.settled`). The directory appears when all of it is there.
     """
@@ -55,6 +55,8 @@ def finish(
         "shards": {key: value for key, value in manifest.items() if key != "files"},
         "versions": versions("torch", "megatron-core", "transformers", "numpy"),
     }
+    # its own copy: the live file belongs to the next run as soon as one starts
+    shutil.copyfile(output / "metrics.jsonl", aside / "metrics.jsonl")
     write_json(aside / FACTS, facts)
     final = output / "final"
     if final.exists():
