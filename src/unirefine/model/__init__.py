@@ -1,6 +1,13 @@
 """ESM-2 on Megatron-core: the model (`esm2`), its checkpoints (`checkpoint`), Hugging Face conversion (`convert`)."""
 
+import sys
 import warnings
+
+import torch
 
 # Megatron warns at import about each optional CUDA package that is missing; on a CPU none of them can be there.
 warnings.filterwarnings("ignore", module=r"megatron\.core")
+
+if not torch.cuda.is_available():
+    # Where Transformer Engine is installed but has no GPU, Megatron would take its CUDA Adam and norms.
+    sys.modules.setdefault("transformer_engine", None)

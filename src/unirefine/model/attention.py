@@ -15,21 +15,20 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 @dataclass
 class Slots(PackedSeqParams):
-    """Where the sequences of a batch lie; Megatron hands it through every layer to `SdpaAttention`.
+    """The slots of a packed batch and their rotations; Megatron hands it through every layer to `SdpaAttention`."""
 
-    `qkv_format` is "sbhd" for padded batches (slot i is column i), "thd" for packed ones (slot i is spans[i]).
-    """
-
-    lengths: list[int] = field(default_factory=list)
-    """Tokens of each slot that are not padding."""
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    """Packed: first and last + 1 local row of each slot (of this rank's part, under context parallelism)."""
+    widths: list[int] = field(default_factory=list)
+    """Tokens of each slot (of this rank's part, under context parallelism)."""
     keys: list[torch.Tensor] = field(default_factory=list)
-    """Context parallelism: for each slot the rows of real tokens in the keys gathered from all ranks (int64)."""
+    """Context parallelism: for each slot the rows of its real tokens in the keys of all ranks (int64)."""
+    cos: torch.Tensor | None = None
+    """float32[t, 1, head_dim / 2]: RoPE at the position of each token in its sequence."""
+    sin: torch.Tensor | None = None
+    """As `cos`."""
 
 
 class SdpaAttention(torch.nn.Module):
-    """Bidirectional attention within each slot. Pads are never attended, and get zeros."""
+    """RoPE and bidirectional attention within each slot of a packed batch."""
 
     def __init__(self, config: TransformerConfig, layer_number: int, *args: Any, pg_collection: Any, **kwargs: Any):
         super().__init__()
@@ -46,54 +45,59 @@ class SdpaAttention(torch.nn.Module):
         packed_seq_params: Slots,
         **_: Any,
     ) -> torch.Tensor:
-        """query, key, value: [s, b, heads, dim] or packed [t, heads, dim], after RoPE; returns [s, b, heads x dim]
-        or [t, heads x dim]. The scale is dim^-0.5.
-        """
+        """query, key, value: [t, heads, dim], before RoPE; returns [t, heads x dim]. The scale is dim^-0.5."""
         slots = packed_seq_params
-        if slots.keys:
-            return self._context_parallel(query, key, value, slots)
-        if slots.qkv_format == "thd":
-            return self._packed(query, key, value, slots)
-        length, batch = query.shape[:2]
-        if all(n == length for n in slots.lengths):
-            heads_first = [x.permute(1, 2, 0, 3) for x in (query, key, value)]
-            out = torch.nn.functional.scaled_dot_product_attention(*heads_first)
-            return out.permute(2, 0, 1, 3).reshape(length, batch, -1)
-        rows = [
-            torch.nn.functional.pad(_attend(query[:n, i], key[:n, i], value[:n, i]), (0, 0, 0, length - n))
-            for i, n in enumerate(slots.lengths)
-        ]
-        return torch.stack(rows, dim=1)
-
-    def _packed(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, slots: Slots) -> torch.Tensor:
-        parts = []
-        for (start, end), n in zip(slots.spans, slots.lengths, strict=True):
-            rows = slice(start, start + n)
-            parts.append(_attend(query[rows], key[rows], value[rows]))
-            if start + n < end:
-                parts.append(query.new_zeros(end - start - n, parts[-1].shape[1]))
-        return torch.cat(parts)
-
-    def _context_parallel(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, slots: Slots
-    ) -> torch.Tensor:
-        # order does not matter among keys: RoPE has already put their positions into them
-        key = gather_from_sequence_parallel_region(key.contiguous(), group=self.context_group)
-        value = gather_from_sequence_parallel_region(value.contiguous(), group=self.context_group)
-        parts = [
-            _attend(query[start:end], key[rows], value[rows])
-            for (start, end), rows in zip(slots.spans, slots.keys, strict=True)
-        ]
-        return torch.cat(parts)
+        query, key = rotate(query, slots.cos, slots.sin), rotate(key, slots.cos, slots.sin)
+        if slots.keys:  # order does not matter among keys: RoPE has put their positions into them
+            key = gather_from_sequence_parallel_region(key, group=self.context_group)
+            value = gather_from_sequence_parallel_region(value.contiguous(), group=self.context_group)
+            queries = query.split(slots.widths)
+            return torch.cat([_attend(q, key[rows], value[rows]) for q, rows in zip(queries, slots.keys, strict=True)])
+        if len(set(slots.widths)) == 1:
+            batch = [x.view(len(slots.widths), -1, *x.shape[1:]).transpose(1, 2) for x in (query, key, value)]
+            return torch.nn.functional.scaled_dot_product_attention(*batch).transpose(1, 2).reshape(len(query), -1)
+        parts = zip(*(x.split(slots.widths) for x in (query, key, value)), strict=True)
+        return torch.cat([_attend(*part) for part in parts])
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """One sequence. query: [q, heads, dim]; key, value: [k, heads, dim]; returns [q, heads x dim]."""
+    """One sequence. query: [q, heads, dim]; key, value: [k, heads, dim]; returns [q, heads x dim], 0 without keys."""
     if not len(key):
         return query.new_zeros(len(query), query.shape[1] * query.shape[2])
     heads_first = [x.transpose(0, 1)[None] for x in (query, key, value)]
     out = torch.nn.functional.scaled_dot_product_attention(*heads_first)
     return out[0].transpose(0, 1).reshape(len(query), -1)
+
+
+class _Rotate(torch.autograd.Function):
+    """RoPE in one pass over memory forwards and one backwards (the inverse rotation), without saved activations."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(gradient, cos, -sin), None, None
+
+
+def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    first, second = x.float().chunk(2, dim=-1)
+    out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+    half = x.shape[-1] // 2
+    torch.mul(first, cos, out=out[..., :half]).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=out[..., half:]).addcmul_(first, sin)
+    return out.to(x.dtype)
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """RoPE of the whole head, first half against second half, computed in fp32.
+
+    x: [t, heads, dim]; cos, sin: float32[t, 1, dim / 2]; returns [t, heads, dim] in x's dtype.
+    """
+    return _Rotate.apply(x, cos, sin)
 
 
 class LayerNorm(torch.nn.LayerNorm):

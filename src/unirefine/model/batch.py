@@ -28,6 +28,27 @@ def slot_sums(values: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
     return running[bounds[1:].to(values.device, torch.int64)] - running[bounds[:-1].to(values.device, torch.int64)]
 
 
+def without_padding(
+    tokens: torch.Tensor, bounds: torch.Tensor, multiple: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(tokens int64[1, m], bounds, index): the real tokens of a batch, packed.
+
+    index: int64[number of real tokens], their positions in the flattened batch. m is a multiple of `multiple`: a slot
+    of `<pad>`s at the end makes it one. tokens and bounds as in `token_scale`.
+    """
+    flat = tokens.reshape(-1)
+    valid = flat != PAD
+    index = valid.nonzero()[:, 0]
+    lengths = slot_sums(valid, bounds)
+    packed = flat[index]
+    missing = -len(packed) % multiple
+    if missing:
+        packed = torch.cat([packed, packed.new_full((missing,), PAD)])
+        lengths = torch.cat([lengths, lengths.new_tensor([missing])])
+    lengths = lengths[lengths > 0]
+    return packed[None], torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32), index
+
+
 def token_scale(tokens: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
     """Token dropout as one factor per token, to multiply embeddings with.
 

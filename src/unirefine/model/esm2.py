@@ -11,8 +11,6 @@ the model takes its own slice (see `batch.context_slice` for the same slice of l
 multiple of `settings.length_multiple(parallel)`.
 """
 
-import itertools
-
 import torch
 from megatron.core import parallel_state, tensor_parallel
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
@@ -160,58 +158,75 @@ class Esm2(LanguageModule):
         context parallelism it may end in padding. labels: int64 like tokens, -100 where there is no loss.
 
         Returns, on the last stage, per-token losses float32[b, s] when labels are given, else logits float32[b, s, 33]
-        (gathered over TP); under context parallelism s / CP positions in the order of `batch.context_slice`.
-        On other stages: hidden states [s, b, h] (packed: [t, 1, h]; SP and CP divide s).
+        (gathered over TP); under context parallelism s / CP positions in the order of `batch.context_slice`. Values at
+        `<pad>` mean nothing (losses are 0). On other stages: hidden states for the next one.
         """
-        rows = tokens.shape[0]
+        rows, size = tokens.shape[0], self.cp_group.size()
+        index = None
+        if not self.gpu and size == 1:  # a CPU computes only real tokens
+            shape, bounds = tokens.shape, batch.row_bounds(tokens) if cu_seqlens is None else cu_seqlens
+            multiple = self.tp_group.size() if self.config.sequence_parallel else 1
+            tokens, cu_seqlens, index = batch.without_padding(tokens, bounds, multiple)
+            if labels is not None:
+                packed = labels.new_full(tokens.shape, batch.IGNORE)
+                packed[0, : len(index)] = labels.reshape(-1)[index]
+                labels = packed
         hidden = self.hidden(tokens, cu_seqlens)
         if not self.post_process:
             return hidden
         logits = self._logits(hidden)
         if labels is None:
-            whole = gather_from_tensor_model_parallel_region(logits, group=self.tp_group)[..., :VOCABULARY]
-            return whole.transpose(0, 1).reshape(rows, -1, VOCABULARY)
-        size, rank = self.cp_group.size(), self.cp_group.rank()
-        labels = batch.context_slice(labels, cu_seqlens, size=size, rank=rank).reshape(logits.shape[1], -1)
-        losses = tensor_parallel.vocab_parallel_cross_entropy(logits, labels.transpose(0, 1).contiguous())
-        return losses.transpose(0, 1).masked_fill(labels == batch.IGNORE, 0.0).reshape(rows, -1)
+            out = gather_from_tensor_model_parallel_region(logits, group=self.tp_group)[..., :VOCABULARY]
+            out = out.transpose(0, 1)
+        else:
+            labels = batch.context_slice(labels, cu_seqlens, size=size, rank=self.cp_group.rank())
+            labels = labels.reshape(logits.shape[1], -1)
+            out = tensor_parallel.vocab_parallel_cross_entropy(logits, labels.transpose(0, 1).contiguous())
+            out = out.transpose(0, 1).masked_fill(labels == batch.IGNORE, 0.0)
+        if index is None:
+            return out.reshape(rows, -1, *out.shape[2:])
+        whole = out.new_zeros(shape.numel(), *out.shape[2:])
+        return whole.index_copy(0, index, out[0, : len(index)]).view(*shape, *out.shape[2:])
 
     def hidden(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor | None = None) -> torch.Tensor:
-        """Hidden states after this stage, [s, b, h] or packed [t, 1, h]; after the final layer norm on the last."""
+        """Hidden states after this stage, of a packed batch [t, 1, h], of a padded one [s, b, h] (only on GPUs; SP and
+        CP divide t and s); after the final layer norm on the last stage.
+        """
         packed, bounds = cu_seqlens is not None, cu_seqlens
+        size, rank = self.cp_group.size(), self.cp_group.rank()
         if bounds is None:
             bounds = batch.row_bounds(tokens)
-            if self.cp_group.size() > 1:  # equal slots in one row: Transformer Engine's CP wants packed sequences
+            if not self.gpu or size > 1:  # rows become slots: Transformer Engine's CP wants packed sequences
                 tokens, packed = tokens.reshape(1, -1), True
         scale = batch.token_scale(tokens, bounds)
-        attention = self._attention_on_gpu if self.gpu else self._attention_on_cpu
-        mask, slots = attention(tokens, bounds, packed=packed)
-        widths = bounds[1:] - bounds[:-1]
-        rotary = self.rotary_pos_emb(int(widths.max()), packed_seq=packed)
+        mask = rotary = None
+        if self.gpu:
+            mask, slots = self._attention_on_gpu(tokens, bounds, packed=packed)
+            rotary = self.rotary_pos_emb(int((bounds[1:] - bounds[:-1]).max()), packed_seq=packed)
+        else:
+            slots = self._slots(tokens, bounds)
         embedded = None
         if self.pre_process:
-            size, rank = self.cp_group.size(), self.cp_group.rank()
             mine = (batch.context_slice(x, bounds, size=size, rank=rank) for x in (tokens, scale))
             embedded = self.embedding(*mine)
         return self.encoder(embedded, mask, rotary_pos_emb=rotary, packed_seq_params=slots)
 
-    def _attention_on_cpu(
-        self, tokens: torch.Tensor, bounds: torch.Tensor, *, packed: bool
-    ) -> tuple[None, PackedSeqParams]:
-        valid = (tokens != PAD).reshape(-1)
-        slots = Slots(qkv_format="sbhd", lengths=batch.slot_sums(valid, bounds).tolist())
-        if not packed:
-            return None, slots
-        slots.qkv_format, slots.cu_seqlens_q, slots.cu_seqlens_kv = "thd", bounds, bounds
-        size = self.cp_group.size()
-        edges = (bounds // size).tolist()
-        slots.spans = list(itertools.pairwise(edges))
+    def _slots(self, tokens: torch.Tensor, bounds: torch.Tensor) -> Slots:
+        """What `SdpaAttention` needs to know of a packed batch."""
+        size, rank = self.cp_group.size(), self.cp_group.rank()
+        widths = bounds.diff()
+        slots = Slots(qkv_format="thd", cu_seqlens_q=bounds, cu_seqlens_kv=bounds, widths=(widths // size).tolist())
+        positions = torch.arange(int(bounds[-1])) - bounds[:-1].repeat_interleave(widths)
         if size > 1:
-            held = [valid[batch.context_index(bounds, size, rank)] for rank in range(size)]
-            for start, end in slots.spans:
-                rows = [held[rank][start:end].nonzero()[:, 0] + start + rank * edges[-1] for rank in range(size)]
-                slots.keys.append(torch.cat(rows))
-        return None, slots
+            held = [batch.context_index(bounds, size, other) for other in range(size)]
+            positions = positions[held[rank]]
+            real = torch.cat([(tokens.reshape(-1) != PAD)[index] for index in held]).view(size, -1)
+            edges = torch.arange(size)[:, None] * len(positions)  # of each rank's part in the gathered keys
+            for part, start in zip(real.split(slots.widths, dim=1), (bounds // size).tolist(), strict=False):
+                slots.keys.append((edges + start + torch.arange(part.shape[1]))[part])
+        angles = positions[:, None] * self.rotary_pos_emb.inv_freq
+        slots.cos, slots.sin = angles.cos()[:, None], angles.sin()[:, None]
+        return slots
 
     def _attention_on_gpu(
         self, tokens: torch.Tensor, bounds: torch.Tensor, *, packed: bool
