@@ -60,6 +60,15 @@ class Masking(Block):
     random_tokens: Literal["vocabulary", "amino_acids"] = "vocabulary"
     """Random tokens come from all 33 (Hugging Face's collator) or from the 20 amino acids."""
 
+    @model_validator(mode="after")
+    def _shares(self) -> "Masking":
+        if self.mask_token_fraction + self.random_token_fraction > 1 + 1e-9:
+            raise ValueError(
+                f"mask_token_fraction {self.mask_token_fraction} + random_token_fraction {self.random_token_fraction} "
+                "is more than 1"
+            )
+        return self
+
 
 class Sampling(Masking):
     seed: Seed = 1

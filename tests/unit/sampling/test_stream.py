@@ -115,6 +115,11 @@ def test_indices_outside_are_index_errors(mixed):
             fixed_batch(side, np.array([0, index]), 1, Sampling())
 
 
+def test_shares_of_more_than_one_are_refused():
+    with pytest.raises(ValueError, match=r"0.8 \+ random_token_fraction 0.3 is more than 1"):
+        Sampling(mask_token_fraction=0.8, random_token_fraction=0.3)
+
+
 def test_a_fixed_mask_depends_on_seed_key_and_residue_only(mixed):
     _lengths, side = mixed
     a, b = fixed_batch(side, np.arange(30), 5, Sampling(seed=1)), fixed_batch(side, np.arange(30), 5, Sampling(seed=2))

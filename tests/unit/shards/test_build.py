@@ -11,7 +11,7 @@ import pytest
 from unirefine.alphabet import BYTE_TO_TOKEN
 from unirefine.config import Shard
 from unirefine.errors import UserError
-from unirefine.shards import IndexedFiles, open_shards, plan
+from unirefine.shards import IndexedFiles, open_shards, plan, spill
 from unirefine.shards.build import build_shards
 
 
@@ -73,6 +73,24 @@ def test_bytes_do_not_depend_on_threads_or_buckets(tmp_path, run, monkeypatch):
     ids = pq.ParquetFile(tmp_path / "small" / "train-000-of-004.ids.parquet")
     assert ids.num_row_groups > 1
     assert ids.read().equals(pq.read_table(tmp_path / "one" / "train-000-of-004.ids.parquet"))
+
+
+def test_bytes_do_not_depend_on_how_the_tables_are_read(tmp_path, run, monkeypatch):
+    build_shards(Shard(parts=3), **run.inputs, output=tmp_path / "whole", threads=1)
+    monkeypatch.setattr(spill, "_BATCH_ROWS", 7)
+    monkeypatch.setattr(plan, "_BATCH_ROWS", 5)
+    build_shards(Shard(parts=3), **run.inputs, output=tmp_path / "batches", threads=3)
+    assert digests(tmp_path / "whole") == digests(tmp_path / "batches")
+
+
+def test_what_a_killed_build_left_is_cleared_away(tmp_path, run):
+    (tmp_path / "s" / ".build").mkdir(parents=True)
+    (tmp_path / "s" / ".build" / "bucket-0000").write_bytes(b"torn")
+    with pytest.raises(UserError, match="no manifest"):
+        open_shards(tmp_path / "s")
+    build_shards(Shard(parts=2), **run.inputs, output=tmp_path / "s", threads=1)
+    assert not (tmp_path / "s" / ".build").exists()
+    open_shards(tmp_path / "s")
 
 
 def test_shards_are_balanced_and_the_seed_shuffles(tmp_path, run):
