@@ -88,8 +88,8 @@ def training_section(
     """Loss curves and throughput. baselines: name to masked loss in nats."""
     layers, hidden, heads = _sizes(final["config"]["model"])
     text = (
-        f"{human(final['parameters'], '')}parameters ({layers} layers, hidden size {hidden}, {heads} heads), "
-        f"{final['step']:,} steps, {final['samples']:,} samples, {human(final['tokens'], '')}tokens in "
+        f"{final['parameters']:,} parameters ({layers} layers, hidden size {hidden}, {heads} heads), "
+        f"{final['step']:,} steps, {final['samples']:,} samples, {final['tokens']:,} tokens in "
         f"{duration(final['seconds'])}."
     )
     return Section(
