@@ -34,19 +34,19 @@ _STYLE = {
     "svg.hashsalt": "unirefine",  # the same figure gives the same bytes
     "figure.constrained_layout.use": True,
 }
+# For the whole process: a context would have to be open around every call that draws, legends included.
+plt.rcParams.update(_STYLE)
 
 
 def canvas(height: float = 3.2) -> tuple[Figure, Axes]:
     """An empty figure, 7 inches wide (it scales with the page) and `height` inches high."""
-    with plt.rc_context(_STYLE):
-        return plt.subplots(figsize=(7.0, height))
+    return plt.subplots(figsize=(7.0, height))
 
 
 def render(figure: Figure) -> str:
     """The figure as an inline `<svg>`, its placeholder colours replaced by CSS variables."""
     buffer = io.StringIO()
-    with plt.rc_context(_STYLE):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     plt.close(figure)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -34,6 +34,7 @@ def test_a_figure_is_svg_that_follows_the_page(name):
     assert "var(--ink)" in svg
     for placeholder in (style.INK, style.FAINT, *style.SERIES):
         assert placeholder not in svg
+    assert "#ffffff" not in svg, "a white box would glare in dark mode"
     assert "var(" not in style.standalone(svg)
 
 
