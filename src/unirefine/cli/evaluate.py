@@ -1,4 +1,4 @@
-"""unirefine evaluate: masked perplexity, ours and Hugging Face's, beside baselines."""
+"""unirefine evaluate: masked perplexity; `variants` and `contacts` are two more ways to measure a checkpoint."""
 
 import argparse
 from pathlib import Path
@@ -6,34 +6,85 @@ from pathlib import Path
 from unirefine.cli.common import add_config, config_of, stage_parser
 from unirefine.config import Evaluate
 
+MODEL = "final/ of a training run, or a Hugging Face ESM-2 directory"
+
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `unirefine evaluate`."""
+    """The command line of `unirefine evaluate [variants | contacts]`."""
     made = stage_parser(
         "evaluate",
         "Masked perplexity over the validation shard with a fixed mask: the checkpoint on Megatron-core, the same "
         "through transformers' EsmForMaskedLM (both must agree), and unigram and bigram baselines. "
         "Writes OUTPUT/perplexity.json.",
-        "unirefine evaluate --shards results/demo/shard --model results/demo/train/final --output evaluate",
+        "unirefine evaluate --shards results/demo/shard --model results/demo/train/final --output evaluation",
     )
     add_config(made, "evaluate")
-    made.add_argument("--shards", type=Path, required=True, metavar="DIR", help="directory of the shard stage")
-    made.add_argument(
-        "--model", type=Path, required=True, nargs="+", metavar="DIR",
-        help="final/ of a training run, or a Hugging Face ESM-2 directory; several make one table",
-    )  # fmt: skip
-    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where perplexity.json goes")
+    made.add_argument("--shards", type=Path, metavar="DIR", help="directory of the shard stage")
+    made.add_argument("--model", type=Path, nargs="+", metavar="DIR", help=f"{MODEL}; several make one table")
+    made.add_argument("--output", type=Path, metavar="DIR", help="where perplexity.json goes")
     made.add_argument("--clusters", type=Path, metavar="DIR", help="directory of the cluster stage: breakdown by size")
     made.add_argument(
         "--decontaminated", type=Path, metavar="DIR",
         help="directory of the decontaminate stage: breakdown by nearest-train identity (needs --clusters)",
     )  # fmt: skip
-    made.set_defaults(run=run)
+    more = made.add_subparsers(title="more", metavar="[variants | contacts]")
+    _add_variants(more)
+    _add_contacts(more)
+    made.set_defaults(run=lambda arguments: _perplexity(made, arguments))
     return made
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Run the stage and print its table."""
+def _add_variants(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "variants",
+        help="zero-shot effect of substitutions",
+        description="Zero-shot effect of substitutions: masked-marginal and wild-type-marginal scores, and Spearman's "
+        "correlation with measured values. Writes OUTPUT/variants.csv and variants.json.",
+        epilog="example:\n  unirefine evaluate variants --model esm2_8m --fasta wild_type.fasta --csv assay.csv "
+        "--output variants",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(made, "evaluate")
+    made.add_argument("--model", type=Path, required=True, metavar="DIR", help=MODEL)
+    made.add_argument(
+        "--fasta", type=Path, required=True, metavar="FILE",
+        help="the wild types; without --csv the first sequence is the wild type and the others are its variants",
+    )  # fmt: skip
+    made.add_argument(
+        "--csv", type=Path, metavar="FILE",
+        help="variants: a column `mutant` (A42G, several joined by :), `id` when the FASTA has several proteins, and "
+        "measured values (DMS_score, score, measured, or --measured)",
+    )  # fmt: skip
+    made.add_argument("--measured", metavar="COLUMN", help="column of measured values")
+    made.add_argument("--offset", type=int, default=0, help="number of the first residue, minus 1 (default: 0)")
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
+    made.set_defaults(run=_variants)
+
+
+def _add_contacts(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "contacts",
+        help="contacts from attention maps",
+        description="Contacts from attention maps through the checkpoint's contact head: precision at L/5, L/2 and L, "
+        "by separation. Writes OUTPUT/contacts.json and a matrix per protein.",
+        epilog="example:\n  unirefine evaluate contacts --model esm2_8m --contacts 1ubq.pdb 2abc.cif --output contacts",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--model", type=Path, required=True, metavar="DIR", help="a Hugging Face ESM-2 with contact head")
+    made.add_argument(
+        "--contacts", type=Path, required=True, nargs="+", metavar="FILE",
+        help="one file per protein: a structure (.pdb, .cif), a 0/1 matrix (.npy) or pairs of residue numbers (.csv)",
+    )  # fmt: skip
+    made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences of the .npy and .csv files, named as they")
+    made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
+    made.set_defaults(run=_contacts)
+
+
+def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    missing = [f"--{name}" for name in ("shards", "model", "output") if getattr(arguments, name) is None]
+    if missing:
+        made.error(f"the following arguments are required: {', '.join(missing)}")
     config = config_of(arguments, Evaluate, "evaluate")
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import evaluate
@@ -53,3 +104,38 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"wrote {arguments.output / 'perplexity.json'}")
     finally:
         platform.shutdown()
+
+
+def _variants(arguments: argparse.Namespace) -> None:
+    config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.evaluate.mutants import load_proteins, read_variants, variants_of_fasta
+    from unirefine.evaluate.render import variant_lines
+    from unirefine.evaluate.variants import evaluate_variants
+    from unirefine.model.inference import open_megatron
+    from unirefine.train import platform
+
+    if arguments.csv is None:
+        proteins, variants = variants_of_fasta(arguments.fasta)
+    else:
+        proteins = load_proteins(arguments.fasta)
+        variants = read_variants(arguments.csv, proteins, offset=arguments.offset, measured=arguments.measured)
+    try:
+        engine = open_megatron(arguments.model, config.precision)
+        result = evaluate_variants(engine, proteins, variants, arguments.output, batch_tokens=config.batch_tokens)
+        print("\n".join(variant_lines(result)))
+        print(f"wrote {arguments.output / 'variants.csv'}, {arguments.output / 'variants.json'}")
+    finally:
+        platform.shutdown()
+
+
+def _contacts(arguments: argparse.Namespace) -> None:
+    from unirefine.evaluate.contacts import evaluate_contacts, open_contact_model
+    from unirefine.evaluate.mutants import load_proteins
+    from unirefine.evaluate.render import contact_lines
+    from unirefine.evaluate.structures import known_contacts
+
+    sequences = load_proteins(arguments.fasta) if arguments.fasta else {}
+    proteins = [known_contacts(path, sequences.get(path.stem), chain=arguments.chain) for path in arguments.contacts]
+    result = evaluate_contacts(open_contact_model(arguments.model), proteins, arguments.output)
+    print("\n".join(contact_lines(result)))
+    print(f"wrote {arguments.output / 'contacts.json'}")

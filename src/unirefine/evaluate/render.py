@@ -31,3 +31,25 @@ def lines(result: dict[str, Any]) -> list[str]:
             f"of {row['sequences']} sequences"
         )
     return shown
+
+
+def variant_lines(result: dict[str, Any]) -> list[str]:
+    """What `variants` scored, and the correlations where there are measured values."""
+    shown = [f"scored {result['variants']:,} variants of {len(result['proteins'])} proteins"]
+    for row in result["proteins"]:
+        if row["measured"] > 1:
+            values = ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in row["spearman"].items())
+            shown.append(f"{row['id']}: Spearman over {row['measured']:,} measured variants: {values}")
+    return shown
+
+
+def contact_lines(result: dict[str, Any]) -> list[str]:
+    """Mean precision by separation."""
+    shown = [f"precision of contacts, mean over {len(result['proteins'])} proteins"]
+    for name, values in result["mean"].items():
+        shown.append(f"{name:<8}" + "".join(f"  P@{label} {_number(value)}" for label, value in values.items()))
+    return shown
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

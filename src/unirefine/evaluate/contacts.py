@@ -1,0 +1,99 @@
+"""Unsupervised contacts: the model's attention maps through its contact head, measured against known contacts.
+
+The head (Rao et al. 2021) is a logistic regression over all symmetrised, APC-corrected attention maps; it comes with a
+published checkpoint, training here does not make one. Attention maps need transformers' eager attention, so this runs
+on EsmForMaskedLM.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from unirefine import progress
+from unirefine.alphabet import encode
+from unirefine.batching import with_special_tokens
+from unirefine.errors import UserError
+from unirefine.evaluate.structures import Known
+from unirefine.model.inference import load_esm_for_masked_lm
+from unirefine.provenance import atomic_path, write_json
+from unirefine.train import platform
+
+RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
+"""Separation |i - j| of each range, both ends included."""
+FRACTIONS = {"L/5": 5, "L/2": 2, "L": 1}
+HEAD = "esm.contact_head.regression.weight"
+
+
+def open_contact_model(directory: Path) -> torch.nn.Module:
+    """EsmForMaskedLM with eager attention. Raises UserError when the checkpoint has no contact head."""
+    source = directory / "huggingface" if (directory / "huggingface").is_dir() else directory
+    files = sorted(source.glob("*.safetensors"))
+    if not any(HEAD in safe_open(path, framework="pt").keys() for path in files):  # noqa: SIM118 - not a dict
+        raise UserError(
+            "the checkpoint has no contact head", where=directory,
+            fix="published ESM-2 checkpoints have one; a model trained here gets none",
+        )  # fmt: skip
+    return load_esm_for_masked_lm(directory, attention="eager")
+
+
+@torch.inference_mode()
+def predict_contacts(model: torch.nn.Module, sequence: str) -> np.ndarray:
+    """Probability of contact of every pair of residues: float32[L, L], symmetric."""
+    tokens = torch.from_numpy(with_special_tokens(encode(sequence)).astype(np.int64))[None].to(platform.device())
+    return model.predict_contacts(tokens, torch.ones_like(tokens))[0].float().cpu().numpy()
+
+
+def precision(
+    predicted: np.ndarray, known: np.ndarray, *, nearest: int, farthest: int | None, divisor: int
+) -> float | None:
+    """Fraction of true contacts among the L / divisor likeliest pairs with nearest <= |i - j| <= farthest.
+
+    predicted: float[L, L]. known: float[L, L], 1 contact, 0 none, NaN unknown (such pairs are left out). L counts the
+    residues that have any known pair. None when no pair is known in the range.
+    """
+    length = int((~np.isnan(known)).any(axis=1).sum())
+    first, second = np.triu_indices(len(known), nearest)
+    inside = ~np.isnan(known[first, second])
+    if farthest is not None:
+        inside &= second - first <= farthest
+    first, second = first[inside], second[inside]
+    if not len(first):
+        return None
+    top = np.argsort(-predicted[first, second], kind="stable")[: max(length // divisor, 1)]
+    return float(known[first[top], second[top]].mean())
+
+
+def evaluate_contacts(model: torch.nn.Module, proteins: list[Known], output: Path) -> dict[str, Any]:
+    """Write `output/contacts.json`: precision per protein and its mean, and `output/<name>.npy`: predictions."""
+    rows = []
+    with progress.meter("contacts", total=len(proteins), unit="proteins") as done:
+        for protein in proteins:
+            predicted = predict_contacts(model, protein.sequence)
+            with atomic_path(output / f"{protein.name}.npy") as part, part.open("wb") as handle:
+                np.save(handle, predicted)
+            found = {
+                name: {
+                    label: precision(predicted, protein.contacts, nearest=near, farthest=far, divisor=divisor)
+                    for label, divisor in FRACTIONS.items()
+                }
+                for name, (near, far) in RANGES.items()
+            }
+            rows.append({"name": protein.name, "length": len(protein.sequence), "precision": found})
+            done.advance(1)
+    result = {"proteins": rows, "mean": _mean(rows)}
+    write_json(output / "contacts.json", result)
+    return result
+
+
+def _mean(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    means: dict[str, dict[str, float | None]] = {}
+    for name in RANGES:
+        means[name] = {}
+        for label in FRACTIONS:
+            values = [row["precision"][name][label] for row in rows]
+            values = [value for value in values if value is not None]
+            means[name][label] = float(np.mean(values)) if values else None
+    return means

@@ -1,0 +1,124 @@
+"""Variants of proteins: from a CSV in ProteinGym's form, or from a FASTA."""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from unirefine.errors import UserError
+from unirefine.fasta import read_fasta
+
+MEASURED = ("DMS_score", "score", "measured")
+"""Column names under which measured values are looked for, in this order."""
+_SUBSTITUTION = re.compile(r"([A-Z])(\d+)([A-Z])")
+
+
+class Substitution(NamedTuple):
+    """One changed residue."""
+
+    position: int
+    """From 0."""
+    wild_type: str
+    mutant: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant of a protein."""
+
+    protein: str
+    name: str
+    """As in `A42G` or `A42G:C50D`."""
+    changes: tuple[Substitution, ...]
+    measured: float | None
+
+
+def read_variants(
+    csv_path: Path, proteins: dict[str, str], *, offset: int = 0, measured: str | None = None
+) -> list[Variant]:
+    """Variants of a CSV with a column `mutant` (`A42G`, several joined by `:`; ProteinGym's form), a column `id` when
+    there are several proteins, and, if there is one, a column of measured values (`measured`, or one of MEASURED).
+
+    offset: number of the first residue, minus 1. Raises UserError, naming the line, when a variant does not fit.
+    """
+    try:
+        with csv_path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    except FileNotFoundError:
+        raise UserError("no such file", where=csv_path, fix="check --csv") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"not a CSV file ({error})", where=csv_path) from None
+    if not rows or "mutant" not in rows[0]:
+        raise UserError("no variants in a column `mutant`", where=csv_path, fix="name that column in the first line")
+    if measured is not None and measured not in rows[0]:
+        raise UserError(f"no column {measured!r}", where=csv_path, fix=f"it has {', '.join(rows[0])}")
+    if len(proteins) > 1 and "id" not in rows[0]:
+        raise UserError("no column `id`, but the FASTA has several proteins", where=csv_path)
+    column = measured or next((name for name in MEASURED if name in rows[0]), None)
+    found = []
+    for line, row in enumerate(rows, 2):
+        where = f"{csv_path}:{line}"
+        protein = row["id"] if len(proteins) > 1 else next(iter(proteins))
+        if protein not in proteins:
+            raise UserError(f"no protein {protein!r} in the FASTA", where=where)
+        changes = parse_mutant(row["mutant"] or "", proteins[protein], offset=offset, where=where)
+        found.append(Variant(protein, row["mutant"], changes, _number(row[column], where) if column else None))
+    return found
+
+
+def parse_mutant(text: str, wild_type: str, *, offset: int = 0, where: object = None) -> tuple[Substitution, ...]:
+    """`A42G:C50D` as substitutions. Raises UserError unless each names the residue that is there."""
+    changes = []
+    for part in text.strip().split(":"):
+        if (match := _SUBSTITUTION.fullmatch(part)) is None:
+            raise UserError(f"{part!r} is no substitution like A42G", where=where)
+        position = int(match[2]) - 1 - offset
+        if not 0 <= position < len(wild_type):
+            raise UserError(f"{part}: the protein has {len(wild_type)} residues", where=where, fix="is --offset right?")
+        if wild_type[position].upper() != match[1]:
+            raise UserError(
+                f"{part}: residue {match[2]} is {wild_type[position]}, not {match[1]}",
+                where=where,
+                fix="is --offset right?",
+            )
+        changes.append(Substitution(position, match[1], match[3]))
+    return tuple(changes)
+
+
+def variants_of_fasta(path: Path) -> tuple[dict[str, str], list[Variant]]:
+    """A FASTA whose first sequence is the wild type and whose others are variants of the same length.
+
+    Raises UserError for a sequence of another length.
+    """
+    wild, *others = list(read_fasta(path))
+    found = []
+    for protein in others:
+        if len(protein.sequence) != len(wild.sequence):
+            raise UserError(
+                f"{protein.name} has {len(protein.sequence)} residues, the wild type {wild.name} {len(wild.sequence)}",
+                where=path, fix="insertions and deletions cannot be scored so; or give the variants by --csv",
+            )  # fmt: skip
+        pairs = enumerate(zip(wild.sequence.upper(), protein.sequence.upper(), strict=True))
+        changes = tuple(Substitution(i, before, after) for i, (before, after) in pairs if before != after)
+        found.append(Variant(wild.name, protein.name, changes, None))
+    return {wild.name: wild.sequence}, found
+
+
+def _number(text: str | None, where: str) -> float | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{text!r} is not a number", where=where) from None
+
+
+def load_proteins(path: Path) -> dict[str, str]:
+    """Wild types by name. Raises UserError when two have one name."""
+    found: dict[str, str] = {}
+    for protein in read_fasta(path):
+        if protein.name in found:
+            raise UserError(f"two proteins named {protein.name}", where=path, fix="give each its own id")
+        found[protein.name] = protein.sequence
+    return found

@@ -1,0 +1,127 @@
+"""Zero-shot effect of substitutions: how much likelier the model finds the variant's residues than the wild type's.
+
+For a variant that changes the positions T of a wild type x (Meier et al. 2021):
+
+    wild-type marginal  sum over t in T of  log p(mutant_t | x) - log p(wild type_t | x)
+    masked marginal     sum over t in T of  log p(mutant_t | x without t) - log p(wild type_t | x without t)
+
+The first is one forward pass per protein; the second masks each position that some variant changes, alone, one pass
+each. A protein longer than a window is seen through the window that has the position nearest its middle.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from unirefine import progress
+from unirefine.alphabet import MASK, encode
+from unirefine.batching import length_buckets, with_special_tokens
+from unirefine.errors import UserError
+from unirefine.evaluate.mutants import Variant
+from unirefine.model.inference import Engine
+from unirefine.provenance import write_json, write_text
+
+WINDOW = 1022
+
+
+def window_start(position: int, length: int, size: int = WINDOW) -> int:
+    """First residue of the window of `size` residues that has `position` nearest its middle."""
+    return int(np.clip(position - size // 2, 0, max(length - size, 0)))
+
+
+def marginals(
+    engine: Engine, sequence: str, positions: Iterable[int], *, masked: bool, batch_tokens: int, size: int = WINDOW
+) -> dict[int, np.ndarray]:
+    """Log-probabilities over the 33 tokens at each position: float64[33] by position, from the (masked) wild type."""
+    tokens = encode(sequence)
+    positions = sorted(set(positions))
+    starts = [window_start(position, len(tokens), size) for position in positions]
+    # unmasked, positions of one window share a pass
+    passes = [[i] for i in range(len(positions))] if masked else [
+        [i for i, start in enumerate(starts) if start == wanted] for wanted in sorted(set(starts))
+    ]  # fmt: skip
+    samples, asked = [], []
+    for group in passes:
+        start = starts[group[0]]
+        sample = with_special_tokens(tokens[start : start + size])
+        at = np.array([positions[i] - start + 1 for i in group])
+        if masked:
+            sample[at] = MASK
+        samples.append(sample)
+        asked.append(at)
+    found: dict[int, np.ndarray] = {}
+    for batch in length_buckets(np.array([len(sample) for sample in samples]), batch_tokens):
+        bounds = np.concatenate([[0], np.cumsum([len(samples[i]) for i in batch])])
+        at = np.concatenate([asked[i] + start for i, start in zip(batch, bounds, strict=False)])
+        said = engine.log_probabilities(np.concatenate([samples[i] for i in batch]), bounds, at).double().numpy()
+        found |= dict(zip((positions[i] for number in batch for i in passes[number]), said, strict=True))
+    return found
+
+
+def score_variants(
+    engine: Engine, proteins: dict[str, str], variants: Sequence[Variant], *, batch_tokens: int
+) -> dict[str, np.ndarray]:
+    """`{"masked_marginal": float64[n], "wild_type_marginal": float64[n]}`, in the order of the variants."""
+    scores = {name: np.zeros(len(variants)) for name in ("masked_marginal", "wild_type_marginal")}
+    with progress.meter("variants", total=len(proteins), unit="proteins") as done:
+        for protein, sequence in proteins.items():
+            mine = [(i, variant) for i, variant in enumerate(variants) if variant.protein == protein]
+            positions = {change.position for _, variant in mine for change in variant.changes}
+            for name, values in scores.items():
+                masked = name == "masked_marginal"
+                said = marginals(engine, sequence, positions, masked=masked, batch_tokens=batch_tokens)
+                for i, variant in mine:
+                    values[i] = sum(
+                        said[c.position][encode(c.mutant)[0]] - said[c.position][encode(c.wild_type)[0]]
+                        for c in variant.changes
+                    )
+            done.advance(1)
+    return scores
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Spearman's rank correlation, ties at their mean rank; None for fewer than 2 values or a constant side."""
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    ranks = [pl.Series(values).rank("average").to_numpy() for values in (first, second)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def evaluate_variants(
+    engine: Engine, proteins: dict[str, str], variants: Sequence[Variant], output: Path, *, batch_tokens: int
+) -> dict[str, Any]:
+    """Write `output/variants.csv` (a row per variant, in input order) and `variants.json` (correlations by protein)."""
+    if not variants:
+        raise UserError(
+            "no variant to score", fix="give a CSV of variants, or a FASTA with variants after the wild type"
+        )
+    scores = score_variants(engine, proteins, variants, batch_tokens=batch_tokens)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["id", "mutant", *scores, "measured"])
+    for i, variant in enumerate(variants):
+        values = [f"{found[i]:.6f}" for found in scores.values()]
+        rows.writerow([variant.protein, variant.name, *values, variant.measured])
+    summary = {"variants": len(variants), "proteins": [_summary(name, variants, scores) for name in proteins]}
+    write_text(output / "variants.csv", text.getvalue())
+    write_json(output / "variants.json", summary)
+    return summary
+
+
+def _summary(protein: str, variants: Sequence[Variant], scores: dict[str, np.ndarray]) -> dict[str, Any]:
+    mine = np.array([variant.protein == protein for variant in variants])
+    known = np.array([variant.measured is not None for variant in variants]) & mine
+    measured = np.array(
+        [variant.measured for variant in variants if variant.measured is not None and variant.protein == protein]
+    )
+    return {
+        "id": protein,
+        "variants": int(mine.sum()),
+        "measured": int(known.sum()),
+        "spearman": {name: spearman(values[known], measured) for name, values in scores.items()},
+    }
