@@ -58,7 +58,8 @@ def _identity(decontaminated: Path, clusters: int) -> np.ndarray:
         raise UserError("no parts", where=decontaminated / "nearest", fix="run the decontaminate stage again")
     for path in parts:
         found = _columns(path, ("target", column), "decontaminate")
-        np.fmax.at(best, found["target"], found[column].astype(np.float64))
+        # an empty part has no dtype of its own
+        np.fmax.at(best, found["target"].astype(np.int64), found[column].astype(np.float64))
     return best
 
 
