@@ -1,7 +1,8 @@
 """UniRef files to Parquet records, beside readers that only parse and decoders that only decompress.
 
 Ours does more than any of the others: it checks ids and letters (in XML every CRC64 and length too), packs keys, writes
-the compressed Parquet parts and looks for duplicate ids. Megabytes are decompressed ones, time is wall time.
+the compressed Parquet parts and looks for duplicate ids. Megabytes are decompressed ones, time is wall time. The parts go to
+memory (/dev/shm) where there is one: the disk is not what is compared.
 """
 
 import gzip
@@ -12,6 +13,8 @@ from pathlib import Path
 from paired import main
 from release_files import uniref_file
 
+SHARED_MEMORY = Path("/dev/shm")
+OUTPUT = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
 NAMESPACE = "{http://uniprot.org/uniref}"
 
 
@@ -39,7 +42,7 @@ def fasta_stage(threads: int = 2):
     path, megabytes = fasta_file()
 
     def run(source: Path = path, parts: int = 64) -> None:
-        with tempfile.TemporaryDirectory() as output:
+        with tempfile.TemporaryDirectory(dir=OUTPUT) as output:
             build_records(Records(parts=parts), "uniref90", source, Path(output), threads=threads)
 
     with tempfile.TemporaryDirectory() as directory:
@@ -126,7 +129,7 @@ def xml_stage():
     path, megabytes = xml_file()
 
     def run(source: Path = path, parts: int = 64) -> None:
-        with tempfile.TemporaryDirectory() as output:
+        with tempfile.TemporaryDirectory(dir=OUTPUT) as output:
             build_records(Records(parts=parts), "uniref50", source, Path(output), threads=2)
 
     with tempfile.TemporaryDirectory() as directory:

@@ -28,9 +28,10 @@ class PartWriter:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         strings = [field.name for field in schema if field.type == pa.string()]
-        self._schema = schema
+        self._path, self._schema = path, schema
+        self._sink = pa.OSFile(str(path), "wb")
         self._file = pq.ParquetWriter(
-            path,
+            self._sink,
             schema,
             compression="zstd",
             compression_level=1,
@@ -44,11 +45,28 @@ class PartWriter:
         """Append one row group, which does not depend on how its rows are batched."""
         table = pa.Table.from_batches(batches, schema=self._schema).combine_chunks()
         if len(table):
-            self._file.write_table(table, row_group_size=len(table))
+            with self._named_faults():
+                self._file.write_table(table, row_group_size=len(table))
 
     def close(self) -> None:
         """Write the footer."""
-        self._file.close()
+        with self._named_faults():
+            self._file.close()
+            self._sink.close()
+
+    def discard(self) -> None:
+        """Let go of a file that nobody will read; its footer is not written."""
+        self._file.is_open = False  # its finaliser would write, and complain of a full disk once more
+        with contextlib.suppress(OSError):
+            self._sink.close()
+
+    @contextlib.contextmanager
+    def _named_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self._path.parent)
+            raise
 
 
 class Parts:
@@ -117,8 +135,10 @@ class Parts:
 
     def stop(self) -> None:
         """End the threads; nothing is written any more."""
-        for writer in self._writers:
-            writer.shutdown(cancel_futures=True)
+        for thread in self._writers:
+            thread.shutdown(cancel_futures=True)
+        for writer in (*self._records, *self._members):
+            writer.discard()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The stage as a whole: policy, counts, faults, and the same bytes whatever the threads."""
 
+import errno
 import gzip
 import json
 import re
@@ -267,3 +268,27 @@ def test_a_missing_input_is_one_line(tmp_path, capsys):
     command = ["records", "--level", "uniref50", "--input", str(tmp_path / "no.fasta"), "--output", str(tmp_path)]
     assert main(command) == 1
     assert "no.fasta: no such file; check --input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capfd, after):
+    """`after` row groups fit; the footers do not."""
+    written = []
+
+    def write(self, *arguments, **options):
+        written.append(arguments)
+        if len(written) > after:
+            raise OSError(errno.ENOSPC, "no space")
+
+    def close(self):
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write)
+    monkeypatch.setattr(pq.ParquetWriter, "close", close)
+    (tmp_path / "input").write_bytes(fasta(200))
+    command = ["records", "--level", "uniref50", "--input", str(tmp_path / "input"), "--output", str(tmp_path / "out")]
+    assert main([*command, "--set", "parts=2"]) == 1
+    error = capfd.readouterr().err
+    assert f"error: {tmp_path / 'out' / 'uniref50'}: no space left on device; free some space" in error
+    assert "Traceback" not in error
+    assert not list((tmp_path / "out").rglob("*.*"))
