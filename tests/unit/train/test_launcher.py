@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
@@ -19,18 +20,15 @@ def test_two_runs_cannot_write_to_one_output(tmp_path):
         pass
 
 
-def test_srun_with_a_task_per_process_becomes_a_rank(monkeypatch):
-    for name, value in {"PROCID": "9", "LOCALID": "1", "NTASKS": "16", "JOB_ID": "12345678"}.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    monkeypatch.delenv("RANK", raising=False)
-    monkeypatch.setenv("MASTER_ADDR", "node7")
-    for name in ("LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"):
-        monkeypatch.setenv(name, "set so that it is restored")
-    monkeypatch.delenv("MASTER_PORT")
-    launcher.adopt_srun(Parallel(nodes=2, processes_per_node=8))
-    assert (os.environ["RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"]) == ("9", "1", "16")
-    assert os.environ["MASTER_PORT"] == "25678"
-    monkeypatch.delenv("RANK")
+def test_srun_with_a_task_per_process_becomes_a_rank():
+    slurm = {"PROCID": "9", "LOCALID": "1", "NTASKS": "16", "JOB_ID": "12345678"}
+    # patch.dict, not monkeypatch: it also takes back what adopt_srun itself puts into the environment
+    with mock.patch.dict(os.environ, {f"SLURM_{name}": value for name, value in slurm.items()}, clear=True):
+        os.environ["MASTER_ADDR"] = "node7"
+        launcher.adopt_srun(Parallel(nodes=2, processes_per_node=8))
+        assert (os.environ["RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"]) == ("9", "1", "16")
+        assert os.environ["MASTER_PORT"] == "25678"
+    assert "RANK" not in os.environ
 
 
 def test_srun_with_a_launcher_per_node_does_not(monkeypatch):
