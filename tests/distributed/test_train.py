@@ -89,6 +89,20 @@ def test_layouts_give_the_same_losses(runs, layout):
     assert_same(losses(runs / layout), losses(runs / "dp2"), 1e-5)
 
 
+# (loss, gradient norm) of each step of "dp2"
+GOLDEN = [
+    (3.503979, 12.70999), (3.463904, 4.789634), (3.427066, 3.849622), (3.406265, 2.528037), (3.357287, 1.659763),
+    (3.319483, 1.688381), (3.272315, 3.010090), (3.257703, 2.049758), (3.244062, 1.693398),
+]  # fmt: skip
+
+
+def test_golden_losses(runs):
+    """Samples, masks, initial weights, loss, optimizer and schedule are those of the first release."""
+    for (_, loss, _, norm), (golden_loss, golden_norm) in zip(losses(runs / "dp2"), GOLDEN, strict=True):
+        assert loss == pytest.approx(golden_loss, abs=2e-4)
+        assert norm == pytest.approx(golden_norm, rel=1e-3)
+
+
 def test_training_learns(runs):
     found = losses(runs / "dp2")
     assert found[-1][1] < found[0][1] - 0.2
