@@ -223,6 +223,9 @@ class Embed(Block):
     """Write the vector of `<cls>` beside the mean over residues (column `cls`)."""
     per_residue: bool = True
     """Write per-residue vectors beside the per-sequence means."""
+    arrays: bool = False
+    """Write the vectors as `sequences.npy` and `residues.npy` too: float32, the rows of the Parquet files, to be
+    memory-mapped."""
     long_sequences: Literal["truncate", "windows"] = "truncate"
     """Beyond `max_residues`: embed the first residues only, or overlapping windows, each residue from the window in
     which it lies deepest. Column `truncated` says where residues were left out."""

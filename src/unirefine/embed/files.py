@@ -93,21 +93,40 @@ class Chunks:
                 with atomic_path(self.path(chunk, kind)) as part:
                     pq.write_table(made[kind], part, compression="none", use_dictionary=False, row_group_size=2**30)
 
-    def join(self, count: int, made: dict[str, pa.Schema], kinds: Sequence[str]) -> None:
-        """Write the final files from `count` chunks, one row group each, and delete the chunks."""
+    def join(self, count: int, made: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool) -> None:
+        """Write the final files from `count` chunks, one row group each, and delete the chunks.
+
+        `arrays`: the vectors also as `<kind>.npy`, float32[rows, hidden].
+        """
+        for kind in KINDS:
+            if kind not in kinds:
+                (self.output / f"{kind}.parquet").unlink(missing_ok=True)  # of an earlier job: they would not match
+            if kind not in kinds or not arrays:
+                (self.output / f"{kind}.npy").unlink(missing_ok=True)
         for kind in kinds:
-            text = [field.name for field in made[kind] if pa.types.is_string(field.type)]
-            with (
-                atomic_path(self.output / f"{kind}.parquet") as part,
-                pq.ParquetWriter(
-                    part,
-                    made[kind],
-                    compression="zstd",
-                    compression_level=1,
-                    use_dictionary=text,
-                    write_statistics=text,
-                ) as writer,
-            ):
-                for chunk in range(count):
-                    writer.write_table(pq.read_table(self.path(chunk, kind)), row_group_size=2**30)
+            paths = [self.path(chunk, kind) for chunk in range(count)]
+            if arrays:
+                _join_arrays(self.output / f"{kind}.npy", paths)
+            _join_tables(self.output / f"{kind}.parquet", paths, made[kind])
         shutil.rmtree(self.directory)
+
+
+def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None:
+    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    options = {"compression": "zstd", "compression_level": 1, "use_dictionary": text, "write_statistics": text}
+    with atomic_path(target) as part, pq.ParquetWriter(part, schema, **options) as writer:
+        for path in paths:
+            writer.write_table(pq.read_table(path), row_group_size=2**30)
+
+
+def _join_arrays(target: Path, paths: Sequence[Path]) -> None:
+    rows = sum(pq.read_metadata(path).num_rows for path in paths)
+    with atomic_path(target) as part:
+        hidden = pq.read_schema(paths[0]).field("vector").type.list_size
+        array = np.lib.format.open_memmap(part, "w+", np.float32, (rows, hidden))
+        first = 0
+        for path in paths:
+            vectors = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()
+            array[first : first + len(vectors)] = vectors.flatten().to_numpy().reshape(-1, hidden)
+            first += len(vectors)
+        array.flush()

@@ -39,7 +39,7 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
     goes on after the last finished chunk. Under torchrun the processes share the chunks. Raises UserError.
     """
     engine: Engine = (open_megatron if config.engine == "megatron" else open_huggingface)(model, config.precision)
-    settings = config.model_dump(mode="json", exclude={"fasta", "sequences"})
+    settings = config.model_dump(mode="json", exclude={"fasta", "sequences", "arrays"})
     facts = {"layers": engine.layers, "hidden": engine.hidden, **settings}
     made = schemas(engine.hidden, cls=config.cls, facts=facts)
     chunks = Chunks(output, {"source": source.digest, "model": fingerprint(model), "config": settings})
@@ -59,18 +59,17 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
             if chunk not in finished and chunk % platform.world_size() == platform.rank():
                 chunks.write(chunk, tables(proteins, embed_chunk(engine, proteins, config, done.advance), made))
     _barrier()
+    forms = ["parquet", *(["npy"] if config.arrays else [])]
     kinds = ["sequences", *(["residues"] if config.per_residue else [])]
     if platform.rank() == 0:
-        chunks.join(count, made, kinds)
-        if not config.per_residue:
-            (output / "residues.parquet").unlink(missing_ok=True)  # of an earlier job: it would not match
+        chunks.join(count, made, kinds, arrays=config.arrays)
     return Result(
         sequences=len(source.lengths),
         residues=residues,
         truncated=int((embedded < source.lengths).sum()),
         hidden=engine.hidden,
         resumed=len(finished),
-        files=[str(output / f"{kind}.parquet") for kind in kinds],
+        files=[str(output / f"{kind}.{form}") for kind in kinds for form in forms],
     )
 
 

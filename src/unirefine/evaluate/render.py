@@ -20,10 +20,11 @@ def lines(result: dict[str, Any]) -> list[str]:
         else:
             text += "  published"
         shown.append(text)
+    shown.append(f"{'checkpoint':<28} {'Hugging Face':>12} {'ours':>10} {'difference':>11} {'tolerance':>10}")
     for row in result["parity"]:
         shown.append(
-            f"parity of {row['model']}: Megatron-core and Hugging Face differ by {row['relative_difference']:+.1e} "
-            f"(tolerance {row['tolerance']:g})"
+            f"{row['model']:<28} {row['huggingface']:>12.4f} {row['ours']:>10.4f} {row['relative_difference']:>+11.1e} "
+            f"{row['tolerance']:>10g}"
         )
     for row in result["pseudo_perplexity"]:
         shown.append(

@@ -95,8 +95,9 @@ def evaluate(
 
 
 def _name(directory: Path) -> str:
-    directory = directory.resolve()
-    return directory.parent.name if directory.name == "final" else directory.name
+    """The run of a `results/<run>/train/final`, else the name of the directory."""
+    parts = [part for part in directory.resolve().parts if part not in ("train", "final")]
+    return parts[-1]
 
 
 def _both(

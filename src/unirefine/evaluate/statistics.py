@@ -85,8 +85,9 @@ def breakdown(
         name: np.bincount(bins[inside], weights=values[inside], minlength=len(labels)) for name, values in nll.items()
     }
     if sequence is not None:
-        pairs = np.unique(np.stack([bins[inside], sequence[inside]]), axis=1)
-        sequences = np.bincount(pairs[0], minlength=len(labels))
+        several = int(sequence.max(initial=0)) + 1
+        pairs = np.unique(bins[inside].astype(np.int64) * several + sequence[inside])
+        sequences = np.bincount(pairs // several, minlength=len(labels))
     rows = []
     for index, label in enumerate(labels):
         if not masked[index]:

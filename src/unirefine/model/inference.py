@@ -9,6 +9,7 @@ inside: Megatron-core takes the batch packed, transformers takes it padded. `<pa
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol
@@ -58,7 +59,9 @@ def open_megatron(directory: Path, precision: Precision = "fp32") -> "MegatronEn
     source = next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
     if source is not None:
         model = _empty(checkpoint.model_of(source), precision)
-        checkpoint.load(source, model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's, about what Megatron's checkpoints are made of
+            checkpoint.load(source, model)
     else:
         source = _huggingface_directory(directory)
         model = _empty(convert.model_of(source), precision)

@@ -131,7 +131,7 @@ def test_a_stopped_job_goes_on_after_its_last_chunk(fasta, small_esm2, tmp_path,
 
 
 def test_chunks_of_another_job_are_not_taken(fasta, small_esm2, tmp_path, monkeypatch):
-    def stop(*_arguments):
+    def stop(*_arguments, **_options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -149,6 +149,21 @@ def test_without_residues_there_is_one_file(fasta, proteins, small_esm2, tmp_pat
     assert [path.name for path in tmp_path.glob("*.parquet")] == ["sequences.parquet"]
     facts = json.loads(pq.read_schema(tmp_path / "sequences.parquet").metadata[b"unirefine"])
     assert (facts["layers"], facts["hidden"], facts["layer"], facts["engine"]) == (2, 32, -1, "megatron")
+
+
+def test_arrays_hold_the_rows_of_the_tables(fasta, proteins, small_esm2, tmp_path):
+    config = SMALL_CHUNKS.model_copy(update={"arrays": True})
+    result = stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, config)
+    assert [name.rpartition("/")[2] for name in result.files] == [
+        "sequences.parquet", "sequences.npy", "residues.parquet", "residues.npy",
+    ]  # fmt: skip
+    for kind, rows in (("sequences", len(proteins)), ("residues", sum(map(len, proteins.values())))):
+        array = np.load(tmp_path / f"{kind}.npy", mmap_mode="r")
+        assert (array.shape, array.dtype) == ((rows, 32), np.float32)
+        table = pq.read_table(tmp_path / f"{kind}.parquet")
+        np.testing.assert_array_equal(array, np.array(table["vector"].to_pylist(), np.float32))
+    stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, SMALL_CHUNKS)
+    assert not list(tmp_path.glob("*.npy"))
 
 
 @pytest.mark.parametrize(
