@@ -1,5 +1,8 @@
 """The layer spec of the device: Transformer Engine's fused modules on GPUs, local ones with SDPA on a CPU."""
 
+import functools
+from typing import Any
+
 from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
 from megatron.core.models.bert.bert_layer_specs import get_bert_layer_with_transformer_engine_spec
 from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
@@ -39,14 +42,17 @@ def local_layer() -> ModuleSpec:
             ),
             self_attn_bda=get_bias_dropout_add,
             pre_mlp_layernorm=LayerNorm,
-            mlp=ModuleSpec(
-                module=MLP,
-                submodules=MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear),
-            ),
+            mlp=_mlp(MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear)),
             mlp_bda=get_bias_dropout_add,
             sharded_state_dict_keys_map=CHECKPOINT_NAMES,
         ),
     )
+
+
+def _mlp(submodules: MLPSubmodules) -> Any:
+    if hasattr(MLP, "as_mlp_submodule"):  # megatron-core 0.19; 0.16 takes a ModuleSpec only
+        return functools.partial(MLP.as_mlp_submodule, submodules=submodules)
+    return ModuleSpec(module=MLP, submodules=submodules)
 
 
 def block_spec(layers: int, *, gpu: bool) -> TransformerBlockSubmodules:

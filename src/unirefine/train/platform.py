@@ -99,13 +99,14 @@ def shutdown() -> None:
 @contextlib.contextmanager
 def on_meta() -> Iterator[None]:
     """Build modules without memory for their weights: for counting parameters and for plans of big models."""
-    current_device = torch.cuda.current_device
-    torch.cuda.current_device = lambda: torch.device("meta")
+    current_device, to_gpu = torch.cuda.current_device, torch.Tensor.cuda
+    torch.cuda.current_device = lambda: "meta"  # Transformer Engine compares it with the string
+    torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
     try:
         with torch.device("meta"):
             yield
     finally:
-        torch.cuda.current_device = current_device
+        torch.cuda.current_device, torch.Tensor.cuda = current_device, to_gpu
 
 
 def _start_process_group() -> None:
@@ -183,6 +184,8 @@ def patch_for_cpu() -> None:
     # buffers and parameters are allocated on torch.cuda.current_device() throughout Megatron
     torch.cuda.current_device = lambda: cpu
     torch.cuda.synchronize = lambda device=None: None
+    # gradient buffers (0.19) order their collectives by streams
+    torch.cuda.current_stream = lambda device=None: contextlib.nullcontext()
     # checkpointing of activations saves and restores the CUDA generator
     megatron_random._get_cuda_rng_state = lambda device="cuda", clone=False, graph_safe=False: torch.get_rng_state()
     megatron_random._set_cuda_rng_state = lambda state, device=-1, graph_safe=False: torch.set_rng_state(state)

@@ -1,0 +1,65 @@
+"""A process that believes it has an H100: Megatron and Transformer Engine are built, no kernel runs.
+
+Collected only by `tests/te/run.sh` (UNIREFINE_TE_TEST=1), in a process of its own, because torch.cuda is patched.
+"""
+
+import os
+
+collect_ignore_glob = []
+if os.environ.get("UNIREFINE_TE_TEST") != "1":
+    collect_ignore_glob.append("test_*.py")
+else:
+    import types
+
+    import pytest
+    import torch
+
+    H100 = types.SimpleNamespace(
+        major=9, minor=0, name="NVIDIA H100 80GB HBM3", multi_processor_count=132, total_memory=80 << 30
+    )
+    torch.cuda.is_available = lambda: True
+    torch.cuda.device_count = lambda: 1
+    torch.cuda.current_device = lambda: 0
+    torch.cuda.get_device_capability = lambda device=None: (9, 0)
+    torch.cuda.get_device_properties = lambda device=None: H100
+
+    from megatron.core import parallel_state
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    from unirefine.config.training import Model, Parallel, Train
+    from unirefine.model.esm2 import build_esm2
+    from unirefine.train import platform
+
+    def start(parallel: Parallel, rank: int) -> None:
+        """Be rank `rank` of a world whose collectives do nothing."""
+        stop()
+        torch.distributed.init_process_group("fake", rank=rank, world_size=parallel.world, store=FakeStore())
+        parallel_state.initialize_model_parallel(
+            tensor_model_parallel_size=parallel.tensor,
+            pipeline_model_parallel_size=parallel.pipeline,
+            context_parallel_size=parallel.context,
+        )
+
+    def stop() -> None:
+        parallel_state.destroy_model_parallel()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    @pytest.fixture
+    def build():
+        """build(model, rank, layout, device="meta", **train options): this rank's Esm2 with the TE spec."""
+
+        def builder(model: Model, rank: int = 0, *, device: str = "meta", layout: dict | None = None, **options):
+            group = {"tensor": 1, "pipeline": 1, "context": 1} | (layout or {})
+            world = group["tensor"] * group["pipeline"] * group["context"]
+            parallel = Parallel(processes_per_node=world, **group)
+            options = {"precision": "bf16", "global_batch": 16, "micro_batch": 16} | options
+            train = Train(model=model, parallel=parallel, **options)
+            start(parallel, rank)
+            assert platform.on_gpu()
+            with platform.on_meta():
+                built = build_esm2(train.model, train, weights=False)
+            return built if device == "meta" else built.to_empty(device=device)
+
+        yield builder
+        stop()
