@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Set to 1 in CI to see every test; otherwise two workers share the cores.
 WORKERS ?= 2
 
-.PHONY: help install demo test lint bench docs clean
+.PHONY: help install demo test lint bench docs te-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 	snakefmt --check --compact-diff Snakefile workflow
 	snakemake --configfile config/demo.yaml --lint
 	python -m pytest -q tests/unit/test_imports.py tests/unit/config/test_docs.py
+
+te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR takes its wheel from there)
+	tests/te/run.sh
 
 docs: .venv/installed  ## regenerate what is generated from config.py
 	python -m unirefine.config.docs --write
