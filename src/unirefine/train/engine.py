@@ -1,6 +1,7 @@
 """Megatron's training machinery around a model: gradient buffers, optimizer, schedules of micro-batches."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,6 +20,8 @@ from unirefine.train.data import MicroBatch
 # Megatron-core calls names that current torch is renaming, and looks at .grad of views of its buffers on purpose
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
 warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+# and, from 0.19 on, logs advice about what its own trainer would do
+logging.getLogger("megatron.core").setLevel(logging.ERROR)
 
 
 def wrap(model: torch.nn.Module, config: Train) -> DistributedDataParallel:
