@@ -15,6 +15,9 @@ INIT_STD = 0.02
 VOCABULARY_MULTIPLE = 8
 """The embedding's rows per TP rank are a multiple of this: tensor cores want 8."""
 
+FP8_TOKENS = 32
+"""FP8 matrices have a multiple of this many rows."""
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # (fp8 format, Megatron's recipe name) of each `train.fp8`
@@ -27,10 +30,16 @@ def padded_vocabulary(tensor: int) -> int:
     return math.ceil(VOCABULARY / step) * step
 
 
-def length_multiple(parallel: Parallel) -> int:
-    """Padded sequence lengths (and, packed, slot lengths) must be a multiple of this: 2 x CP, x TP under SP."""
-    context = 2 * parallel.context if parallel.context > 1 else 1
-    return context * (parallel.tensor if parallel.sequence else 1)
+def length_multiple(parallel: Parallel, fp8: str = "off") -> int:
+    """Padded sequence lengths (and, packed, the length of the row) must be a multiple of this.
+
+    Context parallelism cuts a sequence into 2 x CP chunks, sequence parallelism the part of a rank into TP; FP8
+    matrices have a multiple of 32 tokens on each rank (16 would do for all but MXFP8). Packed, each slot must be a
+    multiple of 2 x CP.
+    """
+    chunks = 2 if parallel.context > 1 else 1
+    per_rank = math.lcm(chunks * (parallel.tensor if parallel.sequence else 1), 1 if fp8 == "off" else FP8_TOKENS)
+    return parallel.context * per_rank
 
 
 def pipeline_stages(layers: int, stages: int) -> list[int]:

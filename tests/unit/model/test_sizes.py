@@ -61,17 +61,18 @@ def test_padded_vocabulary_splits_evenly(tensor):
 
 
 @pytest.mark.parametrize(
-    ("layout", "multiple"),
+    ("layout", "multiple", "with_fp8"),
     [
-        ({}, 1),
-        ({"tensor": 2}, 1),
-        ({"tensor": 2, "sequence": True}, 2),
-        ({"context": 2}, 4),
-        ({"tensor": 2, "sequence": True, "context": 2}, 8),
+        ({}, 1, 32),
+        ({"tensor": 2}, 1, 32),
+        ({"tensor": 2, "sequence": True}, 2, 32),
+        ({"context": 2}, 4, 64),
+        ({"tensor": 2, "sequence": True, "context": 2}, 8, 64),
     ],
 )
-def test_length_multiple(layout, multiple):
+def test_length_multiple(layout, multiple, with_fp8):
     assert settings.length_multiple(Parallel(**layout)) == multiple
+    assert settings.length_multiple(Parallel(**layout), "mxfp8") == with_fp8
 
 
 def test_gelu_is_exact_and_never_fused():
