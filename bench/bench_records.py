@@ -41,7 +41,7 @@ def fasta_stage(threads: int = 2):
 
     path, megabytes = fasta_file()
 
-    def run(source: Path = path, parts: int = 64) -> None:
+    def run(source: Path = path, parts: int = 4) -> None:
         with tempfile.TemporaryDirectory(dir=OUTPUT) as output:
             build_records(Records(parts=parts), "uniref90", source, Path(output), threads=threads)
 
@@ -128,7 +128,7 @@ def xml_stage():
 
     path, megabytes = xml_file()
 
-    def run(source: Path = path, parts: int = 64) -> None:
+    def run(source: Path = path, parts: int = 4) -> None:
         with tempfile.TemporaryDirectory(dir=OUTPUT) as output:
             build_records(Records(parts=parts), "uniref50", source, Path(output), threads=2)
 

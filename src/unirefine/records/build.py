@@ -138,11 +138,11 @@ def _stream(
         parse = partial(_parse_xml, found=found, verify=config.verify_checksums)
     else:
         parse = partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
-    workers = max(1, threads - 1)
+    workers, spare = max(1, threads - 1), deque()
     with (
         meter(f"records {found.level}", total=found.path.stat().st_size, unit="B") as progress,
         ThreadPoolExecutor(workers, "parser") as pool,
-        in_thread(read_blocks(found.path, found.marker, found.keep)) as blocks,
+        in_thread(read_blocks(found.path, found.marker, found.keep, spare)) as blocks,
     ):
         for block, parsed in _in_order(blocks, pool, parse, workers + 1):
             tally.entries += len(parsed.status)
@@ -154,6 +154,7 @@ def _stream(
             tally.kept += parsed.records.num_rows
             tally.members += parsed.members.num_rows if parsed.members is not None else 0
             parts.add(parsed)
+            spare.append(block.buffer)
             progress.advance(block.compressed - progress.done)
     parts.finish()
 

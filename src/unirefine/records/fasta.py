@@ -40,25 +40,62 @@ def parse(block: Block, prefix: str, *, strict: bool) -> Parsed:
 
     prefix: of every id, as in `UniRef50_`; without `strict`, ids without a UniRef prefix are taken as they are.
     """
-    columns = allocate(int(np.count_nonzero(block.raw == _GREATER)), len(block.raw), 0)
+    columns = allocate(_count_greater(block.raw), len(block.raw), 0)
     n = _parse(block.raw, np.frombuffer(prefix.encode(), np.uint8), strict, columns)
     return to_arrow(columns, n, block.offset, with_members=False)
 
 
 @numba.njit(cache=True, nogil=True)
+def _count_greater(raw: np.ndarray) -> int:
+    """Number of `>`: at least that of the headers."""
+    count, i = 0, 0
+    while i + 128 <= len(raw):
+        few = np.uint8(0)  # a sum of bytes in a byte becomes vector code
+        for k in range(128):
+            few += np.uint8(raw[i + k] == _GREATER)
+        count += few
+        i += 128
+    while i < len(raw):
+        count += raw[i] == _GREATER
+        i += 1
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
 def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> int:
+    # each access to an array of `out` costs a reference count, so here they become plain variables
+    key, begin, status, stats = out.key, out.begin, out.status, out.stats
+    taxa, rep_taxa, counts = out.taxon, out.rep_taxon, out.count
+    ids, id_ends, reps, rep_ends = out.id, out.id_end, out.rep, out.rep_end
+    seq, seq_ends, detail = out.seq, out.seq_end, out.detail
     n, i, size, width = 0, 0, len(raw), _USUAL_WIDTH
     while i < size and (raw[i] == _NEWLINE or raw[i] == _RETURN):
         i += 1
     while i < size:
-        out.begin[n] = i
-        end = _line_end(raw, i, size)
+        begin[n] = i
+        start, end = i + 1, _line_end(raw, i, size)
         after = end + 1
         if raw[end - 1] == _RETURN:
             end -= 1
-            out.stats[CRLF] += 1
-        _header(raw, i + 1, end, prefix, strict, out, n)
-        i, width = _sequence(raw, after, size, width, out, n)
+            stats[CRLF] += 1
+        id_end = start
+        while id_end < end and raw[id_end] != _SPACE and raw[id_end] != _TAB:
+            id_end += 1
+        state, skip = id_status(raw, start, id_end, prefix, strict)
+        status[n], key[n] = state, 0
+        count, taxon, rep_start, rep_stop = MISSING, MISSING, 0, 0
+        if state == OK:
+            key[n] = pack(raw, start + skip, id_end)
+            if skip:
+                count, taxon, rep_start, rep_stop = _fields(raw, id_end, end)
+                stats[NO_COUNT] += count == MISSING
+                stats[NO_REPRESENTATIVE] += rep_stop == 0
+        else:
+            id_end = start
+        append(ids, id_ends, n, raw, start, id_end)
+        append(reps, rep_ends, n, raw, rep_start, rep_stop)
+        taxa[n], rep_taxa[n], counts[n] = taxon, MISSING, count
+        i, width, seq_ends[n + 1] = _sequence(raw, after, size, width, seq, seq_ends[n], status, detail, stats, n)
         n += 1
     return n
 
@@ -78,27 +115,6 @@ def _line_end(raw: np.ndarray, i: int, size: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def _header(raw: np.ndarray, start: int, end: int, prefix: np.ndarray, strict: bool, out: Columns, n: int) -> None:
-    """Fill id, key and the header's fields of entry n. raw[start:end] is the header without `>`."""
-    id_end = start
-    while id_end < end and raw[id_end] != _SPACE and raw[id_end] != _TAB:
-        id_end += 1
-    out.status[n], skip = id_status(raw, start, id_end, prefix, strict)
-    out.taxon[n] = out.rep_taxon[n] = out.count[n] = MISSING
-    out.rep_end[n + 1] = out.rep_end[n]
-    if out.status[n] != OK:
-        out.key[n] = 0
-        out.id_end[n + 1] = out.id_end[n]
-        return
-    out.key[n] = pack(raw, start + skip, id_end)
-    append(out.id, out.id_end, n, raw, start, id_end)
-    if skip:
-        _fields(raw, id_end, end, out, n)
-        out.stats[NO_COUNT] += out.count[n] == MISSING
-        out.stats[NO_REPRESENTATIVE] += out.rep_end[n + 1] == out.rep_end[n]
-
-
-@numba.njit(cache=True, nogil=True, forceinline=True)
 def _last(raw: np.ndarray, start: int, end: int, word: np.ndarray) -> int:
     """Where `word`, which begins with a space, last lies in raw[start:end]; -1: nowhere."""
     i = end - len(word)
@@ -110,60 +126,73 @@ def _last(raw: np.ndarray, start: int, end: int, word: np.ndarray) -> int:
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def _fields(raw: np.ndarray, start: int, end: int, out: Columns, n: int) -> None:
-    """` n=`, ` Tax=`, ` TaxID=`, ` RepID=` of raw[start:end], from the right; any of them may be missing."""
+def _fields(raw: np.ndarray, start: int, end: int) -> tuple[int, int, int, int]:
+    """Read ` n=`, ` Tax=`, ` TaxID=`, ` RepID=` of raw[start:end] from the right; any of them may be missing.
+
+    Returns (count, taxon, start and end of the representative): MISSING, MISSING, 0, 0 where there is none.
+    """
+    taxon, rep_start, rep_stop = MISSING, 0, 0
     while end > start and (raw[end - 1] == _SPACE or raw[end - 1] == _TAB):
         end -= 1
     found = _last(raw, start, end, _REP_ID)
     if found >= 0 and is_word(raw, found + len(_REP_ID), end):
-        append(out.rep, out.rep_end, n, raw, found + len(_REP_ID), end)
+        rep_start, rep_stop = found + len(_REP_ID), end
         end = found
     found = _last(raw, start, end, _TAX_ID)
     if found >= 0:
-        value = number(raw, found + len(_TAX_ID), end)
-        if value != MISSING:
-            out.taxon[n] = value
+        taxon = number(raw, found + len(_TAX_ID), end)
+        if taxon != MISSING:
             end = found
     # the count stands before ` Tax=`, whose value is free text; without a ` Tax=` it is the last field
-    here = end
+    here = _last(raw, start, end, _COUNT)
     while here >= 0:
-        found = _last(raw, start, here, _COUNT)
-        if found < 0:
-            return
-        digits = found + len(_COUNT)
+        digits = here + len(_COUNT)
         while digits < end and 48 <= raw[digits] <= 57:
             digits += 1
         if digits == end or starts_with(raw, digits, end, _TAX):
-            out.count[n] = number(raw, found + len(_COUNT), digits)
-            if out.count[n] != MISSING:
-                return
-        here = found
+            count = number(raw, here + len(_COUNT), digits)
+            if count != MISSING:
+                return count, taxon, rep_start, rep_stop
+        here = _last(raw, start, here, _COUNT)
+    return MISSING, taxon, rep_start, rep_stop
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
-def _sequence(raw: np.ndarray, i: int, size: int, width: int, out: Columns, n: int) -> tuple[int, int]:
-    """Copy the sequence lines from raw[i] on to entry n. Returns (start of the next header, width of the lines)."""
-    first = at = out.seq_end[n]
-    lower, stops = False, 0
+def _sequence(
+    raw: np.ndarray,
+    i: int,
+    size: int,
+    width: int,
+    seq: np.ndarray,
+    first: int,
+    status: np.ndarray,
+    detail: np.ndarray,
+    stats: np.ndarray,
+    n: int,
+) -> tuple[int, int, int]:
+    """Copy the sequence lines of entry n, from raw[i] on, to seq[first:].
+
+    Returns (start of the next header, width of the lines, end of the sequence in `seq`).
+    """
+    at, lower, stops = first, False, 0
     while i < size and raw[i] != _GREATER:
         end = i + width
-        if end >= size or raw[end] != _NEWLINE or not copy_letters(raw[i:end], out.seq[at : at + width]):
-            # not the usual width, or not all upper case: find the line's end, then look again
-            end = _line_end(raw, i, size)
-            after = end + 1
-            if end > i and raw[end - 1] == _RETURN:
-                end -= 1
-                out.stats[CRLF] += 1
-            if not copy_letters(raw[i:end], out.seq[at : at + end - i]):
-                lower = copy_checked(raw, i, end, out.seq, at, out.status, out.detail, n) or lower
-                upper_case(out.seq, at, at + end - i)
-                stops += count_stops(out.seq, at, at + end - i)
-            if after - i > _USUAL_WIDTH:
-                width = after - 1 - i
-            at += end - i
-            i = after
-        else:
+        if end < size and raw[end] == _NEWLINE and copy_letters(raw[i:end], seq[at : at + width]):
             at += width
             i = end + 1
-    out.seq_end[n + 1] = finish(out.seq, out.status, out.stats, n, first, at, lower, stops)
-    return i, width
+            continue
+        # not the usual width, or not all upper case: find the line's end, then look again
+        end = _line_end(raw, i, size)
+        after = end + 1
+        if end > i and raw[end - 1] == _RETURN:
+            end -= 1
+            stats[CRLF] += 1
+        if not copy_letters(raw[i:end], seq[at : at + end - i]):
+            lower = copy_checked(raw, i, end, seq, at, status, detail, n) or lower
+            upper_case(seq, at, at + end - i)
+            stops += count_stops(seq, at, at + end - i)
+        if after - i > _USUAL_WIDTH:
+            width = after - 1 - i
+        at += end - i
+        i = after
+    return i, width, finish(seq, status, stats, n, first, at, lower, stops)

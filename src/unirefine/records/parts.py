@@ -27,7 +27,6 @@ class PartWriter:
     """One Parquet file, written a row group at a time."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        strings = [field.name for field in schema if field.type == pa.string()]
         self._path, self._schema = path, schema
         self._sink = pa.OSFile(str(path), "wb")
         self._file = pq.ParquetWriter(
@@ -36,7 +35,6 @@ class PartWriter:
             compression="zstd",
             compression_level=1,
             use_dictionary=False,
-            column_encoding=dict.fromkeys(strings, "DELTA_LENGTH_BYTE_ARRAY"),
             write_statistics=[field.name for field in schema if field.type != pa.string()],
             store_schema=False,
         )

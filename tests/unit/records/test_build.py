@@ -68,13 +68,13 @@ def test_the_membership_of_a_release_is_whole(site, tmp_path):
 
 @pytest.mark.parametrize("compress", [bytes, lambda data: gzip.compress(data, 1)], ids=["plain", "gzip"])
 def test_same_bytes_for_any_number_of_threads(stage, monkeypatch, compress):
-    monkeypatch.setattr(stream.read_blocks, "__defaults__", (20_000,))
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 20_000)
     written = []
     for threads in (1, 2, 5):
         stage.run(compress(fasta(3000)), threads=threads)
         written.append(files(stage.output / "uniref50"))
     assert written[0] == written[1] == written[2]
-    monkeypatch.setattr(stream.read_blocks, "__defaults__", (7_001,))
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 7_001)
     stage.run(compress(fasta(3000)), threads=2)
     assert {n: b for n, b in files(stage.output / "uniref50").items() if n != "counts.json"} == {
         n: b for n, b in written[0].items() if n != "counts.json"
@@ -148,7 +148,7 @@ def test_a_checksum_is_verified_before_the_sequence_is_put_right(stage, entry, x
 
 @pytest.mark.parametrize("make", ["fasta", "xml"])
 def test_a_duplicate_id_is_an_error_with_both_places(stage, entry, xml, make, monkeypatch):
-    monkeypatch.setattr(stream.read_blocks, "__defaults__", (300,))
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 300)
     names = ["P12345", "Q6GZX4", "P123456", "O15492", "P12345-2", "P12345", "P54321"]
     if make == "xml":
         data = xml(*(entry(name) for name in names))
@@ -236,7 +236,7 @@ def test_gzip_in_several_members_is_one_stream(stage):
 
 
 def test_an_entry_larger_than_a_block(stage, monkeypatch, entry, xml):
-    monkeypatch.setattr(stream.read_blocks, "__defaults__", (100,))
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 100)
     members = tuple((f"P{10000 + i}", f"P{10000 + i}", 3) for i in range(50))
     built = stage.run(xml(entry("Q6GZX4", members=members), entry("P12345")))
     assert built.counts["kept"] == 2 and built.facts["members"] == 52
@@ -245,7 +245,7 @@ def test_an_entry_larger_than_a_block(stage, monkeypatch, entry, xml):
 
 
 def test_input_without_entries_stops_before_it_fills_the_memory(stage, monkeypatch):
-    monkeypatch.setattr(stream.read_blocks, "__defaults__", (100,))
+    monkeypatch.setattr(stream, "BLOCK_BYTES", 100)
     monkeypatch.setattr(stream, "MAX_ENTRY_BYTES", 4000)
     with pytest.raises(UserError, match="no end of an entry within"):
         stage.run(b">UniRef50_P12345\n" + b"A" * 100_000)

@@ -19,8 +19,8 @@ LETTERS = "ACDEFGHIKLMNPQRSTVWYXBZUOJ"
 
 
 def parsed(text: bytes | str, *, prefix: str = "UniRef50_", strict: bool = False, offset: int = 0):
-    raw = text if isinstance(text, bytes) else text.encode("latin-1")
-    return parse(Block(np.frombuffer(bytearray(raw), np.uint8), offset, True, 0), prefix, strict=strict)
+    buffer = bytearray(text if isinstance(text, bytes) else text.encode("latin-1"))
+    return parse(Block(np.frombuffer(buffer, np.uint8), buffer, offset, True, 0), prefix, strict=strict)
 
 
 def row(header: str, **options) -> dict:

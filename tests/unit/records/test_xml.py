@@ -23,7 +23,8 @@ TEXT = "ab &<>\"'é;#/=_-1"
 def parsed(data: bytes, level: str = "50", *, verify: bool = True):
     name, other = f"UniRef{level}", "UniRef90" if level == "50" else "UniRef50"
     start, _release = read_head(data, name, "file")
-    block = Block(np.frombuffer(bytearray(data), np.uint8), 0, True, 0)
+    buffer = bytearray(data)
+    block = Block(np.frombuffer(buffer, np.uint8), buffer, 0, True, 0)
     return parse(block, start, name, other, verify=verify, path="file")
 
 
