@@ -19,7 +19,7 @@ from isal import igzip, isal_zlib
 
 from unirefine.errors import UserError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 2 << 20
 MAX_ENTRY_BYTES = 512 << 20
 """A single entry above this is an error: it bounds the memory. UniRef's largest XML entries are a tenth of it."""
 _GZIP_MAGIC = b"\x1f\x8b"
