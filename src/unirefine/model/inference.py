@@ -23,7 +23,7 @@ from unirefine.config.training import Model
 from unirefine.errors import UserError
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import Esm2, build_esm2
-from unirefine.model.settings import DTYPES
+from unirefine.model.settings import DTYPES, VOCABULARY
 from unirefine.train import platform
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -162,7 +162,7 @@ class MegatronEngine:
         """See `Engine`."""
         last = self._last(tokens, bounds)
         chosen = last[torch.as_tensor(at, device=last.device)]
-        logits = self.model._logits(chosen[:, None])[:, 0, :33]
+        logits = self.model._logits(chosen[:, None])[:, 0, :VOCABULARY]
         return logits.log_softmax(-1).cpu()
 
     def _last(self, tokens: np.ndarray, bounds: np.ndarray) -> torch.Tensor:
