@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from unirefine.hashing import keyed_hash
 from unirefine.records.stream import read_blocks
 
-KEYS_AT_ONCE = 1 << 26
-"""Keys sorted together: 0.5 GB."""
+KEYS_AT_ONCE = 1 << 25
+"""Keys sorted together; their buffer has 0.4 GB."""
 _BATCH_ROWS = 1 << 20
 
 
