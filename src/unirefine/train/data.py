@@ -1,5 +1,6 @@
 """Micro-batches of this process: from samples to the tensors that `Esm2.forward` takes."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from unirefine.model.batch import IGNORE
 from unirefine.model.settings import length_multiple
 from unirefine.sampling import FixedStream, SampleStream, prefetch
 from unirefine.train import plan
+
+FP8_ROWS = 32
+"""FP8 matrix products take tokens by this number (delayed and current scaling: 16, MXFP8 blocks: 32)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def cut(stream: SampleStream | FixedStream, indices: np.ndarray, config: Train, 
     indices, lengths = indices[mine], lengths[mine].astype(np.int64)
     # packed slots are cut by context parallelism one by one; otherwise only the whole row has to be divisible
     multiple = 2 * config.parallel.context if config.parallel.context > 1 else 1
-    slots = _round_up(lengths, multiple if config.packed else length_multiple(config.parallel))
+    slots = _round_up(lengths, multiple if config.packed else row_multiple(config))
     budget = config.micro_batch * config.sampling.max_tokens
     parts = plan.packs(slots, budget) if config.packed else plan.micro_batches(slots, budget)
     return [Cut(indices[part], lengths[part], slots[part]) for part in parts]
@@ -68,7 +72,7 @@ def make(stream: SampleStream | FixedStream, samples: Cut, config: Train) -> Mic
     if config.packed:
         in_slot = columns < samples.slots[:, None]
         bounds = np.concatenate([[0], np.cumsum(samples.slots)])
-        rest = -int(bounds[-1]) % length_multiple(config.parallel)
+        rest = -int(bounds[-1]) % row_multiple(config)
         if rest:
             bounds = np.append(bounds, bounds[-1] + rest)
         tokens = np.pad(tokens[in_slot], (0, rest), constant_values=PAD)[None]
@@ -92,6 +96,15 @@ def training_batches(
         return [make(stream, part, config) for part in cut(stream, samples, config, rank, ranks)]
 
     return prefetch(make_step, range(first, config.steps))
+
+
+def row_multiple(config: Train) -> int:
+    """What the length of a row must be a multiple of: for the layout, and on each of its ranks for FP8's tiles."""
+    multiple = length_multiple(config.parallel)
+    if config.fp8 != "off":
+        parts = config.parallel.context * (config.parallel.tensor if config.parallel.sequence else 1)
+        multiple = math.lcm(multiple, FP8_ROWS * parts)
+    return multiple
 
 
 def _round_up(lengths: np.ndarray, multiple: int) -> np.ndarray:

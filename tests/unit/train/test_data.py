@@ -1,0 +1,103 @@
+"""Micro-batches: every sample once, padding where the layout needs it and nowhere else."""
+
+import numpy as np
+import pytest
+import torch
+
+from unirefine.alphabet import PAD
+from unirefine.config import Train
+from unirefine.sampling import Batch
+from unirefine.train.data import cut, make, row_multiple
+
+LENGTHS = np.random.default_rng(0).integers(10, 101, 48)
+FIRST = 1000
+
+
+class Counting:
+    """Samples whose tokens tell where they come from: sample g has tokens 5 + (g + i) % 20."""
+
+    def lengths_of(self, indices):
+        return LENGTHS[indices - FIRST].astype(np.int32)
+
+    def batch(self, indices, *, width):
+        lengths = self.lengths_of(indices)
+        tokens = np.full((len(indices), width), PAD, np.uint8)
+        labels = np.full((len(indices), width), -100, np.int8)
+        for row, (index, length) in enumerate(zip(indices, lengths, strict=True)):
+            tokens[row, :length] = 5 + (index + np.arange(length)) % 20
+            labels[row, 3] = index % 20
+        return Batch(tokens, labels, lengths)
+
+
+def config(**changes) -> Train:
+    return Train.model_validate(
+        {"model": {"preset": "8M"}, "sampling": {"max_tokens": 100}, "global_batch": 48, "micro_batch": 4} | changes
+    )
+
+
+LAYOUTS = {
+    "plain": config(parallel={"processes_per_node": 1}),
+    "packed": config(parallel={"processes_per_node": 1}, packed=True),
+    "cp2": config(parallel={"processes_per_node": 2, "context": 2}),
+    "cp2-packed": config(parallel={"processes_per_node": 2, "context": 2}, packed=True),
+    "tp2-sp-packed": config(parallel={"processes_per_node": 2, "tensor": 2, "sequence": True}, packed=True),
+    "fp8-packed": config(parallel={"processes_per_node": 1}, packed=True, fp8="mxfp8"),
+    "fp8-cp2-sp": config(
+        parallel={"processes_per_node": 4, "tensor": 2, "sequence": True, "context": 2}, fp8="delayed", packed=True
+    ),
+}
+
+
+def all_batches(train: Train, ranks: int):
+    indices = FIRST + np.arange(48)
+    return [
+        make(Counting(), part, train) for rank in range(ranks) for part in cut(Counting(), indices, train, rank, ranks)
+    ]
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_sample_is_there_once_and_whole(layout, ranks):
+    train = LAYOUTS[layout]
+    seen = []
+    for batch in all_batches(train, ranks):
+        bounds = batch.cu_seqlens
+        if bounds is None:
+            rows, marks = list(batch.tokens), list(batch.labels)
+        else:
+            rows, marks = (list(x[0].tensor_split(bounds[1:-1].long())) for x in (batch.tokens, batch.labels))
+        for index, length, row, mark in zip(batch.indices, batch.lengths, rows, marks, strict=False):
+            assert row[:length].tolist() == (5 + (index + np.arange(length)) % 20).tolist()
+            assert (row[length:] == PAD).all()
+            assert mark[3] == index % 20
+            assert (mark == -100).sum() == len(mark) - 1
+            seen.append(int(index))
+        for row, mark in zip(rows[len(batch.indices) :], marks[len(batch.indices) :], strict=True):
+            assert (row == PAD).all()
+            assert (mark == -100).all()
+    assert sorted(seen) == list(range(FIRST, FIRST + 48))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_divisible_and_within_the_budget(layout):
+    train = LAYOUTS[layout]
+    multiple = row_multiple(train)
+    for batch in all_batches(train, 1):
+        assert batch.tokens.shape[1] % multiple == 0
+        assert batch.tokens.numel() < 400 + multiple
+        if batch.cu_seqlens is not None and train.parallel.context > 1:
+            assert (batch.cu_seqlens % (2 * train.parallel.context) == 0).all()
+        if batch.cu_seqlens is not None:
+            assert batch.cu_seqlens.dtype == torch.int32
+            assert batch.cu_seqlens[-1] == batch.tokens.shape[1]
+
+
+def test_packed_without_context_parallelism_has_no_padding():
+    for batch in all_batches(LAYOUTS["packed"], 1):
+        assert (batch.tokens != PAD).all()
+
+
+def test_sorting_keeps_padding_small():
+    batches = all_batches(LAYOUTS["plain"], 1)
+    padded = sum(batch.tokens.numel() for batch in batches)
+    assert padded < 1.12 * LENGTHS.sum()
