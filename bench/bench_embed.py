@@ -1,7 +1,8 @@
 """Embedding throughput beside the plain transformers loops that people write.
 
 Real proteins in file order, truncated to 1,022 residues; an 8M ESM-2 with random weights in fp32. Every case gives the
-mean over residues of every protein, in input order. Ours includes encoding and batching; the files are left out.
+mean over residues of every protein, in input order. Ours includes encoding and batching; the files are left out. One
+thread each, and processor time, so that other work on the machine does not decide.
 """
 
 import tempfile
@@ -49,11 +50,14 @@ def model() -> Path:
 
 
 def _ours(engine: str):
+    import torch
+
     from unirefine.config import Embed
     from unirefine.embed.vectors import embed_chunk
     from unirefine.fasta import Protein
     from unirefine.model.inference import open_huggingface, open_megatron
 
+    torch.set_num_threads(1)
     opened = (open_megatron if engine == "megatron" else open_huggingface)(model())
     batch = [Protein(str(number), sequence) for number, sequence in enumerate(chosen())]
     config = Embed(per_residue=False, batch_tokens=4096)
@@ -76,6 +80,7 @@ def _loop(batch: int):
     from transformers import EsmModel, EsmTokenizer
     from transformers.utils import logging
 
+    torch.set_num_threads(1)
     logging.set_verbosity_error()
     tokenizer = EsmTokenizer(str(model() / "vocab.txt"))
     esm = EsmModel.from_pretrained(model(), add_pooling_layer=False).eval()
@@ -120,4 +125,4 @@ TABLES = {
 }
 
 if __name__ == "__main__":
-    main(TABLES, rounds=3)
+    main(TABLES, rounds=3, per_core=True)

@@ -13,7 +13,7 @@ import numpy as np
 from demo_proteins import proteins
 from paired import main
 
-STEP, MICRO, LONGEST = 32, 4, 1024
+STEP, MICRO, LONGEST = 16, 4, 1024
 """Samples a step; samples of full length a forward pass; tokens of the longest sample."""
 SIZES = {"8M": (6, 320, 20), "the demo's model": (4, 128, 4)}
 
