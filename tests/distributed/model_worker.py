@@ -7,6 +7,9 @@ Usage: model_worker.py DIRECTORY CASE... where DIRECTORY holds hf-<size>/, token
 import sys
 from pathlib import Path
 
+import unirefine.train.platform  # noqa: F401 - before megatron, as everywhere
+
+# isort: split
 import torch
 from megatron.core import parallel_state as state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads

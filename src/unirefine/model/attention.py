@@ -64,9 +64,9 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torc
     """One sequence. query: [q, heads, dim]; key, value: [k, heads, dim]; returns [q, heads x dim], 0 without keys."""
     if not len(key):
         return query.new_zeros(len(query), query.shape[1] * query.shape[2])
-    heads_first = [x.transpose(0, 1)[None] for x in (query, key, value)]
+    heads_first = [x.transpose(0, 1).unsqueeze(0) for x in (query, key, value)]
     out = torch.nn.functional.scaled_dot_product_attention(*heads_first)
-    return out[0].transpose(0, 1).reshape(len(query), -1)
+    return out.squeeze(0).transpose(0, 1).reshape(len(query), -1)
 
 
 class _Rotate(torch.autograd.Function):

@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -178,6 +179,7 @@ def patch_for_cpu() -> None:
     global _mode
     if _mode is not None or on_gpu():
         return
+    assert sys.modules["transformer_engine"] is None, "unirefine.model must be imported before megatron"
     _mode = CudaCallsOnCpu()
     _mode.__enter__()  # for the life of the process, as torch.set_default_device does
     cpu = torch.device("cpu")
