@@ -1,5 +1,6 @@
 """ESM-2 on Megatron-core: the model (`esm2`), its checkpoints (`checkpoint`), Hugging Face conversion (`convert`)."""
 
+import logging
 import sys
 import warnings
 
@@ -11,3 +12,5 @@ warnings.filterwarnings("ignore", module=r"megatron\.core")
 if not torch.cuda.is_available():
     # Where Transformer Engine is installed but has no GPU, Megatron would take its CUDA Adam and norms.
     sys.modules.setdefault("transformer_engine", None)
+    # Megatron's fused kernels make torch look for a CUDA compiler; one without a GPU is no news.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
