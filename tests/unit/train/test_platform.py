@@ -3,13 +3,15 @@
 import subprocess
 import sys
 
+from unirefine.train import platform
+
+# isort: split
 import pytest
 import torch
 from megatron.core import parallel_state
 from megatron.core.tensor_parallel import random as megatron_random
 
 from unirefine.config.training import Parallel
-from unirefine.train import platform
 
 
 @pytest.fixture
