@@ -20,22 +20,34 @@ class Workflow:
 
     directory: Path
 
+    def command(self, *arguments: str, config: Path | None = None) -> list[str]:
+        """Snakemake's command line."""
+        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", str(self.directory), "--cores", "2", "--rerun-incomplete"]
+        # the last one, because it takes every word after it for another config file
+        return [*command, "--configfile", str(config or self.directory / "small.yaml")]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of a shell in which the project's environment is active."""
+        return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; the result holds its exit code and everything that it printed."""
-        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
-        command += ["--directory", str(self.directory), "--cores", "2"]
-        # the last one, because it takes every word after it for another config file
-        command += ["--configfile", str(config or self.directory / "small.yaml")]
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
-            command,
-            env=os.environ | {"PATH": path},
+            self.command(*arguments, config=config),
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
             timeout=900,
         )
+
+    def unirefine(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours in the directory; stdout and stderr are kept apart."""
+        command = [sys.executable, "-m", "unirefine.cli.main", *map(str, arguments)]
+        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=900)
 
     def planned(self, *arguments: str, config: Path | None = None) -> set[str]:
         """Names of the rules that a dry run would execute."""

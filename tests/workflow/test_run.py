@@ -1,6 +1,8 @@
 """The whole workflow, once, on a few real proteins; then what reruns and what does not."""
 
 import json
+import re
+import shutil
 
 import polars as pl
 import pytest
@@ -41,6 +43,8 @@ def test_a_second_run_does_nothing(finished):
     ("changes", "rerun"),
     [
         ({"split": {"seed": 1}}, AFTER_SPLIT | AFTER_SHARD),
+        ({"decontaminate": {"audit_sample": 50}}, {"decontaminate", "evaluate", "report", "all"}),
+        ({"decontaminate": {"search": {"sensitivity": 5.7}}}, AFTER_SPLIT - {"split"} | AFTER_SHARD),
         ({"shard": {"seed": 1}}, {"shard"} | AFTER_SHARD),
         ({"train": {"steps": 40}}, AFTER_SHARD),
         ({"evaluate": {"seed": 1}}, {"evaluate", "report", "all"}),
@@ -62,19 +66,21 @@ def test_a_stage_can_be_forced(finished):
 
 
 def test_a_torn_shard_is_refused_before_the_first_step(finished):
-    import shutil
-    import subprocess
-    import sys
-
     copy = finished.directory / "torn"
     shutil.copytree(results(finished) / "shard", copy)
     shard = next(copy.glob("train-000-*.bin"))
     shard.write_bytes(shard.read_bytes()[:-7])
-    done = subprocess.run(
-        [sys.executable, "-m", "unirefine.cli.main", "train", "--config", str(finished.directory / "small.yaml"),
-         "--set", "parallel.processes_per_node=1", "--shards", str(copy), "--output", str(finished.directory / "none")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = finished.unirefine(
+        "train",
+        "--config",
+        "small.yaml",
+        "--set",
+        "parallel.processes_per_node=1",
+        "--shards",
+        copy,
+        "--output",
+        "none",
+    )
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
     assert shard.name in line
@@ -97,3 +103,32 @@ def test_a_missing_mmseqs_is_one_clear_line(finished):
     assert done.returncode != 0
     assert "no-such-mmseqs" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_members_are_searched_and_take_away_what_representatives_would_and_more(finished):
+    config = finished.config_with("members", {"decontaminate": {"level": "members"}, "run": {"name": "members"}})
+    done = finished.snakemake("shard", config=config)
+    assert done.returncode == 0, done.stdout
+    stricter = finished.directory / "results" / "members"
+    counts = [json.loads((run / "decontaminate" / "counts.json").read_text()) for run in (results(finished), stricter)]
+    assert [each["level"] for each in counts] == ["representatives", "members"]
+    fewer, more = (
+        set(removed_clusters(run / "decontaminate" / "removed.parquet")) for run in (results(finished), stricter)
+    )
+    assert fewer <= more
+    searched = [
+        sequences(finished.directory / "logs" / run.name / "decontaminate") for run in (results(finished), stricter)
+    ]
+    assert searched[1] > searched[0]
+    verified = finished.unirefine("shard", "verify", stricter / "shard")
+    assert verified.returncode == 0, verified.stderr
+
+
+def sequences(logs):
+    """Sequences that were searched, and held-out sequences that they were searched against."""
+    text = (logs / "prepare.log").read_text()
+    return [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:train|held-out) sequences", text)]
+
+
+def removed_clusters(path):
+    return pl.read_parquet(path).filter(pl.col("level") == "uniref50")["id"].to_list()

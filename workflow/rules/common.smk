@@ -6,10 +6,14 @@ from pathlib import Path
 
 from unirefine.config import parse_config
 from unirefine.errors import UserError
+from unirefine.preflight import require_writable, warning_of_future
 from unirefine.provenance import source_digest
 
+STARTS = workflow.is_main_process and not workflow.output_settings.dryrun
 try:
     CONFIG = parse_config(config, where=str((workflow.configfiles or ["config"])[-1]))
+    if STARTS:
+        require_writable("results", f"results/{CONFIG.run.name}")
 except UserError as error:
     # One line instead of Snakemake's traceback.
     print(f"unirefine: error: {error.line()}", file=sys.stderr)
@@ -17,6 +21,8 @@ except UserError as error:
 
 RUN = CONFIG.run.name
 RESULTS = f"results/{RUN}"
+if STARTS and (line := warning_of_future(RESULTS)):
+    print(f"unirefine: warning: {line}", file=sys.stderr)
 LOGS = f"logs/{RUN}"
 BENCHMARKS = f"benchmarks/{RUN}"
 RELEASE = CONFIG.release.directory or f"{RESULTS}/release"
@@ -31,9 +37,12 @@ wildcard_constraints:
     part=r"\d{3}",
 
 
-def block(name):
-    """A stage's options as a JSON string: Snakemake tracks strings, so a changed option reruns the stage."""
-    return getattr(CONFIG, name).model_dump_json()
+def block(name, *only):
+    """A stage's options as a JSON string: Snakemake tracks strings, so a changed option reruns the stage.
+
+    Where a stage has several rules, each names the options that it reads, and another's change does not rerun it.
+    """
+    return getattr(CONFIG, name).model_dump_json(include=set(only) or None)
 
 
 def code(*packages):

@@ -29,7 +29,7 @@ rule decontaminate_prepare:
         mem_mb=8000,
         runtime="4h",
     params:
-        config=block("decontaminate"),
+        config=block("decontaminate", "level", "parts"),
         records=lambda wildcards, input: up(input.records[0], 2),
         clusters=lambda wildcards, input: up(input.clusters[0]),
         split=lambda wildcards, input: up(input.split),
@@ -59,7 +59,7 @@ rule decontaminate_search:
         mem_mb=16000,
         runtime="12h",
     params:
-        config=block("decontaminate"),
+        config=block("decontaminate", "parts", "search", "audit"),
         directory=lambda wildcards, input: up(input.target),
         mmseqs=MMSEQS,
         code=code("decontaminate"),
@@ -91,7 +91,7 @@ rule decontaminate_remove:
         mem_mb=8000,
         runtime="1h",
     params:
-        config=block("decontaminate"),
+        config=block("decontaminate", "level", "parts", "audit_failures"),
         directory=lambda wildcards, output: up(output.counts),
         records=lambda wildcards, input: up(input.records[0], 2),
         clusters=lambda wildcards, input: up(input.clusters[0]),
