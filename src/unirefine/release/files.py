@@ -29,7 +29,8 @@ def check_space(directory: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed + SPARE_BYTES:
         raise UserError(
-            f"{what} needs {human(needed, 'B')} and the disk has {human(free, 'B')} free",
+            f"{what} needs {human(needed, 'B')} (and {human(SPARE_BYTES, 'B')} to spare); the disk has"
+            f" {human(free, 'B')} free",
             where=directory,
             fix="free some space or set release.directory to another disk",
         )

@@ -282,5 +282,5 @@ def test_unknown_release(server, tmp_path, patience):
 
 def test_too_small_a_disk_is_told_when_the_size_is_known(server, tmp_path, patience, monkeypatch):
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: type("Usage", (), {"free": files.SPARE_BYTES + 1000})())
-    with pytest.raises(UserError, match=r"uniref90\.xml\.gz needs .* and the disk has 67\.1 MB free"):
+    with pytest.raises(UserError, match=r"uniref90\.xml\.gz needs .* to spare\); the disk has 67\.1 MB free"):
         extract(tmp_path, config(server), patience)

@@ -375,7 +375,9 @@ def test_without_checksum_an_interrupted_file_begins_again(site, server, tmp_pat
 
 def test_too_small_a_disk_is_told_before_the_start(server, tmp_path, patience, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000_000})())
-    with pytest.raises(UserError, match=r"uniref50.xml.gz needs .* and the disk has 1.00 MB free; free some space"):
+    with pytest.raises(
+        UserError, match=r"uniref50.xml.gz needs .* to spare\); the disk has 1.00 MB free; free some space"
+    ):
         fetch(FILE, tmp_path / FILE, config(server), patience)
     assert requests_of(server) == []
     assert_nothing_left(tmp_path)
