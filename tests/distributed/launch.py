@@ -1,12 +1,33 @@
 """Start N gloo processes of a worker script on this machine and wait for them."""
 
+import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from torch.distributed import TCPStore
+
+
+@contextlib.contextmanager
+def rendezvous(processes: int) -> Iterator[dict[str, str]]:
+    """Environment with which `processes` ranks find each other on this machine, one thread each; RANK is missing.
+
+    The store that they meet at is served by this process, as torchrun's agent does, on a port that the kernel gives
+    and that is bound until the end: a port that is probed, freed and bound again by rank 0 may be somebody else's.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    yield {
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def launch(script: Path, processes: int, *arguments: object, timeout: float = 600) -> None:
@@ -14,18 +35,8 @@ def launch(script: Path, processes: int, *arguments: object, timeout: float = 60
 
     Fails with the output of the rank that failed first; the other ranks are ended.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "PYTHONWARNINGS": "ignore",
-    }
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, rendezvous(processes) as shared:
+        quiet = {"TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
         logs = [Path(directory, f"rank-{rank}.log") for rank in range(processes)]
         ranks = []
         for rank, log in enumerate(logs):
@@ -33,7 +44,7 @@ def launch(script: Path, processes: int, *arguments: object, timeout: float = 60
                 ranks.append(
                     subprocess.Popen(
                         [sys.executable, str(script), *map(str, arguments)],
-                        env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                        env=os.environ | shared | quiet | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                         stdout=output,
                         stderr=subprocess.STDOUT,
                     )

@@ -1,42 +1,35 @@
 """Groups of gloo processes that do training runs one after the other.
 
-`run_group` starts this file once per process. argv[1]: JSON list of {config, shards, output}; RANK, WORLD_SIZE,
-MASTER_ADDR and MASTER_PORT are set.
+`run_group` starts this file once per process. argv[1]: JSON list of {config, shards, output}; RANK and the variables of
+`launch.rendezvous` are set.
 """
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
+
+from launch import rendezvous
 
 from unirefine.config import Train
 
 
 def run_group(processes: int, runs: list[dict]) -> None:
     """Do training runs one after the other in one group of processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
     command = [sys.executable, str(Path(__file__)), json.dumps(runs)]
-    group = [
-        subprocess.Popen(
-            command,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-    errors = [process.communicate(timeout=500)[1] for process in group]
+    with rendezvous(processes) as shared:
+        group = [
+            subprocess.Popen(
+                command,
+                env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(processes)
+        ]
+        errors = [process.communicate(timeout=500)[1] for process in group]
     assert [process.returncode for process in group] == [0] * processes, errors[0][-3000:]
 
 
