@@ -1,4 +1,4 @@
-"""evaluate and embed by two processes: the numbers of one."""
+"""evaluate and embed by two processes, data parallel, at TP=2 and at PP=2: the numbers of one."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,11 @@ import torch
 from launch import launch
 
 from unirefine.alphabet import TOKENS, decode
+from unirefine.config import Layout
+from unirefine.errors import UserError
+from unirefine.model.inference import open_megatron
 from unirefine.shards.indexed import write_index
+from unirefine.train import platform
 
 pytestmark = pytest.mark.distributed
 
@@ -22,7 +26,7 @@ pytestmark = pytest.mark.distributed
 def inputs(tmp_path_factory) -> Path:
     """`model/`, `shards/` and `in.fasta`."""
     root = tmp_path_factory.mktemp("inference")
-    oracle.save_huggingface(oracle.random_huggingface(2, 32, 2), root / "model")
+    oracle.save_huggingface(oracle.random_huggingface(inference_worker.LAYERS, 32, 2), root / "model")
     rng = np.random.default_rng(0)
     sides = {}
     for name, count in (("train", 20), ("validation", 30)):
@@ -39,33 +43,79 @@ def inputs(tmp_path_factory) -> Path:
     return root
 
 
+TWO = ("data", "tensor", "pipeline")
+
+
 @pytest.fixture(scope="module")
-def outputs(inputs) -> tuple[Path, Path]:
-    """What one process writes, and what two write."""
+def alone(inputs) -> Path:
+    """What one process writes."""
     torch.set_num_threads(1)  # as the processes that are launched
-    alone, shared = inputs / "alone", inputs / "shared"
-    inference_worker.run(inputs, alone)
-    launch(Path(inference_worker.__file__), 2, inputs, shared)
-    return alone, shared
+    inference_worker.run(inputs, inputs / "alone", inference_worker.LAYOUTS["data"])
+    platform.shutdown()
+    return inputs / "alone"
 
 
-def test_evaluate(outputs):
-    one, two = (json.loads((output / "evaluate" / "perplexity.json").read_text()) for output in outputs)
-    assert [row["key"] for row in one["table"]] == [row["key"] for row in two["table"]]
-    for alone, shared in zip(one["table"], two["table"], strict=True):
-        assert shared["masked"] == alone["masked"] > 100
-        assert shared["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-6)
-    pseudo = [run["pseudo_perplexity"][0]["perplexity"] for run in (one, two)]
+@pytest.fixture(scope="module")
+def two(inputs) -> Path:
+    """What two processes write at each layout."""
+    launch(Path(inference_worker.__file__), 2, inputs, inputs / "two", *TWO)
+    return inputs / "two"
+
+
+@pytest.mark.parametrize("layout", TWO)
+def test_evaluate(alone, two, layout):
+    one, other = (json.loads((path / "evaluate" / "perplexity.json").read_text()) for path in (alone, two / layout))
+    assert [row["key"] for row in one["table"]] == [row["key"] for row in other["table"]]
+    for first, second in zip(one["table"], other["table"], strict=True):
+        assert second["masked"] == first["masked"] > 100
+        assert second["perplexity"] == pytest.approx(first["perplexity"], rel=1e-6)
+    pseudo = [run["pseudo_perplexity"][0]["perplexity"] for run in (one, other)]
     assert pseudo[1] == pytest.approx(pseudo[0], rel=1e-6)
 
 
+def check_answers(alone: Path, found: Path, processes: int) -> None:
+    """Every process of a layout has the whole answer of one process."""
+    expected = torch.load(alone / "answers-0.pt")
+    assert len(expected) == inference_worker.LAYERS + 2 and expected["log-probabilities"].shape[1] == 33
+    for rank in range(processes):
+        got = torch.load(found / f"answers-{rank}.pt")
+        for name, values in expected.items():
+            assert values.abs().max() > 0.1
+            torch.testing.assert_close(got[name], values, atol=1e-5, rtol=1e-5, msg=lambda text, name=name: name + text)
+
+
+@pytest.mark.parametrize("layout", TWO)
+def test_log_probabilities_and_states_of_a_layout_are_those_of_one_process(alone, two, layout):
+    check_answers(alone, two / layout, processes=2)
+
+
+@pytest.mark.slow
+def test_four_processes_at_tensor_2_and_pipeline_2(inputs, alone):
+    launch(Path(inference_worker.__file__), 4, inputs, inputs / "four", "both")
+    check_answers(alone, inputs / "four" / "both", processes=4)
+
+
+@pytest.mark.parametrize("layout", TWO)
 @pytest.mark.parametrize("engine", inference_worker.ENGINES)
-def test_embed(outputs, engine):
-    for output in outputs:
+def test_embed(alone, two, layout, engine):
+    found = two / layout
+    for output in (alone, found):
         assert sorted(path.name for path in (output / engine).iterdir()) == ["residues.parquet", "sequences.parquet"]
-    assert pq.ParquetFile(outputs[1] / engine / "sequences.parquet").num_row_groups > 3
+    assert pq.ParquetFile(found / engine / "sequences.parquet").num_row_groups > 3
     for name in ("sequences", "residues"):
-        alone, shared = (pq.read_table(output / engine / f"{name}.parquet") for output in outputs)
-        assert shared.drop_columns("vector").equals(alone.drop_columns("vector"))
-        vectors = [table["vector"].combine_chunks().flatten().to_numpy() for table in (alone, shared)]
+        first, second = (pq.read_table(output / engine / f"{name}.parquet") for output in (alone, found))
+        assert second.drop_columns("vector").equals(first.drop_columns("vector"))
+        vectors = [table["vector"].combine_chunks().flatten().to_numpy() for table in (first, second)]
         np.testing.assert_allclose(*vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (Layout(tensor=2), "1 processes are not a multiple of tensor x pipeline = 2 x 1"),
+        (Layout(pipeline=4), "1 processes are not a multiple of tensor x pipeline = 1 x 4"),
+    ],
+)
+def test_a_layout_for_more_processes_than_there_are_is_one_line(inputs, layout, message):
+    with pytest.raises(UserError, match=message):
+        open_megatron(inputs / "model", layout=layout)

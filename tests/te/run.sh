@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Build ESM-2 with Transformer Engine's layer spec without a GPU, and check its layout (make te-test).
 #
-#   tests/te/run.sh                        .venv-te with Python 3.12 and the pinned packages, then the tests
+#   tests/te/run.sh                        .venv-te (8 GB) with Python 3.12 and the pinned packages, then the tests
 #   WHEELS=DIR tests/te/run.sh             take transformer_engine_torch's wheel from DIR (else it is compiled, 30 min)
 #   TE_PYTHON=/path/to/python tests/te/run.sh    use an environment that has everything
 set -euo pipefail
@@ -10,7 +10,8 @@ TE=2.20.2
 
 if [[ -z ${TE_PYTHON:-} ]]; then
     if [[ ! -f .venv-te/installed ]]; then
-        python3.12 -m venv .venv-te
+        python=$(tests/te/python312.sh) || { echo "te-test needs Python 3.12 (on PATH or in pyenv)" >&2; exit 1; }
+        "$python" -m venv --clear .venv-te
         pip=.venv-te/bin/pip
         $pip install --quiet --upgrade pip setuptools wheel
         $pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -18,7 +19,7 @@ if [[ -z ${TE_PYTHON:-} ]]; then
         site=$(.venv-te/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
         CPATH=$(find "$site/nvidia" -type d -name include | paste -sd:)
         export CPATH MAX_JOBS="${MAX_JOBS:-1}"
-        $pip install --quiet --no-build-isolation ${WHEELS:+--find-links "$WHEELS"} \
+        $pip install --quiet --constraint constraints.txt --no-build-isolation ${WHEELS:+--find-links "$WHEELS"} \
             "transformer-engine[core_cu13,pytorch]==$TE"
         touch .venv-te/installed
     fi

@@ -120,10 +120,11 @@ def _variants(arguments: argparse.Namespace) -> None:
         proteins = load_proteins(arguments.fasta)
         variants = read_variants(arguments.csv, proteins, offset=arguments.offset, measured=arguments.measured)
     try:
-        engine = open_megatron(arguments.model, config.precision)
+        engine = open_megatron(arguments.model, config.precision, config.parallel)
         result = evaluate_variants(engine, proteins, variants, arguments.output, batch_tokens=config.batch_tokens)
-        print("\n".join(variant_lines(result)))
-        print(f"wrote {arguments.output / 'variants.csv'}, {arguments.output / 'variants.json'}")
+        if platform.rank() == 0:
+            print("\n".join(variant_lines(result)))
+            print(f"wrote {arguments.output / 'variants.csv'}, {arguments.output / 'variants.json'}")
     finally:
         platform.shutdown()
 

@@ -38,8 +38,12 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
     model: `final/` or a Hugging Face directory. Stopped and started again with the same input, model and config, it
     goes on after the last finished chunk. Under torchrun the processes share the chunks. Raises UserError.
     """
-    engine: Engine = (open_megatron if config.engine == "megatron" else open_huggingface)(model, config.precision)
-    settings = config.model_dump(mode="json", exclude={"fasta", "sequences", "arrays"})
+    engine: Engine
+    if config.engine == "megatron":
+        engine = open_megatron(model, config.precision, config.parallel)
+    else:
+        engine = open_huggingface(model, config.precision)
+    settings = config.model_dump(mode="json", exclude={"fasta", "sequences", "arrays", "parallel"})
     facts = {"layers": engine.layers, "hidden": engine.hidden, **settings}
     made = schemas(engine.hidden, cls=config.cls, facts=facts)
     chunks = Chunks(output, {"source": source.digest, "model": fingerprint(model), "config": settings})
@@ -56,8 +60,11 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
     with progress.meter("embed", total=residues, unit="residues") as done:
         for count, proteins in enumerate(_grouped(source, config.chunk_residues), 1):
             chunk = count - 1
-            if chunk not in finished and chunk % platform.world_size() == platform.rank():
-                chunks.write(chunk, tables(proteins, embed_chunk(engine, proteins, config, done.advance), made))
+            if chunk in finished or chunk % engine.share.of != engine.share.number:
+                continue
+            vectors = embed_chunk(engine, proteins, config, done.advance)
+            if engine.share.leads:
+                chunks.write(chunk, tables(proteins, vectors, made))
     _barrier()
     forms = ["parquet", *(["npy"] if config.arrays else [])]
     kinds = ["sequences", *(["residues"] if config.per_residue else [])]

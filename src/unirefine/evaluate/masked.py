@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unirefine.alphabet import CLS, EOS, PAD, TOKENS
+from unirefine.alphabet import CLS, EOS
 from unirefine.config import Evaluate, Sampling
 from unirefine.mapped import MappedTables
 from unirefine.sampling import FixedStream
 from unirefine.shards import Side
-
-NULL = TOKENS.index("<null_1>")
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,6 @@ class MaskedSide:
     def batch(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Samples end to end: tokens uint8[t], bounds int32[n + 1], and where to predict: int64[m] of the tokens."""
         made = self._stream.packed(sequences)
-        # A random token may be <pad>, which to a model means the end of a sequence. <null_1> is as meaningless.
-        made.tokens[made.tokens == PAD] = NULL
         return made.tokens, made.cu_seqlens, np.flatnonzero(made.labels >= 0)
 
     def positions(self) -> Positions:

@@ -4,28 +4,30 @@ from typing import Any
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """The table, the parity and, if there is one, the pseudo-perplexity."""
+    """The table, the table of the model card (Markdown) and, if there is one, the pseudo-perplexity."""
     shown = [
         f"masked perplexity of {result['sequences']:,} validation sequences, {result['masked']:,} masked residues",
         f"{'model':<28} {'perplexity':>10}  {'95% interval':<17} {'model 1 / this':<24} {'seconds':>7}",
     ]
     for row in result["table"]:
         text = f"{row['model']:<28} {row['perplexity']:>10.4f}"
-        if "interval" in row:
-            low, high = row["interval"]
-            ratio = ""
-            if "ratio" in row:
-                ratio = f"{row['ratio']:.4f} ({row['ratio_interval'][0]:.4f}-{row['ratio_interval'][1]:.4f})"
-            text += f"  {f'{low:.4f}-{high:.4f}':<17} {ratio:<24} {row['seconds']:>7.1f}"
-        else:
-            text += "  published"
-        shown.append(text)
-    shown.append(f"{'checkpoint':<28} {'Hugging Face':>12} {'ours':>10} {'difference':>11} {'tolerance':>10}")
-    for row in result["parity"]:
-        shown.append(
-            f"{row['model']:<28} {row['huggingface']:>12.4f} {row['ours']:>10.4f} {row['relative_difference']:>+11.1e} "
-            f"{row['tolerance']:>10g}"
-        )
+        low, high = row["interval"]
+        ratio = ""
+        if "ratio" in row:
+            ratio = f"{row['ratio']:.4f} ({row['ratio_interval'][0]:.4f}-{row['ratio_interval'][1]:.4f})"
+        shown.append(f"{text}  {f'{low:.4f}-{high:.4f}':<17} {ratio:<24} {row['seconds']:>7.1f}")
+    shown += [
+        "",
+        "| checkpoint | Hugging Face | ours | Lin et al. | difference |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['model']} | {_perplexity(row['huggingface'])} | {_perplexity(row['ours'])} "
+            f"| {'-' if row['published'] is None else row['published']} "
+            f"| {'-' if row['difference'] is None else format(row['difference'], '+.1e')} |"
+            for row in result["parity"]
+        ),
+        "",
+    ]
     for row in result["pseudo_perplexity"]:
         shown.append(
             f"pseudo-perplexity of {row['model']}: {row['perplexity']:.4f} over {row['residues']:,} residues "
@@ -53,4 +55,8 @@ def contact_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _perplexity(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

@@ -15,7 +15,7 @@ from unirefine.evaluate import ngram, statistics
 from unirefine.evaluate.context import Context, load_context
 from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
-from unirefine.model.inference import open_huggingface, open_megatron
+from unirefine.model.inference import open_huggingface, open_megatron, size_of
 from unirefine.provenance import read_json, versions, write_json
 from unirefine.shards import Shards, Side, open_shards
 from unirefine.train import platform
@@ -66,9 +66,9 @@ def evaluate(
     scored, parity, pseudo = [], [], []
     for directory in models:
         prefix = f"{_name(directory)} " if len(models) > 1 else ""
-        ours, theirs = _both(directory, prefix, side, positions, config)
-        parity.append(_parity(directory, ours, theirs, positions, opened.validation, config.tolerance))
-        scored += [ours, theirs]
+        found = _score_model(directory, prefix, side, positions, config)
+        parity.append(_parity(directory, found, positions, opened.validation, config))
+        scored += found
         if config.pseudo_perplexity:
             pseudo.append(_pseudo(directory, opened.validation, side.sequences, config))
     baselines = score_baselines(opened, positions)
@@ -100,47 +100,62 @@ def _name(directory: Path) -> str:
     return parts[-1]
 
 
-def _both(
+def _score_model(
     directory: Path, prefix: str, side: MaskedSide, positions: Positions, config: Evaluate
-) -> tuple[Scored, Scored]:
-    """Our engine and transformers on one checkpoint, one after the other."""
-    engine = open_megatron(directory, config.precision)
-    ours = Scored(
-        f"{prefix}{OURS}", f"{prefix}ESM-2 ({engine.name})", *score(engine, side, positions, config.batch_tokens)
-    )
-    del engine
-    engine = open_huggingface(directory, config.precision)
-    theirs = Scored(
-        f"{prefix}{THEIRS}", f"{prefix}ESM-2 ({engine.name})", *score(engine, side, positions, config.batch_tokens)
-    )
-    return ours, theirs
+) -> list[Scored]:
+    """Our engine and, if asked, transformers on one checkpoint, one after the other."""
+    openers = {OURS: lambda: open_megatron(directory, config.precision, config.parallel)}
+    if config.huggingface:
+        openers[THEIRS] = lambda: open_huggingface(directory, config.precision)
+    found = []
+    for key, opener in openers.items():
+        engine = opener()
+        nll, seconds = score(engine, side, positions, config.batch_tokens)
+        found.append(Scored(f"{prefix}{key}", f"{prefix}ESM-2 ({engine.name})", nll, seconds))
+        del engine  # before the next is loaded
+    return found
 
 
 def _parity(
-    directory: Path, ours: Scored, theirs: Scored, positions: Positions, side: Side, tolerance: float
+    directory: Path, scored: list[Scored], positions: Positions, side: Side, config: Evaluate
 ) -> dict[str, Any]:
-    """How far the two engines are apart. Raises UserError above the tolerance."""
-    here, there = (float(np.exp(scored.nll.mean())) for scored in (ours, theirs))
-    difference = here / there - 1
+    """The row of the model card. Raises UserError when the two engines differ by more than the tolerance."""
+    ours = scored[0]
+    here = float(np.exp(ours.nll.mean()))
+    row: dict[str, Any] = {
+        "model": _name(directory),
+        "huggingface": None,
+        "ours": here,
+        "published": _published(directory, config.published),
+        "difference": None,
+    }
+    if len(scored) == 1:
+        return row
+    theirs = scored[1]
+    there = float(np.exp(theirs.nll.mean()))
     per_position = np.abs(ours.nll - theirs.nll)
     worst = int(per_position.argmax())
     name, _cluster = side.ids(int(positions.sequence[worst]))
     residue = int(positions.residue[worst]) + 1
-    if not abs(difference) < tolerance:  # a NaN is a failure too
+    if not abs(here - there) <= config.tolerance:  # a NaN is a failure too
         raise UserError(
-            f"perplexity is {here:.5f} by Megatron-core and {there:.5f} by Hugging Face: a relative difference of "
-            f"{difference:.1e}, above the tolerance {tolerance:g}; largest at residue {residue} of {name}",
+            f"perplexity is {here:.5f} by Megatron-core and {there:.5f} by Hugging Face: the difference is above the "
+            f"tolerance {config.tolerance:g}; largest at residue {residue} of {name}",
             where=directory,
             fix="the two layouts of the checkpoint are not the same model, or evaluate.precision is too low",
         )
-    return {
-        "model": str(_name(directory)),
-        "ours": here,
+    return row | {
         "huggingface": there,
-        "relative_difference": difference,
-        "tolerance": tolerance,
+        "difference": here - there,
+        "relative_difference": here / there - 1,
+        "tolerance": config.tolerance,
         "largest_nll_difference": {"nats": float(per_position[worst]), "id": name, "residue": residue},
     }
+
+
+def _published(directory: Path, published: dict[str, float]) -> float | None:
+    """The published value of a checkpoint: by its name, else by its size."""
+    return published.get(_name(directory), published.get(size_of(directory).preset or ""))
 
 
 def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
@@ -176,7 +191,6 @@ def _table(scored: list[Scored], positions: Positions, context: Context, config:
                 **intervals[model.key],
             }
         )
-    rows += [{"key": "published", "model": name, "perplexity": value} for name, value in config.published.items()]
     return rows
 
 
@@ -201,7 +215,7 @@ def _pseudo(directory: Path, side: Side, sequences: int, config: Evaluate) -> di
     crop = config.masking.max_tokens - 2
     chosen = [np.asarray(side.tokens(i)[:crop]) for i in range(min(config.pseudo_perplexity, sequences))]
     begun = time.monotonic()
-    nll = pseudo_nll(open_megatron(directory, config.precision), chosen, config.batch_tokens)
+    nll = pseudo_nll(open_megatron(directory, config.precision, config.parallel), chosen, config.batch_tokens)
     joined = np.concatenate(nll)
     return {
         "model": _name(directory),

@@ -20,7 +20,7 @@ def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: 
     """
     begun = time.monotonic()
     nll = np.zeros(len(positions.target))
-    batches = length_buckets(side.lengths, batch_tokens)[platform.rank() :: platform.world_size()]
+    batches = length_buckets(side.lengths, batch_tokens)[engine.share.number :: engine.share.of]
     total = sum(int(side.lengths[batch].sum()) for batch in batches)
     with progress.meter(f"evaluate {engine.name}", total=total, unit="tokens") as done:
         for batch in batches:
@@ -31,7 +31,7 @@ def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: 
                 chosen = said.gather(1, torch.from_numpy(positions.target[where].astype(np.int64))[:, None])
                 nll[where] = -chosen[:, 0].double().numpy()
             done.advance(len(tokens))
-    return _add_up(nll), time.monotonic() - begun
+    return _add_up(engine, nll), time.monotonic() - begun
 
 
 def pseudo_nll(engine: Engine, sequences: list[np.ndarray], batch_tokens: int) -> list[np.ndarray]:
@@ -39,7 +39,7 @@ def pseudo_nll(engine: Engine, sequences: list[np.ndarray], batch_tokens: int) -
     2020). sequences: residue tokens; returns float64[length] for each.
     """
     results = [np.zeros(len(sequence)) for sequence in sequences]
-    work = list(enumerate(sequences))[platform.rank() :: platform.world_size()]
+    work = list(enumerate(sequences))[engine.share.number :: engine.share.of]
     with progress.meter("pseudo-perplexity", total=sum(len(s) for _, s in work), unit="residues") as done:
         for number, sequence in work:
             whole = with_special_tokens(sequence)
@@ -52,13 +52,13 @@ def pseudo_nll(engine: Engine, sequences: list[np.ndarray], batch_tokens: int) -
                 said = engine.log_probabilities(copies.reshape(-1), bounds, bounds[:-1] + masked + 1)
                 results[number][masked] = -said[np.arange(len(masked)), sequence[masked].astype(np.int64)].numpy()
                 done.advance(len(masked))
-    return [_add_up(result) for result in results]
+    return [_add_up(engine, result) for result in results]
 
 
-def _add_up(values: np.ndarray) -> np.ndarray:
-    """Sum over all processes, of which one holds each value and the others hold 0."""
+def _add_up(engine: Engine, values: np.ndarray) -> np.ndarray:
+    """Sum over the processes of each share's leader; all but the one that has a value hold 0 there."""
     if platform.world_size() == 1:
         return values
-    summed = torch.from_numpy(values).to(platform.device())
+    summed = torch.from_numpy(values if engine.share.leads else np.zeros_like(values)).to(platform.device())
     torch.distributed.all_reduce(summed)
     return summed.cpu().numpy()

@@ -25,6 +25,7 @@ from unirefine.errors import UserError
 from unirefine.evaluate.mutants import Variant
 from unirefine.model.inference import Engine
 from unirefine.provenance import write_json, write_text
+from unirefine.train import platform
 
 WINDOW = 1022
 
@@ -108,8 +109,9 @@ def evaluate_variants(
         values = [f"{found[i]:.6f}" for found in scores.values()]
         rows.writerow([variant.protein, variant.name, *values, variant.measured])
     summary = {"variants": len(variants), "proteins": [_summary(name, variants, scores) for name in proteins]}
-    write_text(output / "variants.csv", text.getvalue())
-    write_json(output / "variants.json", summary)
+    if platform.rank() == 0:  # every process has scored them all
+        write_text(output / "variants.csv", text.getvalue())
+        write_json(output / "variants.json", summary)
     return summary
 
 

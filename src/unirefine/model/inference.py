@@ -6,35 +6,55 @@
 
 Both take a batch as sequences end to end (`<cls>` ... `<eos>` each), so what they return does not show how they batch
 inside: Megatron-core takes the batch packed, transformers takes it padded. `<pad>` must not occur inside a sequence.
+
+A model too big for one GPU is opened with a layout: `open_megatron(directory, layout=Layout(tensor=8))`. The processes
+of a TP x PP group then answer together (each calls, each gets the whole answer); the groups share the work (`Share`).
 """
 
 import contextlib
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from megatron.core import parallel_state as state
+from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 
 from unirefine.alphabet import PAD
 from unirefine.config import Parallel, Train
-from unirefine.config.training import Model
+from unirefine.config.training import Layout, Model
 from unirefine.errors import UserError
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import Esm2, build_esm2
-from unirefine.model.settings import DTYPES, VOCABULARY
+from unirefine.model.settings import DTYPES, VOCABULARY, pipeline_stages
 from unirefine.train import platform
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
+@dataclass(frozen=True)
+class Share:
+    """What part of the work this process has: every `of`-th piece from `number` on."""
+
+    number: int
+    of: int
+    leads: bool
+    """Whether it is the one process, of those with the same part, whose results count."""
+
+
 class Engine(Protocol):
-    """A loaded ESM-2. tokens: integer[t], sequences end to end; bounds: int[n + 1], where each starts, then t."""
+    """A loaded ESM-2. tokens: integer[t], sequences end to end; bounds: int[n + 1], where each starts, then t.
+
+    Processes with the same `share.number` must make the same calls in the same order.
+    """
 
     name: str
     layers: int
     hidden: int
+    share: Share
 
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:
         """Hidden states float32[t, hidden] on the CPU. layer 0: embeddings; -1 or `layers`: after the final norm."""
@@ -45,34 +65,61 @@ class Engine(Protocol):
         ...
 
 
-def start() -> None:
-    """Bring up Megatron's groups, data parallel over all processes of the job (one without torchrun)."""
-    platform.initialize(Parallel(processes_per_node=platform.world_size()), seed=0)
+def start(layout: Layout | None = None) -> None:
+    """Bring up Megatron's groups over all processes of the job (one without torchrun), unless they are up already.
+
+    layout: TP and PP; the rest is data parallel. Default: any, and without groups TP = PP = 1. Raises UserError.
+    """
+    if torch.distributed.is_initialized() and state.model_parallel_is_initialized():
+        sizes = state.get_tensor_model_parallel_world_size(), state.get_pipeline_model_parallel_world_size()
+        if layout is None or sizes == (layout.tensor, layout.pipeline):
+            return
+    layout = layout or Layout()
+    world = platform.world_size()
+    if world % layout.processes:
+        raise UserError(
+            f"{world} processes are not a multiple of tensor x pipeline = {layout.tensor} x {layout.pipeline}",
+            fix=f"start a multiple of {layout.processes}, as in torchrun --nproc-per-node {layout.processes}",
+        )
+    platform.initialize(_parallel(layout), seed=0)
 
 
-def open_megatron(directory: Path, precision: Precision = "fp32") -> "MegatronEngine":
+def _parallel(layout: Layout) -> Parallel:
+    return Parallel(processes_per_node=platform.world_size(), tensor=layout.tensor, pipeline=layout.pipeline)
+
+
+def open_megatron(
+    directory: Path, precision: Precision = "fp32", layout: Layout = Layout(),  # noqa: B008 - a constant
+) -> "MegatronEngine":  # fmt: skip
     """The Megatron-core ESM-2 of `directory`: `final/`, a distributed checkpoint, or a Hugging Face directory.
 
-    Starts the process group when it is not up. Raises UserError when `directory` is none of them.
+    Every process reads its part. Starts the process group when it is not up. Raises UserError when `directory` is none
+    of them, or `layout` does not fit the model or the number of processes.
     """
-    start_if_needed()
+    start(layout)
     source = next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
     if source is not None:
-        model = _empty(checkpoint.model_of(source), precision)
+        model = _empty(checkpoint.model_of(source), precision, layout)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's, about what Megatron's checkpoints are made of
             checkpoint.load(source, model)
     else:
         source = _huggingface_directory(directory)
-        model = _empty(convert.model_of(source), precision)
+        model = _empty(convert.model_of(source), precision, layout)
         convert.load_huggingface(source, model)
     return MegatronEngine(model.eval())
+
+
+def size_of(directory: Path) -> Model:
+    """The size of the model that `open_megatron` would open. Raises UserError."""
+    source = next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
+    return convert.model_of(_huggingface_directory(directory)) if source is None else checkpoint.model_of(source)
 
 
 def open_huggingface(directory: Path, precision: Precision = "fp32") -> "HuggingfaceEngine":
     """transformers' EsmForMaskedLM of `directory`: `final/` or a Hugging Face directory. Raises UserError."""
     if platform.world_size() > 1:
-        start_if_needed()  # what shares the work needs a process group
+        start()  # what shares the work needs a process group
     return HuggingfaceEngine(load_esm_for_masked_lm(directory, precision))
 
 
@@ -95,14 +142,6 @@ def load_esm_for_masked_lm(directory: Path, precision: Precision = "fp32", atten
     return model.eval().to(platform.device())
 
 
-def start_if_needed() -> None:
-    """`start`, unless a process group with Megatron's groups is up."""
-    from megatron.core import parallel_state
-
-    if not (torch.distributed.is_initialized() and parallel_state.model_parallel_is_initialized()):
-        start()
-
-
 def _huggingface_directory(directory: Path) -> Path:
     for path in (directory / "huggingface", directory):
         if (path / "config.json").is_file():
@@ -118,9 +157,16 @@ def _huggingface_directory(directory: Path) -> Path:
     )
 
 
-def _empty(model: Model, precision: Precision) -> Esm2:
-    layout = Parallel(processes_per_node=platform.world_size())
-    config = Train(model=model, parallel=layout, micro_batch=1, global_batch=layout.data, precision=precision)
+def _empty(model: Model, precision: Precision, layout: Layout) -> Esm2:
+    layers, _hidden, heads = model.sizes
+    if heads % layout.tensor or layers < layout.pipeline:
+        possible = [n for n in range(1, heads + 1) if heads % n == 0]
+        raise UserError(
+            f"tensor {layout.tensor}, pipeline {layout.pipeline} of a model with {layers} layers of {heads} heads",
+            fix=f"tensor must be one of {possible}, pipeline at most {layers}",
+        )
+    parallel = _parallel(layout)
+    config = Train(model=model, parallel=parallel, micro_batch=1, global_batch=parallel.data, precision=precision)
     return build_esm2(model, config, weights=False)
 
 
@@ -136,13 +182,19 @@ def _layer_number(layer: int, layers: int) -> int:
 
 
 class MegatronEngine:
-    """`Esm2` at TP = PP = CP = 1, every data-parallel rank for itself."""
+    """`Esm2` at any TP and PP, CP = 1: every group of TP x PP processes for itself."""
 
     name = "Megatron-core"
 
     def __init__(self, model: Esm2) -> None:
         self.model = model
         self.layers, self.hidden = model.config.num_layers, model.config.hidden_size
+        self._stage, self._stages = model.pp_group.rank(), model.pp_group.size()
+        self.share = Share(
+            number=state.get_data_parallel_rank(),
+            of=state.get_data_parallel_world_size(),
+            leads=self._stage == 0 and model.tp_group.rank() == 0,
+        )
         # Transformer Engine's packed attention kernels have no fp32
         self._packed = not (model.gpu and model.config.params_dtype == torch.float32)
 
@@ -150,30 +202,69 @@ class MegatronEngine:
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:
         """See `Engine`."""
         number = _layer_number(layer, self.layers)
-        if number == self.layers:
-            return self._last(tokens, bounds).float().cpu()
-        module = self.model.encoder.layers[number - 1] if number else self.model.embedding
-        with _caught(module) as caught, contextlib.suppress(_ReachedError):
-            self._last(tokens, bounds)
-        return self._flat(caught[0], bounds).float().cpu()
+        owner = self._owner(number)
+        found = None
+        if self._stage <= owner:
+            inside = number < self.layers and self._stage == owner
+            module = self._module(number) if inside else None
+            hidden = self._run(tokens, bounds, until=module, last=owner)
+            found = self._flat(hidden, bounds).float() if self._stage == owner else None
+        return self._told(found, (len(tokens), self.hidden), owner).cpu()
 
     @torch.inference_mode()
     def log_probabilities(self, tokens: np.ndarray, bounds: np.ndarray, at: np.ndarray) -> torch.Tensor:
         """See `Engine`."""
-        last = self._last(tokens, bounds)
-        chosen = last[torch.as_tensor(at, device=last.device)]
-        logits = self.model._logits(chosen[:, None])[:, 0, :VOCABULARY]
-        return logits.log_softmax(-1).cpu()
+        found = None
+        hidden = self._run(tokens, bounds, until=None, last=self._stages - 1)
+        if self._stage == self._stages - 1:
+            last = self._flat(hidden, bounds)
+            logits = self.model._logits(last[torch.as_tensor(at, device=last.device)][:, None])
+            whole = gather_from_tensor_model_parallel_region(logits, group=self.model.tp_group)
+            found = whole[:, 0, :VOCABULARY].log_softmax(-1)
+        return self._told(found, (len(at), VOCABULARY), self._stages - 1).cpu()
 
-    def _last(self, tokens: np.ndarray, bounds: np.ndarray) -> torch.Tensor:
-        """Last hidden states [t, h] on the device."""
-        if self._packed:
-            batch = torch.from_numpy(np.asarray(tokens, np.int64)[None]).to(platform.device())
-            hidden = self.model.hidden(batch, torch.from_numpy(np.asarray(bounds, np.int32)))
+    def _run(self, tokens: np.ndarray, bounds: np.ndarray, *, until: torch.nn.Module | None, last: int) -> torch.Tensor:
+        """This stage, between the one before and, up to stage `last`, the one after: [t, 1, h] or padded [s, b, h].
+
+        `until`: the module whose output is wanted, in place of the whole stage's.
+        """
+        device, group = platform.device(), self.model.pp_group
+        whole = np.asarray(tokens, np.int64)[None] if self._packed else _padded(tokens, bounds)
+        batch = torch.from_numpy(whole).to(device)
+        if self._stage > 0:
+            shape = (batch.shape[1], batch.shape[0], self.hidden)
+            received = torch.empty(shape, dtype=self.model.config.params_dtype, device=device)
+            torch.distributed.recv(received, group=group, group_src=self._stage - 1)
+            self.model.set_input_tensor(received)
+        ends = torch.from_numpy(np.asarray(bounds, np.int32)) if self._packed else None
+        if until is None:
+            hidden = self.model.hidden(batch, ends)
         else:
-            batch = torch.from_numpy(_padded(tokens, bounds)).to(platform.device())
-            hidden = self.model.hidden(batch)
-        return self._flat(hidden, bounds)
+            with _caught(until) as caught, contextlib.suppress(_ReachedError):
+                self.model.hidden(batch, ends)
+            (hidden,) = caught
+        if self._stage < last:
+            torch.distributed.send(hidden.contiguous(), group=group, group_dst=self._stage + 1)
+        return hidden
+
+    def _told(self, found: torch.Tensor | None, shape: tuple[int, int], owner: int) -> torch.Tensor:
+        """What stage `owner` has found, on every stage: float32."""
+        if self._stages == 1:
+            assert found is not None
+            return found
+        told = torch.empty(shape, device=platform.device()) if found is None else found.contiguous()
+        torch.distributed.broadcast(told, group=self.model.pp_group, group_src=owner)
+        return told
+
+    def _owner(self, number: int) -> int:
+        """Stage that has hidden states `number`: 0 the embeddings, then the outputs of the layers."""
+        ends = np.cumsum(pipeline_stages(self.layers, self._stages))
+        return int(np.searchsorted(ends, number))
+
+    def _module(self, number: int) -> torch.nn.Module:
+        """What gives hidden states `number` in the stage that has them."""
+        layers = self.model.encoder.layers
+        return layers[number - layers[0].layer_number] if number else self.model.embedding
 
     def _flat(self, hidden: torch.Tensor, bounds: np.ndarray) -> torch.Tensor:
         """[t, 1, h] or padded [s, b, h] to [t, h]."""
@@ -209,6 +300,7 @@ class HuggingfaceEngine:
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
         self.layers, self.hidden = model.config.num_hidden_layers, model.config.hidden_size
+        self.share = Share(number=platform.rank(), of=platform.world_size(), leads=True)
 
     @torch.inference_mode()
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:

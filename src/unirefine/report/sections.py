@@ -154,7 +154,7 @@ def split_section(identity: Mapping[str, Any]) -> Section:
 def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
     """The perplexity table and its breakdowns."""
     columns = {row["key"]: row["model"] for row in evaluation["table"] if "masked" in row}
-    tables = [perplexity_table(evaluation)]
+    tables = [perplexity_table(evaluation), card_table(evaluation)]
     for name, rows in evaluation["breakdowns"].items():
         body = [[row["bin"], f"{row['masked']:,}", *(f"{row[key]:.2f}" for key in columns)] for row in rows]
         heading = f"by {name.replace('_', ' ')}"
@@ -167,12 +167,6 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
         "function of seed, sequence and position, so every row answers the same questions. Intervals: 95%, over "
         "resampled "
         "clusters.",
-        *(
-            f"{parity['model']}: Megatron-core {parity['ours']:.5f}, Hugging Face {parity['huggingface']:.5f}, "
-            f"relative "
-            f"difference {parity['relative_difference']:.1e} (tolerance {parity['tolerance']:g})."
-            for parity in evaluation["parity"]
-        ),
     ]
     return Section(heading="Perplexity", text=text, tables=tables)
 
@@ -191,6 +185,16 @@ def perplexity_table(evaluation: Mapping[str, Any]) -> Table:
             ]
         )
     return Table(columns=["model", "perplexity", "95% interval", "ours / it"], rows=rows, numeric=[1, 2, 3])
+
+
+def card_table(evaluation: Mapping[str, Any]) -> Table:
+    """The table of a model card: each checkpoint by both engines, beside the published value of its size."""
+    rows = []
+    for row in evaluation["parity"]:
+        values = ["" if row[key] is None else f"{row[key]:.3f}" for key in ("huggingface", "ours", "published")]
+        rows.append([row["model"], *values, "" if row["difference"] is None else f"{row['difference']:+.1e}"])
+    columns = ["checkpoint", "Hugging Face", "ours", "Lin et al.", "difference"]
+    return Table(columns=columns, rows=rows, numeric=[1, 2, 3, 4])
 
 
 def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:

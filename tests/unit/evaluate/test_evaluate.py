@@ -1,6 +1,7 @@
 """The stage against EsmForMaskedLM called plainly, one sequence at a time."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unirefine.cli.main import main
-from unirefine.config import Evaluate, Sampling
+from unirefine.config import PRESETS, Evaluate, Sampling
 from unirefine.errors import UserError
+from unirefine.evaluate import run
 from unirefine.evaluate.masked import MaskedSide
+from unirefine.evaluate.render import lines
 from unirefine.evaluate.run import evaluate
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.ids import key_of
@@ -32,7 +35,6 @@ def plain_nll(written, small_esm2) -> list[tuple[int, int, float]]:
         sampling = Sampling(**config.masking.model_dump())
         batch = fixed_batch(side, np.array([sequence]), config.seed, sampling)
         tokens = torch.from_numpy(batch.tokens.astype(np.int64))
-        tokens[tokens == 1] = 31  # a random <pad> is replaced by <null_1>
         with torch.no_grad():
             logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits[0]
         for position in np.flatnonzero(batch.labels[0] >= 0):
@@ -109,7 +111,7 @@ def test_models_that_differ_fail_in_one_line_and_write_nothing(written, small_es
     arguments = ["evaluate", "--shards", str(written.directory), "--model", str(final), "--output", str(output)]
     assert main([*arguments, "--set", "masking.max_tokens=60"]) == 1
     (line,) = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
-    assert "relative difference" in line and "above the tolerance 0.001" in line and "residue" in line
+    assert "the difference is above the tolerance 0.002" in line and "residue" in line
     assert not output.exists()
     assert main([*arguments, "--set", "masking.max_tokens=60", "--set", "tolerance=10"]) == 0
     assert "ESM-2 (Megatron-core)" in capsys.readouterr().out
@@ -173,11 +175,38 @@ def test_pseudo_perplexity_masks_one_residue_at_a_time(written, small_esm2):
 
 
 def test_several_checkpoints_and_published_values_share_one_table(written, small_esm2, tmp_path):
-    config = CONFIG.model_copy(update={"published": {"Lin et al. 2023": 6.95}})
-    result = evaluate(written.directory, [small_esm2[0], small_esm2[0]], tmp_path, config)
+    """The model card: a row per checkpoint, with the value published for its name."""
+    copy = shutil.copytree(small_esm2[0], tmp_path / "second")
+    config = CONFIG.model_copy(update={"published": {"second": 6.95, "650M": 7.0}})
+    result = evaluate(written.directory, [small_esm2[0], copy], tmp_path / "out", config)
     labels = [row["model"] for row in result["table"]]
     assert sum("Megatron-core" in label for label in labels) == 2
-    assert result["table"][-1] == {"key": "published", "model": "Lin et al. 2023", "perplexity": 6.95}
+    first, second = result["parity"]
+    assert (first["published"], second["published"]) == (None, 6.95)
+    assert first["difference"] == first["ours"] - first["huggingface"] and abs(first["difference"]) < 1e-4
+    shown = [text.split("|")[1:-1] for text in lines(result) if text.startswith("|")]
+    assert [cell.strip() for cell in shown[0]] == ["checkpoint", "Hugging Face", "ours", "Lin et al.", "difference"]
+    rows = [[cell.strip() for cell in row] for row in shown[2:]]
+    assert [(row[0], row[3]) for row in rows] == [(small_esm2[0].name, "-"), ("second", "6.95")]
+    assert all(row[1] == row[2] == f"{first['ours']:.3f}" for row in rows)
+
+
+def test_without_hugging_face_there_is_nothing_to_compare(written, small_esm2, tmp_path):
+    config = CONFIG.model_copy(update={"huggingface": False})
+    result = evaluate(written.directory, [small_esm2[0]], tmp_path / "out", config)
+    assert [row["key"] for row in result["table"]] == ["ours", "neighbours", "bigram", "unigram"]
+    (row,) = result["parity"]
+    assert row["huggingface"] is None and row["difference"] is None and row["ours"] > 1
+    assert any(text.startswith(f"| {row['model']} | - | {row['ours']:.3f} | - | - |") for text in lines(result))
+
+
+@pytest.mark.parametrize(("preset", "expected"), [("650M", 6.95), ("3B", 6.49), ("8M", None)])
+def test_published_values_belong_to_presets(tmp_path, preset, expected):
+    """The size alone decides; the weights are not looked at."""
+    layers, hidden, heads = PRESETS[preset]
+    sizes = {"layers": layers, "hidden": hidden, "heads": heads}
+    (tmp_path / "complete.json").write_text(json.dumps({"format": 1, "model": sizes}))
+    assert run._published(tmp_path, Evaluate().published) == expected
 
 
 def test_a_directory_without_a_model_is_one_line(written, tmp_path):
