@@ -50,6 +50,17 @@ def code(*packages):
     return source_digest(*packages)
 
 
+def program(stage):
+    """The command of a stage that runs a model: under torchrun where one model takes several processes."""
+    processes = getattr(CONFIG, stage).parallel.processes
+    if processes == 1:
+        return f"unirefine {stage}"
+    launcher = (
+        f"torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node {processes}"
+    )
+    return f"{launcher} -m unirefine.cli.main {stage}"
+
+
 def up(path, levels=1):
     """The directory that many levels above a file: what commands take, where rules declare the files in it."""
     return str(Path(path).parents[levels - 1])

@@ -19,6 +19,7 @@ rule embed:
         mem_mb=16000,
         runtime="1d",
     params:
+        program=program("embed"),
         config=block("embed"),
         source=lambda wildcards, input: (
             f"--fasta {input.source}"
@@ -28,5 +29,5 @@ rule embed:
         directory=lambda wildcards, output: up(output.sequences),
         code=code("embed"),
     shell:
-        "unirefine embed --config {params.config:q} {params.source} --model {input.final}"
+        "{params.program} --config {params.config:q} {params.source} --model {input.final}"
         " --output {params.directory} 2>&1 | tee {log}"

@@ -21,6 +21,7 @@ rule evaluate:
         mem_mb=16000,
         runtime="1d",
     params:
+        program=program("evaluate"),
         config=block("evaluate"),
         shards=lambda wildcards, input: up(input.shards[0]),
         clusters=lambda wildcards, input: up(input.clusters),
@@ -28,5 +29,5 @@ rule evaluate:
         directory=lambda wildcards, output: up(output[0]),
         code=code("evaluate"),
     shell:
-        "unirefine evaluate --config {params.config:q} --shards {params.shards} --model {input.final}"
+        "{params.program} --config {params.config:q} --shards {params.shards} --model {input.final}"
         " --clusters {params.clusters} --decontaminated {params.decontaminated} --output {params.directory} 2>&1 | tee {log}"

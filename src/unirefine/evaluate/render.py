@@ -5,12 +5,13 @@ from typing import Any
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The table, the table of the model card (Markdown) and, if there is one, the pseudo-perplexity."""
+    width = max(28, *(len(row["model"]) for row in result["table"]))
     shown = [
         f"masked perplexity of {result['sequences']:,} validation sequences, {result['masked']:,} masked residues",
-        f"{'model':<28} {'perplexity':>10}  {'95% interval':<17} {'model 1 / this':<24} {'seconds':>7}",
+        f"{'model':<{width}} {'perplexity':>10}  {'95% interval':<17} {'model 1 / this':<24} {'seconds':>7}",
     ]
     for row in result["table"]:
-        text = f"{row['model']:<28} {row['perplexity']:>10.4f}"
+        text = f"{row['model']:<{width}} {row['perplexity']:>10.4f}"
         low, high = row["interval"]
         ratio = ""
         if "ratio" in row:

@@ -53,6 +53,7 @@ def evaluate(
     sizes. decontaminated: that of the decontaminate stage, for identities. Raises UserError when ours and Hugging
     Face's perplexity of a checkpoint differ by more than `config.tolerance`; nothing is written then.
     """
+    names = name_models(models)
     opened = open_shards(shards)
     side = MaskedSide(opened.validation, config)
     positions = side.positions()
@@ -64,13 +65,13 @@ def evaluate(
         )
     context = load_context(opened.validation, side.sequences, clusters, decontaminated)
     scored, parity, pseudo = [], [], []
-    for directory in models:
-        prefix = f"{_name(directory)} " if len(models) > 1 else ""
+    for directory, name in names.items():
+        prefix = f"{name} " if len(models) > 1 else ""
         found = _score_model(directory, prefix, side, positions, config)
-        parity.append(_parity(directory, found, positions, opened.validation, config))
+        parity.append(_parity(directory, name, found, positions, opened.validation, config))
         scored += found
         if config.pseudo_perplexity:
-            pseudo.append(_pseudo(directory, opened.validation, side.sequences, config))
+            pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
     baselines = score_baselines(opened, positions)
     result = {
         "stage": "evaluate",
@@ -85,7 +86,7 @@ def evaluate(
         "parity": parity,
         "pseudo_perplexity": pseudo,
         "breakdowns": _breakdowns(scored + baselines, positions, context, opened.validation),
-        "models": [_facts(directory) for directory in models],
+        "models": [_facts(directory, name) for directory, name in names.items()],
         "shards": {key: value for key, value in opened.manifest.items() if key not in ("files", "alphabet")},
         "versions": versions("torch", "transformers", "megatron-core"),
     }
@@ -94,10 +95,16 @@ def evaluate(
     return result
 
 
-def _name(directory: Path) -> str:
-    """The run of a `results/<run>/train/final`, else the name of the directory."""
-    parts = [part for part in directory.resolve().parts if part not in ("train", "final")]
-    return parts[-1]
+def name_models(models: list[Path]) -> dict[Path, str]:
+    """A name for each: the run of a `results/<run>/train/final`, else that of the directory, with as much of the path
+    before it as tells two of the same name apart. Raises UserError for a directory that is given twice.
+    """
+    parts = [[part for part in path.resolve().parts if part not in ("train", "final")] for path in models]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(models):
+            return dict(zip(models, names, strict=True))
+    raise UserError("the same model twice", where=", ".join(map(str, models)), fix="give each directory once")
 
 
 def _score_model(
@@ -117,16 +124,16 @@ def _score_model(
 
 
 def _parity(
-    directory: Path, scored: list[Scored], positions: Positions, side: Side, config: Evaluate
+    directory: Path, model: str, scored: list[Scored], positions: Positions, side: Side, config: Evaluate
 ) -> dict[str, Any]:
     """The row of the model card. Raises UserError when the two engines differ by more than the tolerance."""
     ours = scored[0]
     here = float(np.exp(ours.nll.mean()))
     row: dict[str, Any] = {
-        "model": _name(directory),
+        "model": model,
         "huggingface": None,
         "ours": here,
-        "published": _published(directory, config.published),
+        "published": _published(directory, model, config.published),
         "difference": None,
     }
     if len(scored) == 1:
@@ -153,9 +160,9 @@ def _parity(
     }
 
 
-def _published(directory: Path, published: dict[str, float]) -> float | None:
+def _published(directory: Path, name: str, published: dict[str, float]) -> float | None:
     """The published value of a checkpoint: by its name, else by its size."""
-    return published.get(_name(directory), published.get(size_of(directory).preset or ""))
+    return published.get(name, published.get(size_of(directory).preset or ""))
 
 
 def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
@@ -211,14 +218,14 @@ def _breakdowns(scored: list[Scored], positions: Positions, context: Context, si
     return result
 
 
-def _pseudo(directory: Path, side: Side, sequences: int, config: Evaluate) -> dict[str, Any]:
+def _pseudo(directory: Path, name: str, side: Side, sequences: int, config: Evaluate) -> dict[str, Any]:
     crop = config.masking.max_tokens - 2
     chosen = [np.asarray(side.tokens(i)[:crop]) for i in range(min(config.pseudo_perplexity, sequences))]
     begun = time.monotonic()
     nll = pseudo_nll(open_megatron(directory, config.precision, config.parallel), chosen, config.batch_tokens)
     joined = np.concatenate(nll)
     return {
-        "model": _name(directory),
+        "model": name,
         "sequences": len(chosen),
         "residues": len(joined),
         "perplexity": float(np.exp(joined.mean())),
@@ -227,9 +234,9 @@ def _pseudo(directory: Path, side: Side, sequences: int, config: Evaluate) -> di
     }
 
 
-def _facts(directory: Path) -> dict[str, Any]:
+def _facts(directory: Path, name: str) -> dict[str, Any]:
     """What trained a model, where that is known."""
     path = directory / "train.json"
     facts = read_json(path) if path.is_file() else {}
     known = {key: facts[key] for key in ("step", "samples", "tokens", "parameters", "identity") if key in facts}
-    return {"model": _name(directory), **known}
+    return {"model": name, **known}

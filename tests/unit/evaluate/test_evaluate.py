@@ -191,6 +191,15 @@ def test_several_checkpoints_and_published_values_share_one_table(written, small
     assert all(row[1] == row[2] == f"{first['ours']:.3f}" for row in rows)
 
 
+def test_checkpoints_of_the_same_name_are_told_apart(tmp_path):
+    runs = [tmp_path / "one" / "train" / "final", tmp_path / "two" / "train" / "final", tmp_path / "two" / "esm2_8m"]
+    assert list(run.name_models(runs).values()) == ["one", "two", "esm2_8m"]
+    same = [tmp_path / "one" / "esm2_8m", tmp_path / "two" / "esm2_8m"]
+    assert list(run.name_models(same).values()) == ["one/esm2_8m", "two/esm2_8m"]
+    with pytest.raises(UserError, match="the same model twice"):
+        run.name_models([tmp_path / "one", tmp_path / "two" / ".." / "one"])
+
+
 def test_without_hugging_face_there_is_nothing_to_compare(written, small_esm2, tmp_path):
     config = CONFIG.model_copy(update={"huggingface": False})
     result = evaluate(written.directory, [small_esm2[0]], tmp_path / "out", config)
@@ -206,7 +215,7 @@ def test_published_values_belong_to_presets(tmp_path, preset, expected):
     layers, hidden, heads = PRESETS[preset]
     sizes = {"layers": layers, "hidden": hidden, "heads": heads}
     (tmp_path / "complete.json").write_text(json.dumps({"format": 1, "model": sizes}))
-    assert run._published(tmp_path, Evaluate().published) == expected
+    assert run._published(tmp_path, "mine", Evaluate().published) == expected
 
 
 def test_a_directory_without_a_model_is_one_line(written, tmp_path):
