@@ -11,6 +11,7 @@ Programs that call `save` need an `if __name__ == "__main__"` guard: Megatron's 
 
 import contextlib
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,7 +131,9 @@ def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: St
     if facts["model"] != sizes:
         raise UserError(f"checkpoint of a model {facts['model']}, not {sizes}", where=directory)
     state = _sharded_state(esm2, optimizer, loading=True)
-    loaded = dist_checkpointing.load(state, str(directory), strict=StrictHandling.ASSUME_OK_UNEXPECTED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, about what Megatron's checkpoints are made of
+        loaded = dist_checkpointing.load(state, str(directory), strict=StrictHandling.ASSUME_OK_UNEXPECTED)
     esm2.load_state_dict(loaded["model"], strict=False)  # what is not in it: Transformer Engine's FP8 state
     for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
         if target is not None:

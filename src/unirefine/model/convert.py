@@ -25,7 +25,7 @@ from unirefine.errors import UserError
 from unirefine.model.checkpoint import _replace_directory, model_of_sizes, unwrap
 from unirefine.model.esm2 import Esm2
 from unirefine.model.layout import EMBEDDING, global_parameters, is_vocabulary, local_part, split_dimension
-from unirefine.model.settings import LAYER_NORM_EPS, VOCABULARY, pipeline_stages
+from unirefine.model.settings import LAYER_NORM_EPS, ROPE_THETA, VOCABULARY, pipeline_stages
 
 SHARD_BYTES = 5_000_000_000
 """Weights beyond this are split into several safetensors files with an index, as transformers does."""
@@ -45,7 +45,10 @@ OUTSIDE = {
     "output_layer.bias": "lm_head.bias",
 }
 # copies that older checkpoints store beside the tensor they are tied to
-TIED = ("lm_head.decoder.weight", "lm_head.decoder.bias")
+TIED = {
+    "lm_head.decoder.weight": "esm.embeddings.word_embeddings.weight",
+    "lm_head.decoder.bias": "lm_head.bias",
+}
 ASIDE = re.compile(r"esm\.contact_head\.|esm\.embeddings\.position_|.*\.?rotary_embeddings\.inv_freq$")
 # transformers 5 writes layer norms under the names of TensorFlow checkpoints, and reads both
 ALIASES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
@@ -147,7 +150,9 @@ def _read_config(directory: Path) -> dict[str, Any]:
         "emb_layer_norm_before": False,
         "intermediate_size": 4 * config.get("hidden_size", 0),
         "layer_norm_eps": LAYER_NORM_EPS,
+        "rope_theta": ROPE_THETA,
     }
+    config.setdefault("rope_theta", ROPE_THETA)  # written by later versions of transformers only
     for key, value in wanted.items():
         if config.get(key) != value:
             raise UserError(f"{key} is {config.get(key)!r}, in ESM-2 it is {value!r}", where=path)
@@ -199,6 +204,9 @@ def load_huggingface(directory: Path | str, model: Any) -> None:
     unknown = sorted(set(files.names()) - known - set(aside) - set(TIED))
     if unknown:
         raise UserError(f"unknown tensors {unknown[:3]}", where=directory, fix="is this an EsmForMaskedLM?")
+    for copy, tied in TIED.items():
+        if copy in files.names() and not torch.equal(files.tensor(copy), files.tensor(tied)):
+            raise UserError(f"{copy} is not {tied}", where=directory, fix="in ESM-2 the head is tied to the embedding")
     for name, parameter in global_parameters(esm2):
         parts = [files.tensor(theirs) for theirs in huggingface_names(name)]
         whole = fuse_qkv(*parts, heads=config.num_attention_heads) if len(parts) == 3 else parts[0]

@@ -12,7 +12,6 @@ of a TP x PP group then answer together (each calls, each gets the whole answer)
 """
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +99,7 @@ def open_megatron(
     source = next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
     if source is not None:
         model = _empty(checkpoint.model_of(source), precision, layout)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's, about what Megatron's checkpoints are made of
-            checkpoint.load(source, model)
+        checkpoint.load(source, model)
     else:
         source = _huggingface_directory(directory)
         model = _empty(convert.model_of(source), precision, layout)

@@ -11,6 +11,7 @@ from unirefine.config.training import Model, Parallel, Train
 
 VOCABULARY = len(TOKENS)
 LAYER_NORM_EPS = 1e-5
+ROPE_THETA = 10000
 INIT_STD = 0.02
 VOCABULARY_MULTIPLE = 8
 """The embedding's rows per TP rank are a multiple of this: tensor cores want 8."""

@@ -130,7 +130,9 @@ def test_other_size(source, build):
         convert.load_huggingface(source, build(2, 64, 4, weights=False))
 
 
-@pytest.mark.parametrize(("key", "value"), [("position_embedding_type", "absolute"), ("token_dropout", False)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("position_embedding_type", "absolute"), ("token_dropout", False), ("rope_theta", 500000.0)]
+)
 def test_other_architecture(source, key, value):
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps(config | {key: value}))
@@ -141,3 +143,56 @@ def test_other_architecture(source, key, value):
 def test_not_a_model_directory(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json"):
         convert.model_of(tmp_path)
+
+
+def as_published(theirs, directory):
+    """The layout of ESM-2's files on the hub: a stored copy of the tied head, position tables, rotary frequencies."""
+    weights = {name: tensor.clone() for name, tensor in theirs.state_dict().items()}
+    weights["lm_head.decoder.weight"] = weights["esm.embeddings.word_embeddings.weight"].clone()
+    weights["esm.embeddings.position_ids"] = torch.arange(1026)[None]
+    weights["esm.embeddings.position_embeddings.weight"] = torch.randn(1026, SIZE[1])
+    frequencies = 1 / 10000 ** (torch.arange(0, 24, 2) / 24)
+    for layer in range(SIZE[0]):
+        weights[f"esm.encoder.layer.{layer}.attention.self.rotary_embeddings.inv_freq"] = frequencies.clone()
+    weights.pop("esm.rotary_embeddings.inv_freq", None)
+    oracle.save_huggingface(theirs, directory)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((directory / "config.json").read_text())
+    config.pop("rope_theta", None)
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+def in_transformers_own_names(theirs, directory):
+    theirs.save_pretrained(directory, save_original_format=False)
+    return directory
+
+
+def in_several_files(theirs, directory):
+    theirs.save_pretrained(directory, max_shard_size="200KB")
+    assert len(list(directory.glob("model-*.safetensors"))) > 2
+    return directory
+
+
+@pytest.mark.parametrize("layout", [as_published, in_transformers_own_names, in_several_files])
+def test_every_layout_of_files_comes_back_bit_for_bit(theirs, layout, build, tmp_path):
+    source = layout(theirs, tmp_path / "source")
+    model = build(*SIZE, weights=False)
+    convert.load_huggingface(source, model)
+    convert.export_huggingface(model, tmp_path / "out")
+    before, after = tensors(source), tensors(tmp_path / "out")
+    assert before.keys() - convert.TIED.keys() == after.keys()
+    assert {"esm.contact_head.regression.weight", "esm.contact_head.regression.bias"} <= after.keys()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+    tokens = oracle.batch([12, 30])
+    again = EsmForMaskedLM.from_pretrained(tmp_path / "out").eval()
+    assert torch.equal(oracle.huggingface_logits(again, tokens), oracle.huggingface_logits(theirs, tokens))
+
+
+def test_a_head_that_is_not_tied_is_refused(theirs, build, tmp_path):
+    source = as_published(theirs, tmp_path / "source")
+    weights = load_file(source / "model.safetensors")
+    weights["lm_head.decoder.weight"][7] += 1
+    save_file(weights, source / "model.safetensors")
+    with pytest.raises(UserError, match=r"lm_head\.decoder\.weight is not esm\.embeddings"):
+        convert.load_huggingface(source, build(*SIZE, weights=False))
