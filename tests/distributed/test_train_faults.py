@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,14 +28,14 @@ CONFIG = {
 }  # fmt: skip
 
 
-def start(config: dict, shards: Path, output: Path, **options) -> subprocess.Popen:
-    """`unirefine train` in the background."""
+def start(config: dict, shards: Path, output: Path, environment: dict | None = None, **options) -> subprocess.Popen:
+    """`unirefine train` in the background, with more in its environment."""
     command = [sys.executable, "-m", "unirefine.cli.main", "train", "--config", json.dumps(config)]
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     return subprocess.Popen(
         [*command, "--shards", str(shards), "--output", str(output)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment | {"OMP_NUM_THREADS": "2"}, **options,
+        env=inherited | {"OMP_NUM_THREADS": "2"} | (environment or {}), **options,
     )  # fmt: skip
 
 
@@ -99,6 +100,23 @@ def test_sigterm_saves_and_a_second_start_continues(shards, tmp_path, long_run):
     code, _, errors = run(config, shards, tmp_path)
     assert (code, errors) == (0, [])
     assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
+
+
+def test_launchers_of_two_nodes_meet_and_stop_together(shards, tmp_path, long_run):
+    """One launcher a node; Slurm's warning reaches only one of them, and both save the same step."""
+    config = CONFIG | {"steps": 60, "checkpoint_every": 1000, "parallel": {"nodes": 2, "processes_per_node": 1}}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    nodes = [start(config, shards, tmp_path, environment=meeting) for _ in range(2)]
+    wait_for_step(tmp_path, 5, nodes[0])
+    nodes[1].send_signal(signal.SIGTERM)
+    assert [finish(node)[0] for node in nodes] == [75, 75]
+    assert len(complete(tmp_path / "checkpoints")) == 1
+    nodes = [start(config, shards, tmp_path, environment=meeting) for _ in range(2)]
+    assert [finish(node)[0] for node in nodes] == [0, 0]
+    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-5)  # other threads round otherwise
 
 
 def test_kill_9_of_a_process_ends_the_job_and_costs_at_most_the_interval(shards, tmp_path, long_run):

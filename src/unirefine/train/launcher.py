@@ -70,7 +70,7 @@ def launch(parallel: Parallel, arguments: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    several = parallel.nodes > 1
+    meeting = _first_node() if parallel.nodes > 1 else "127.0.0.1:0"
     with tempfile.TemporaryDirectory(prefix="unirefine-train-") as scratch, _forward_signals(Path(scratch)):
         os.environ[PIDS] = scratch
         _set_threads(parallel)
@@ -78,10 +78,12 @@ def launch(parallel: Parallel, arguments: Sequence[str]) -> None:
             min_nodes=parallel.nodes,
             max_nodes=parallel.nodes,
             nproc_per_node=parallel.processes_per_node,
-            run_id=os.environ.get("SLURM_JOB_ID", f"unirefine-{os.getpid()}"),
+            # the same on every node, or they would wait for each other under different names
+            run_id=os.environ.get("SLURM_JOB_ID", "unirefine"),
             rdzv_backend="c10d",
-            rdzv_endpoint=_first_node() if several else "127.0.0.1:0",
-            local_addr=None if several else "127.0.0.1",
+            rdzv_endpoint=meeting,
+            # nodes that meet at the loopback address are one machine, whose name need not resolve
+            local_addr="127.0.0.1" if meeting.startswith("127.0.0.1:") else None,
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=scratch),
             signals_to_handle="SIGINT,SIGHUP,SIGQUIT",
