@@ -170,6 +170,8 @@ class Train(Block):
     """Steps between checkpoints."""
     keep_checkpoints: Count = 3
     """Newest complete checkpoints kept."""
+    wandb_project: str | None = None
+    """Also log to this project of Weights & Biases (package `wandb`; its environment variables hold)."""
     init: str | None = None
     """Start from this Hugging Face ESM-2 directory instead of random weights."""
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard: what a run measured, one line per logged step, continued across restarts."""
+"""metrics.jsonl, TensorBoard and Weights & Biases: what a run measured, one line per logged step, continued across restarts."""
 
 import json
 import os
@@ -7,9 +7,10 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from unirefine.provenance import atomic_path
+from unirefine.errors import UserError
+from unirefine.provenance import atomic_path, sha256_json
 
-# Where a metric of metrics.jsonl is shown in TensorBoard
+# Where a metric of metrics.jsonl is shown in TensorBoard and in Weights & Biases
 TAGS = {
     "loss": "loss/train",
     "perplexity": "perplexity/train",
@@ -46,15 +47,50 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-class Metrics:
-    """Appends to `<output>/metrics.jsonl` and `<output>/tensorboard/`, continuing after `step`."""
+def open_wandb(project: str, output: Path, options: dict[str, Any]) -> Any:
+    """The Weights & Biases run of `output`: a continued training continues it. `options`: what its page lists.
 
-    def __init__(self, output: Path, step: int) -> None:
+    Wandb's own environment variables hold (WANDB_MODE=offline, WANDB_API_KEY, WANDB_ENTITY, ...).
+    Raises UserError without the package or the login.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise UserError(
+            "train.wandb_project needs the package wandb", fix="pip install wandb, or set train.wandb_project to null"
+        ) from error
+    place = output.resolve()
+    try:
+        return wandb.init(
+            project=project,
+            dir=output,
+            id=sha256_json(str(place))[:16],
+            name=f"{place.parent.name}-{place.name}",
+            resume="allow",
+            config=options,
+            settings=wandb.Settings(silent=True),
+        )
+    except (wandb.Error, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"Weights & Biases could not be opened: {reason}",
+            fix="log in (wandb login, or WANDB_API_KEY), set WANDB_MODE=offline, or set train.wandb_project to null",
+        ) from error
+
+
+class Metrics:
+    """Appends to `<output>/metrics.jsonl` and `<output>/tensorboard/`, continuing after `step`.
+
+    `wandb_run`: where else lines go, from `open_wandb`.
+    """
+
+    def __init__(self, output: Path, step: int, wandb_run: Any = None) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self.path = output / "metrics.jsonl"
         truncate(self.path, step)
         self._lines = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1 if step else None)
+        self._wandb = wandb_run
 
     def write(self, step: int, values: dict[str, float | int]) -> None:
         """One line: `{"step": step, **values}`; a whole line or none of it reaches the file."""
@@ -62,6 +98,8 @@ class Metrics:
         self._lines.flush()
         for name in TAGS.keys() & values.keys():
             self._board.add_scalar(TAGS[name], values[name], step)
+        if self._wandb is not None:
+            self._wandb.log({TAGS[name]: values[name] for name in TAGS.keys() & values.keys()}, step=step)
 
     def sync(self) -> None:
         """Make everything written so far durable: called before a checkpoint is declared complete."""
@@ -69,7 +107,9 @@ class Metrics:
         self._board.flush()
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Flush and close everything."""
         self.sync()
         self._lines.close()
         self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()

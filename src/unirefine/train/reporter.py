@@ -1,4 +1,4 @@
-"""What people see of a run: metrics.jsonl, TensorBoard, and a line now and then on stderr."""
+"""What people see of a run: metrics.jsonl, TensorBoard, Weights & Biases, and a line now and then on stderr."""
 
 import resource
 import sys
@@ -13,7 +13,7 @@ from unirefine.progress import PLAIN_INTERVAL_S, duration, human
 from unirefine.train import platform
 from unirefine.train.flops import parameters, peak_flops
 from unirefine.train.measure import Progress
-from unirefine.train.metrics import Metrics
+from unirefine.train.metrics import Metrics, open_wandb
 
 
 class Reporter:
@@ -21,7 +21,9 @@ class Reporter:
 
     def __init__(self, output: Path, config: Train, progress: Progress, stream: TextIO | None = None) -> None:
         self.config, self.stream = config, stream or sys.stderr
-        self.metrics = Metrics(output, progress.step)
+        project = config.wandb_project
+        board = open_wandb(project, output, config.model_dump(mode="json")) if project else None
+        self.metrics = Metrics(output, progress.step, board)
         self._started, self._first, self._printed = monotonic(), progress.step, 0.0
         layers, hidden, _heads = config.model.sizes
         layout = config.parallel

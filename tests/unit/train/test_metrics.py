@@ -1,6 +1,12 @@
-"""metrics.jsonl across restarts."""
+"""metrics.jsonl across restarts, and where else its lines go."""
 
-from unirefine.train.metrics import Metrics, read, truncate
+import json
+import struct
+
+import pytest
+
+from unirefine.errors import UserError
+from unirefine.train.metrics import Metrics, open_wandb, read, truncate
 
 
 def test_lines_beyond_the_resumed_step_and_torn_lines_go(tmp_path):
@@ -36,3 +42,50 @@ def test_tensorboard_shows_what_was_written(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert set(events.Tags()["scalars"]) == {"loss/train", "perplexity/validation"}
     assert events.Scalars("loss/train")[0].step == 5
+
+
+def whole_chunks(log: bytes) -> list[bytes]:
+    """Records of a .wandb file of one block: LevelDB's framing (checksum, length, type) after a header of 7 bytes."""
+    chunks, place = [], 7
+    while place < len(log):
+        length, kind = struct.unpack("<HB", log[place + 4 : place + 7])
+        assert kind == 1
+        chunks.append(log[place + 7 : place + 7 + length])
+        place += 7 + length
+    return chunks
+
+
+@pytest.fixture
+def fresh_wandb(monkeypatch):
+    """The package as a new process finds it: it keeps the settings of its first use."""
+    import wandb
+
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def test_wandb_gets_the_same_values_offline(tmp_path, monkeypatch, fresh_wandb):
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    metrics = Metrics(tmp_path, 0, open_wandb("proteins", tmp_path, {"steps": 10}))
+    metrics.write(5, {"loss": 2.5, "validation_perplexity": 12.0})
+    metrics.close()
+    (path,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    shown, options = {}, {}
+    for record in map(Record.FromString, whole_chunks(path.read_bytes())):
+        shown |= {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        options |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+    assert (shown["loss/train"], shown["perplexity/validation"], shown["_step"]) == (2.5, 12.0, 5)
+    assert options["steps"] == 10
+
+
+def test_wandb_without_login_is_one_line(tmp_path, monkeypatch, fresh_wandb):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="WANDB_MODE=offline") as told:
+        open_wandb("proteins", tmp_path, {})
+    assert "\n" not in told.value.line()
