@@ -1,5 +1,6 @@
 """The whole workflow, once, on a few real proteins; then what reruns and what does not."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -28,6 +29,28 @@ def test_every_stage_wrote_what_it_declares(finished):
     assert "<svg" in report
     assert json.loads((results(finished) / "evaluate" / "perplexity.json").read_text())
     assert pl.read_parquet(results(finished) / "embed" / "sequences.parquet").height == 8
+
+
+def test_a_copy_of_the_model_tells_its_whole_way(finished, tmp_path):
+    places = {"train/final/huggingface": "train", "train/checkpoints/step-00000030": "train", "shard": "shard"}
+    for place, last in places.items():
+        shutil.copytree(results(finished) / place, tmp_path / place)
+        found = json.loads(finished.unirefine("lineage", "--json", tmp_path / place).stdout)
+        stages = [step["stage"] for step in found["steps"]]
+        assert stages[:7] == ["records", "records", "curate", "cluster", "split", "decontaminate", "shard"]
+        assert stages[-1] == found["of"] == last
+        assert found["unknown"] == []
+        released = json.loads((results(finished) / "release" / "release.json").read_text())
+        assert found["release"] == released
+        assert found["steps"][5]["tools"]["mmseqs"]
+        assert found["steps"][5]["config"]["search"]["sensitivity"] == 7.0
+    weights = {file["name"]: file["sha256"] for file in found["files"]}
+    assert weights["validation.bin"] == hashlib.sha256((tmp_path / "shard/validation.bin").read_bytes()).hexdigest()
+    exported = json.loads((tmp_path / "train/final/huggingface/lineage.json").read_text())
+    (digest,) = (file["sha256"] for file in exported["files"] if file["name"] == "huggingface/model.safetensors")
+    copy = tmp_path / "train/final/huggingface/model.safetensors"
+    assert digest == hashlib.sha256(copy.read_bytes()).hexdigest()
+    assert exported["steps"][-1]["counts"]["step"] == 30
 
 
 def test_nothing_half_written_is_left(finished):

@@ -16,6 +16,7 @@ rule cluster:
         membership=f"{RESULTS}/cluster/membership.parquet",
         removed=f"{RESULTS}/cluster/removed.parquet",
         counts=f"{RESULTS}/cluster/counts.json",
+        lineage=f"{RESULTS}/cluster/lineage.json",
     log:
         f"{LOGS}/cluster/cluster.log",
     benchmark:

@@ -13,6 +13,7 @@ rule curate:
         kept=expand(f"{RESULTS}/curate/{{level}}.parquet", level=LEVELS),
         removed=f"{RESULTS}/curate/removed.parquet",
         counts=f"{RESULTS}/curate/counts.json",
+        lineage=f"{RESULTS}/curate/lineage.json",
     log:
         f"{LOGS}/curate/curate.log",
     benchmark:

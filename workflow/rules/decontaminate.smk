@@ -82,6 +82,7 @@ rule decontaminate_remove:
         split=f"{DECONTAMINATE}/split.parquet",
         removed=f"{DECONTAMINATE}/removed.parquet",
         counts=f"{DECONTAMINATE}/counts.json",
+        lineage=f"{DECONTAMINATE}/lineage.json",
     log:
         f"{LOGS}/decontaminate/remove.log",
     benchmark:

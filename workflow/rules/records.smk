@@ -18,6 +18,7 @@ for records_level_name in LEVELS:
             members=member_parts(records_level_name),
             counts=f"{RESULTS}/records/{records_level_name}/counts.json",
             removed=f"{RESULTS}/records/{records_level_name}/removed.parquet",
+            lineage=f"{RESULTS}/records/{records_level_name}/lineage.json",
         log:
             f"{LOGS}/records/{records_level_name}.log",
         benchmark:

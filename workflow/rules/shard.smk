@@ -19,6 +19,7 @@ rule shard:
         ),
         manifest=f"{SHARDS}/manifest.json",
         counts=f"{SHARDS}/counts.json",
+        lineage=f"{SHARDS}/lineage.json",
     log:
         f"{LOGS}/shard/shard.log",
     benchmark:

@@ -8,6 +8,7 @@ rule split:
     output:
         split=f"{RESULTS}/split/split.parquet",
         counts=f"{RESULTS}/split/counts.json",
+        lineage=f"{RESULTS}/split/lineage.json",
     log:
         f"{LOGS}/split/split.log",
     benchmark:

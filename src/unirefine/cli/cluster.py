@@ -27,17 +27,23 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage and print what it did."""
+    from unirefine import lineage
     from unirefine.cluster.run import cluster
     from unirefine.config import Cluster
 
+    config = config_of(arguments, Cluster, "cluster")
     done = cluster(
-        config_of(arguments, Cluster, "cluster"),
+        config,
         arguments.records,
         arguments.curated,
         arguments.output,
         idmapping=arguments.idmapping,
         mmseqs=arguments.mmseqs,
         threads=arguments.threads,
+    )
+    tools = {"mmseqs": done["mmseqs"]["version"]} if "mmseqs" in done else {}
+    lineage.write(
+        arguments.output, lineage.step("cluster", config, counts=done["levels"], tools=tools), [arguments.curated]
     )
     for level, what in (("uniref50", "clusters"), ("uniref90", "members")):
         counts = done["levels"][level]

@@ -1,6 +1,7 @@
 """`unirefine curate`: remove artificial, purge-listed and unwanted records, each with its reason."""
 
 import argparse
+from pathlib import Path
 
 from unirefine.cli.common import add_config, config_of, stage_parser
 from unirefine.tables import LEVELS
@@ -32,17 +33,24 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage and print one line a level."""
+    from unirefine import lineage
     from unirefine.config import Curate
     from unirefine.curate.run import curate
 
+    config = config_of(arguments, Curate, "curate")
     done = curate(
-        config_of(arguments, Curate, "curate"),
+        config,
         arguments.records,
         arguments.levels,
         arguments.output,
         taxdump=arguments.taxdump,
         purge_lists=[path for group in arguments.purge_list for path in group],
         threads=arguments.threads,
+    )
+    lineage.write(
+        arguments.output,
+        lineage.step("curate", config, counts=done.counts, inputs=[config.designs] if config.designs else []),
+        [Path(arguments.records) / level for level in arguments.levels],
     )
     for level, counts in done.counts.items():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"

@@ -72,11 +72,21 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _remove(arguments: argparse.Namespace) -> None:
+    from unirefine import lineage
     from unirefine.config import Decontaminate
-    from unirefine.decontaminate import run_remove
+    from unirefine.decontaminate import read_searched, run_remove
+    from unirefine.provenance import read_json
 
     config = config_of(arguments, Decontaminate, "decontaminate")
+    searched = read_searched(config, arguments.directory)
     done = run_remove(config, arguments.directory, arguments.clusters, arguments.split, arguments.records)
+    # the options of the searches are the searches': this step is not told them
+    whole = Decontaminate.model_validate(
+        config.model_dump() | {name: searched[name] for name in ("search", "audit")}, strict=False
+    )
+    counts = read_json(arguments.directory / "counts.json")["levels"]
+    step = lineage.step("decontaminate", whole, counts=counts, tools={"mmseqs": searched["mmseqs"]})
+    lineage.write(arguments.directory, step, [arguments.split])
     extra = f", {done.by_audit:,} of them found by the audit" if done.by_audit else ""
     print(f"removed {done.removed:,} train clusters ({done.removed_members:,} members){extra}; {done.train:,} are left")
 

@@ -23,6 +23,7 @@ STAGES = {
     "embed": "per-sequence and per-residue embeddings of a FASTA",
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
     "report": "one HTML report of a run",
+    "lineage": "where shards, a checkpoint or a model come from, read from the file inside them",
     "trace": "follow one id from the release to its shard",
 }
 

@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage and print what it did."""
+    from unirefine import lineage
     from unirefine.config import Records
     from unirefine.progress import human
     from unirefine.records.build import build_records
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
     )
     counts, facts = built.counts, built.facts
+    step = lineage.step("records", config, counts={arguments.level: counts})
+    lineage.write(arguments.output / arguments.level, step)
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
     note = ", as the release note states" if facts["release_note_entries"] is not None else ""
     members = f", {facts['members']:,} members" if facts["format"] == "xml" else ""

@@ -56,11 +56,18 @@ def parser() -> argparse.ArgumentParser:
 
 def run_build(arguments: argparse.Namespace) -> None:
     """Build and say what was written."""
+    from unirefine import lineage
+    from unirefine.provenance import read_json
     from unirefine.shards.build import build_shards
 
+    config = config_of(arguments, Shard, "shard")
     manifest = build_shards(
-        config_of(arguments, Shard, "shard"), records=arguments.records, clusters=arguments.clusters,
+        config, records=arguments.records, clusters=arguments.clusters,
         split=arguments.split, release=arguments.release, output=arguments.output, threads=arguments.threads,
+    )  # fmt: skip
+    lineage.write(
+        arguments.output, lineage.step("shard", config, counts=manifest["sides"]),
+        [arguments.split.parent], release=read_json(arguments.release), files=manifest["files"],
     )  # fmt: skip
     for name, side in manifest["sides"].items():
         print(

@@ -21,11 +21,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from unirefine import lineage
     from unirefine.config import Split
+    from unirefine.provenance import read_json
     from unirefine.sides import SIDES
     from unirefine.split import run_split
 
-    counts = run_split(config_of(arguments, Split, "split"), arguments.clusters, arguments.output)
+    config = config_of(arguments, Split, "split")
+    counts = run_split(config, arguments.clusters, arguments.output)
+    sides = read_json(arguments.output / "counts.json")["sides"]
+    step = lineage.step("split", config, counts=sides, inputs=[config.ids] if config.ids else [])
+    lineage.write(arguments.output, step, [arguments.clusters])
     for side, clusters, members in zip(SIDES, counts.clusters, counts.members, strict=True):
         if clusters:
             print(f"{side}: {clusters:,} clusters, {members:,} members")

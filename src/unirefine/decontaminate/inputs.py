@@ -10,6 +10,9 @@ from unirefine.errors import UserError
 from unirefine.sides import REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.tables import LEVELS, Parts, iterate_file, numbers, open_parquet, record_parts
 
+SEARCHED = "unirefine_searched"
+"""Metadata key of `hits`: `{mmseqs: version, search: options, audit: options}` as JSON."""
+
 
 @dataclass(frozen=True)
 class Clusters:

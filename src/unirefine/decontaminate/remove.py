@@ -1,14 +1,16 @@
 """Take out every train cluster with a hit: the split that training uses, the list of what went, and the counts."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from unirefine.config import Decontaminate
-from unirefine.decontaminate.inputs import Clusters, read_clusters, result_path
+from unirefine.decontaminate.inputs import SEARCHED, Clusters, read_clusters, result_path
 from unirefine.errors import UserError
 from unirefine.provenance import level_counts, write_counts
 from unirefine.removed import Removed, removed_writer
@@ -77,6 +79,24 @@ def read_hits(config: Decontaminate, directory: Path, kind: str) -> pl.DataFrame
         with open_parquet(path, f"decontaminate search --part {part}") as file:
             frames.append(pl.DataFrame(pl.from_arrow(file.read())))
     return pl.concat(frames)
+
+
+def read_searched(config: Decontaminate, directory: Path) -> dict[str, Any]:
+    """`{mmseqs: version, search: options, audit: options}` of the searches, which are the same in all parts.
+
+    Raises UserError when a part is missing, or when parts were searched differently.
+    """
+    found = set()
+    for part in range(config.parts):
+        path = result_path(directory, "hits", part, config.parts)
+        with open_parquet(path, f"decontaminate search --part {part}") as file:
+            found.add((file.schema_arrow.metadata or {}).get(SEARCHED.encode(), b"{}"))
+    if len(found) > 1:
+        raise UserError(
+            "its parts were searched with different options or MMseqs2 versions",
+            where=directory / "hits", fix="run `snakemake -R decontaminate_search`",
+        )  # fmt: skip
+    return json.loads(found.pop())
 
 
 def check_hits(hits: pl.DataFrame, known: Clusters, directory: Path) -> None:

@@ -4,19 +4,21 @@ All sequences of a cluster are in one part, so the part alone decides which of i
 three small tables; the last one written is `hits`, which therefore vouches for the other two.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from unirefine.config import Decontaminate
 from unirefine.decontaminate.align import SCHEMA, above, align, work_directory
-from unirefine.decontaminate.inputs import part_name, query_path, result_path, target_path
+from unirefine.decontaminate.inputs import SEARCHED, part_name, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.tables import table_writer
-from unirefine.tools import find_mmseqs
+from unirefine.tools import find_mmseqs, tool_version
 
 _ARROW = {
     pl.UInt32: pa.uint32(),
@@ -65,7 +67,9 @@ def run_search(config: Decontaminate, directory: Path, part: int, threads: int, 
         audit = above(audited, config.audit)
     write_hits(result_path(directory, "audit", part, config.parts), audit)
     write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
-    write_hits(result_path(directory, "hits", part, config.parts), hits)
+    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
+    how = {"mmseqs": tool_version(binary), **settings}
+    write_hits(result_path(directory, "hits", part, config.parts), hits, how)
     return Found(len(hits), hits["cluster"].n_unique(), len(audit), audit["cluster"].n_unique())
 
 
@@ -80,9 +84,9 @@ def copy_without(source: Path, copy: Path, clusters: Iterable[int]) -> None:
                 out.write(sequence)
 
 
-def write_hits(path: Path, hits: pl.DataFrame) -> None:
-    """Write a frame of align.SCHEMA."""
-    with table_writer(path, HIT_SCHEMA) as writer:
+def write_hits(path: Path, hits: pl.DataFrame, searched: dict[str, Any] | None = None) -> None:
+    """Write a frame of align.SCHEMA. searched: what found them, for the file's metadata."""
+    with table_writer(path, HIT_SCHEMA, {SEARCHED: json.dumps(searched)} if searched else None) as writer:
         writer.write({name: hits[name].to_arrow() for name in HIT_SCHEMA.names})
 
 

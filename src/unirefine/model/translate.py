@@ -1,9 +1,11 @@
 """Whole conversions between directories: Hugging Face ESM-2 to Megatron checkpoint and back, in one process."""
 
+import shutil
 from pathlib import Path
 
 import torch
 
+from unirefine import lineage
 from unirefine.config.training import Model, Parallel, Train
 from unirefine.errors import UserError
 from unirefine.model import checkpoint, convert
@@ -34,6 +36,8 @@ def translate(source: str, target: Path | str) -> str:
             convert.load_huggingface(files.directory, model)
             checkpoint.save(target, model, extra={"source": str(source)})
             kind = "Megatron checkpoint"
+        if (Path(source) / lineage.FILE).is_file():  # the same weights: the same way here
+            shutil.copyfile(Path(source) / lineage.FILE, target / lineage.FILE)
     finally:
         platform.shutdown()
     config = model.config

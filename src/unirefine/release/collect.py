@@ -1,6 +1,7 @@
 """release.json: every download of a release in one place, compared with what is published about it."""
 
 import csv
+import datetime
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from unirefine.config import Release
 from unirefine.errors import UserError
 from unirefine.provenance import read_json, write_json
+from unirefine.release.files import hash_file
 
 SOURCES = Path(__file__).parents[3] / "config" / "sources.tsv"
 _ENTRIES = re.compile(r"^\s*Number of clusters:\s*([\d,]+)\s*$", re.MULTILINE)
@@ -23,6 +25,8 @@ def collect(directory: Path, files: Iterable[str], output: Path, config: Release
     releases.
     """
     facts = [_facts(directory, name) for name in files]
+    if config.source == "fasta":
+        facts.insert(0, _own(Path(str(config.fasta))))
     releases = sorted({entry["release"] for entry in facts if entry["release"]})
     if len(releases) > 1:
         told = ", ".join(f"{entry['file']} {entry['release']}" for entry in facts if entry["release"])
@@ -63,6 +67,17 @@ def _facts(directory: Path, name: str) -> dict[str, Any]:
         told = "is missing" if size is None else f"has {size:,} bytes, its download had {facts['size']:,}"
         raise UserError(told, where=path, fix="delete it and its .json and download it again")
     return facts
+
+
+def _own(path: Path) -> dict[str, Any]:
+    """What describes a download, of a file that is there already; its date is that of its last change."""
+    try:
+        with path.open("rb") as handle:
+            hashes = hash_file(handle).result()
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, fix="set release.fasta to your FASTA") from None
+    changed = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
+    return {"file": path.name, "url": str(path), "release": None, **hashes, "date": changed}
 
 
 def _compare(release: str | None, facts: list[dict[str, Any]], directory: Path, sources: Path) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from unirefine.config import Train
 from unirefine.model import checkpoint
 from unirefine.model.convert import export_huggingface
 from unirefine.provenance import fsync_directory, read_json, versions, write_json
-from unirefine.train import platform
+from unirefine.train import origin, platform
 from unirefine.train.flops import parameters
 from unirefine.train.measure import Progress
 
@@ -58,6 +58,9 @@ def finish(
     # its own copy: the live file belongs to the next run as soon as one starts
     shutil.copyfile(output / "metrics.jsonl", aside / "metrics.jsonl")
     write_json(aside / FACTS, facts)
+    origin.end(
+        output, aside, {key: facts[key] for key in ("step", "samples", "tokens", "parameters")} | progress.latest
+    )
     final = output / "final"
     if final.exists():
         shutil.rmtree(final)

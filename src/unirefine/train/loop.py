@@ -17,7 +17,7 @@ from unirefine.progress import duration, human
 from unirefine.provenance import sha256_file
 from unirefine.sampling import SampleStream
 from unirefine.shards import open_shards
-from unirefine.train import checkpoints, engine, launcher, platform
+from unirefine.train import checkpoints, engine, launcher, origin, platform
 from unirefine.train.data import training_batches
 from unirefine.train.finish import finish, is_finished
 from unirefine.train.measure import Progress
@@ -52,6 +52,8 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         optimizer = engine.build_optimizer(model, config)
         saver = Saver(output / "checkpoints", model, optimizer, config, identity)
         progress = saver.resume()
+        if main:
+            origin.begin(output, shards_directory, config, resumed=progress.step > 0)
 
         # Data: pure functions of the step
         rank, ranks = engine.data_rank()

@@ -1,5 +1,6 @@
 """Save and continue: the state of a run is its weights, its optimizer's moments, and the numbers in complete.json."""
 
+import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint.api import CheckpointException
 
+from unirefine import lineage
 from unirefine.config import Train
 from unirefine.errors import UserError
 from unirefine.model import checkpoint
@@ -45,6 +47,7 @@ class Saver:
                 fix=f"free some space and start again; {kept[-1].name if kept else 'no earlier checkpoint'} is kept",
             ) from error
         if main:
+            shutil.copyfile(self.directory.parent / lineage.FILE, path / lineage.FILE)
             checkpoints.prune(self.directory, self.config.keep_checkpoints)
 
     def resume(self) -> Progress:

@@ -13,9 +13,10 @@ import pytest
 
 from unirefine.cli.main import main
 from unirefine.config import Decontaminate, Search
+from unirefine.decontaminate import read_searched
 from unirefine.decontaminate.align import SCHEMA, above
 from unirefine.errors import UserError
-from unirefine.tools import find_mmseqs
+from unirefine.tools import find_mmseqs, tool_version
 
 PUBLISHED = {"--min-seq-id": 0.5, "--alignment-mode": 3, "--max-seqs": 300, "-s": 7, "-c": 0.8, "--cov-mode": 0}
 KINDS = ("hits", "audit", "nearest")
@@ -159,6 +160,18 @@ def test_a_part_without_anything_left_after_the_search(stage):
 def test_a_part_that_is_not_there(stage, part, message):
     with pytest.raises(UserError, match=message):
         stage.search(Decontaminate(parts=1), range(part, part + 1))
+
+
+def test_what_searched_is_written_beside_the_hits_and_must_be_the_same_in_all_parts(finished, stage):
+    searched = read_searched(Decontaminate(parts=2), finished.path())
+    assert searched["search"]["sensitivity"] == 7.0 and searched["audit"]["sensitivity"] == 7.5
+    assert searched["mmseqs"] == tool_version(find_mmseqs())
+    config = Decontaminate(parts=2)
+    stage.prepare(config)
+    stage.search(config, range(1))
+    stage.search(config.model_copy(update={"search": Search(sensitivity=6.5)}), range(1, 2))
+    with pytest.raises(UserError, match="parts were searched with different options"):
+        read_searched(config, stage.path())
 
 
 def test_a_missing_part_stops_the_removal(finished, stage):

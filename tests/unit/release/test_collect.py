@@ -1,5 +1,6 @@
 """release.json, and the comparison with what is published."""
 
+import hashlib
 import json
 import re
 
@@ -70,10 +71,16 @@ def test_changed_or_missing_download(config, downloads):
         collect(downloads, FILES, downloads / "release.json", config)
 
 
-def test_own_fasta_has_no_files(tmp_path):
-    settings = Release(source="fasta", fasta="mine.fasta")
-    assert collect(tmp_path, [], tmp_path / "release.json", settings) == ["release (own FASTA): 0 files, 0 bytes"]
-    assert json.loads((tmp_path / "release.json").read_text())["source"] == "fasta"
+def test_own_fasta_is_described_like_a_download(tmp_path):
+    fasta = tmp_path / "mine.fasta"
+    settings = Release(source="fasta", fasta=str(fasta))
+    with pytest.raises(UserError, match=r"mine\.fasta: no such file; set release\.fasta"):
+        collect(tmp_path, [], tmp_path / "release.json", settings)
+    fasta.write_text(">a\nMKV\n")
+    assert collect(tmp_path, [], tmp_path / "release.json", settings) == ["release (own FASTA): 1 files, 7 bytes"]
+    written = json.loads((tmp_path / "release.json").read_text())
+    assert written["source"] == "fasta"
+    assert written["files"][0]["md5"] == hashlib.md5(fasta.read_bytes()).hexdigest()
 
 
 def test_entries_of_a_release_note():
