@@ -23,6 +23,7 @@ include: "workflow/rules/shard.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/embed.smk"
+include: "workflow/rules/cards.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -30,4 +31,5 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.cards.output,
         rules.embed.output,

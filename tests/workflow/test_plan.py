@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ALWAYS = {"release", "curate", "cluster", "split", "decontaminate_prepare", "decontaminate_search"}
-ALWAYS |= {"decontaminate_remove", "decontaminate", "shard", "train", "evaluate", "embed", "report"}
+ALWAYS |= {"decontaminate_remove", "decontaminate", "shard", "train", "evaluate", "embed", "cards", "report"}
 
 
 @pytest.fixture

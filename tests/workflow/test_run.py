@@ -17,7 +17,7 @@ AFTER_SPLIT = {
     "decontaminate",
     "shard",
 }
-AFTER_SHARD = {"train", "evaluate", "embed", "report", "all"}
+AFTER_SHARD = {"train", "evaluate", "embed", "cards", "report", "all"}
 
 
 def results(finished):
@@ -66,11 +66,11 @@ def test_a_second_run_does_nothing(finished):
     ("changes", "rerun"),
     [
         ({"split": {"seed": 1}}, AFTER_SPLIT | AFTER_SHARD),
-        ({"decontaminate": {"audit_sample": 50}}, {"decontaminate", "evaluate", "report", "all"}),
+        ({"decontaminate": {"audit_sample": 50}}, {"decontaminate", "evaluate", "cards", "report", "all"}),
         ({"decontaminate": {"search": {"sensitivity": 5.7}}}, AFTER_SPLIT - {"split"} | AFTER_SHARD),
         ({"shard": {"seed": 1}}, {"shard"} | AFTER_SHARD),
         ({"train": {"steps": 40}}, AFTER_SHARD),
-        ({"evaluate": {"seed": 1}}, {"evaluate", "report", "all"}),
+        ({"evaluate": {"seed": 1}}, {"evaluate", "cards", "report", "all"}),
         ({"embed": {"layer": 1}}, {"embed", "all"}),
         ({"report": {"title": "another"}}, {"report", "all"}),
         (

@@ -3,7 +3,7 @@
 
 rule report:
     input:
-        release=rules.release.output,
+        lineage=rules.shard.output.lineage,
         records=[f"{RESULTS}/records/{level}/counts.json" for level in LEVELS],
         curate=rules.curate.output,
         cluster=rules.cluster.output,

@@ -22,6 +22,7 @@ STAGES = {
     "evaluate": "masked perplexity, ours and Hugging Face's",
     "embed": "per-sequence and per-residue embeddings of a FASTA",
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
+    "cards": "a data card beside the shards, a model card beside the model",
     "report": "one HTML report of a run",
     "lineage": "where shards, a checkpoint or a model come from, read from the file inside them",
     "trace": "follow one id from the release to its shard",

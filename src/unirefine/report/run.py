@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from unirefine import lineage
 from unirefine.config import Report
 from unirefine.progress import human
 from unirefine.provenance import read_json, versions
@@ -18,7 +19,8 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
 
     Raises UserError when a stage's files are missing or the counts of two stages do not fit together.
     """
-    release = read_json(results / "release" / "release.json")
+    origin = lineage.read(results / "train" / "final")
+    release = origin["release"]
     entries = read_ledger(results)
     identity = read_json(results / "decontaminate" / "identity.json")
     final = read_json(results / "train" / "final" / "train.json")
@@ -49,6 +51,7 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
             sections.shape_section(results),
             sections.shard_section(results),
             sections.release_section(release),
+            sections.lineage_section(origin),
         ],
         footer=", ".join(f"{name} {version}" for name, version in versions("megatron-core", "torch").items()),
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unirefine.config import Model
+from unirefine.lineage import code_of
 from unirefine.progress import duration, human
 from unirefine.provenance import read_json
 from unirefine.report import figures, gather
@@ -24,6 +25,24 @@ def release_section(release: Mapping[str, Any]) -> Section:
         text=[f"Release {release['release'] or 'unnamed'}, source {release['source']}."],
         tables=[Table(columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])],
     )
+
+
+def lineage_section(origin: Mapping[str, Any]) -> Section:
+    """Which code took each step, with which options and tools."""
+    rows = []
+    for one in origin["steps"]:
+        tools = one["tools"] | {
+            name: one["versions"][name] for name in ("torch", "megatron-core") if name in one["versions"]
+        }
+        named = ", ".join(f"{name} {version}" for name, version in tools.items())
+        rows.append([one["stage"], code_of(one), one["config_sha256"][:12], named])
+    text = [
+        "The final model carries its whole lineage: the command unirefine lineage prints, of any copy, every md5, option, "
+        "version, count and hash."
+    ]
+    text += [f"Of unknown origin, because it had no lineage: {path}." for path in origin["unknown"]]
+    columns = ["step", "code", "options (SHA-256)", "tools"]
+    return Section(heading="Lineage", text=text, tables=[Table(columns=columns, rows=rows)])
 
 
 def removal_section(entries: list[Entry]) -> Section:

@@ -1,0 +1,65 @@
+"""The data card: what is in the shards, where it comes from, what it is for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+
+from unirefine.cards.markdown import audit_text, counts_table, lineage_text, release_name, table
+
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
+         (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
+
+
+def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> str:
+    """Markdown with a YAML header, as the Hub reads it. manifest: of the shards; audit: identity.json."""
+    sides = manifest["sides"]
+    sequences = sum(side["sequences"] for side in sides.values())
+    own = (lineage["release"] or {}).get("source") == "fasta"
+    header = DatasetCardData(
+        license="other" if own else "cc-by-4.0",
+        pretty_name=f"{name}: protein token shards",
+        size_categories=[next((label for limit, label in SIZES if sequences < limit), "n>1B")],
+        task_categories=["fill-mask"],
+        tags=["biology", "protein", "uniref", "esm"],
+    )
+    rows = [
+        [side, *(f"{counts[key]:,}" for key in ("documents", "sequences", "tokens", "longest", "unknown"))]
+        for side, counts in sides.items()
+    ]
+    licence = (
+        "The sequences are those of your own FASTA; so is their licence."
+        if own
+        else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
+    )
+    return f"""---
+{header.to_yaml()}
+---
+
+# {name}: protein token shards
+
+Clustered protein sequences from {release_name(lineage)} as Megatron-core `IndexedDataset` files (`.bin`, `.idx`):
+one byte a residue in ESM-2's alphabet, a sequence per UniRef90 member, a document per UniRef50 cluster.
+
+{table(["side", "clusters", "sequences", "residues", "longest", "residues without a token"], rows)}
+
+## Intended use
+
+Masked-language-model training of protein models in the way of ESM-2 (a cluster uniformly, then one of its members), and
+evaluation on validation clusters that are dissimilar to the train clusters. Not for claims about single organisms or
+functions: clusters are drawn by similarity, not by biology, and what is in UniProt is what people chose to sequence.
+
+## How it was made
+
+{counts_table(lineage)}
+
+{audit_text(audit)} Domains shared between longer proteins are not similarity in this sense.
+
+## Licence
+
+{licence}
+
+## Lineage
+
+{lineage_text(lineage)}
+"""

@@ -1,0 +1,64 @@
+"""What both cards say in the same words: tables, the release, the steps."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unirefine.lineage import code_of
+
+LEVELS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    head = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def release_name(lineage: Mapping[str, Any]) -> str:
+    """`UniProt 2026_03`, or what stands for it."""
+    released = lineage["release"] or {}
+    if released.get("source") == "fasta":
+        return "own FASTA " + ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
+    return f"UniProt {released.get('release') or 'of unknown release'}"
+
+
+def counts_table(lineage: Mapping[str, Any]) -> str:
+    """What every stage took in and removed, by level and reason."""
+    rows = [
+        [
+            one["stage"], name, f"{one['counts'][level]['in']:,}", f"{one['counts'][level]['kept']:,}",
+            reasons(one["counts"][level]["removed"]),
+        ]
+        for one in lineage["steps"]
+        for level, name in LEVELS.items()
+        if "kept" in one["counts"].get(level, {})
+    ]  # fmt: skip
+    return table(["stage", "what", "in", "kept", "removed"], rows)
+
+
+def reasons(removed: Mapping[str, int]) -> str:
+    """`artificial taxon 3, purge list 2`."""
+    return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in removed.items()) or "-"
+
+
+def audit_text(audit: Mapping[str, Any]) -> str:
+    """What decontamination did for the validation set."""
+    found = audit["audit"]
+    return (
+        f"Train clusters with a sequence similar to validation (MMseqs2: at least {audit['threshold']:.0%} identity "
+        f"over {audit['coverage']:.0%} of both) were removed. A more sensitive search of what is left found "
+        f"{found['hits']:,} hits; of {found['sampled_clusters']:,} train clusters aligned with every held-out sequence "
+        f"without a prefilter, {found['sampled_clusters_missed']:,} had one."
+    )
+
+
+def lineage_text(lineage: Mapping[str, Any]) -> str:
+    """Inputs with their md5, steps with their code; the rest is in lineage.json."""
+    released = lineage["release"] or {"files": []}
+    files = [[file["file"], f"{file['size']:,}", f"`{file['md5']}`"] for file in released["files"]]
+    steps = [[one["stage"], code_of(one), f"`{one['config_sha256'][:12]}`"] for one in lineage["steps"]]
+    unknown = "".join(f"\n\nOf unknown origin: `{path}`." for path in lineage["unknown"])
+    return (
+        table(["input", "bytes", "md5"], files) + "\n\n" + table(["step", "code", "options (SHA-256)"], steps)
+        + unknown + "\n\nEvery option, version, count and hash: `lineage.json` beside this file."
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""The model card: how well it does beside its baselines, what it is for, what made it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from unirefine.cards.markdown import audit_text, lineage_text, release_name, table
+from unirefine.config import Model
+
+
+def model_card(
+    name: str,
+    lineage: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    audit: Mapping[str, Any],
+) -> str:
+    """Markdown with a YAML header, as the Hub reads it. trained: train.json; evaluation: perplexity.json."""
+    rows = {row["key"]: row for row in evaluation["table"]}
+    header = ModelCardData(
+        model_name=name,
+        library_name="transformers",
+        pipeline_tag="fill-mask",
+        tags=["biology", "protein", "esm"],
+        eval_results=[
+            EvalResult(
+                task_type="fill-mask",
+                dataset_type="uniref50",
+                dataset_name=f"validation clusters of {release_name(lineage)}",
+                dataset_split="validation",
+                metric_type="perplexity",
+                metric_name="masked perplexity",
+                metric_value=round(rows["ours"]["perplexity"], 4),
+            )
+        ],
+    )
+    layers, hidden, heads = Model.model_validate(trained["config"]["model"]).sizes
+    sampling, optimizer = trained["config"]["sampling"], trained["config"]["optimizer"]
+    return f"""---
+{header.to_yaml()}
+---
+
+# {name}: ESM-2 trained on {release_name(lineage)}
+
+{trained["parameters"]:,} parameters ({layers} layers, hidden size {hidden}, {heads} heads), trained for
+{trained["step"]:,} steps on {trained["tokens"]:,} tokens. `EsmForMaskedLM` and `EsmTokenizer` of transformers load it.
+
+## Perplexity
+
+{perplexity_table(evaluation)}
+
+Masked perplexity over {evaluation["masked"]:,} residues of {evaluation["sequences"]:,} validation sequences, all
+rows asked about the same residues; intervals hold 95% over resampled clusters. {audit_text(audit)}
+
+## Intended use
+
+Embeddings and masked-residue probabilities of natural proteins of up to {sampling["max_tokens"] - 2:,} residues. Not
+meant for proteins unlike those in UniProt (long repeats, non-standard residues, artificial designs), nor as the only
+evidence for what a variant does in a patient. The model was judged by perplexity alone: test it on your task first.
+
+## Training
+
+ESM-2's recipe on Megatron-core: {sampling["mask_fraction"]:.0%} of the residues chosen, Adam with a peak learning
+rate of {optimizer["lr"]:g}, {optimizer["warmup_steps"]:,} warm-up steps, batches of
+{trained["config"]["global_batch"]:,} sequences, {trained["config"]["precision"]}, seed {trained["config"]["seed"]}.
+
+## Licence
+
+The sequences are under the licence of their source (UniProt: CC BY 4.0, which asks for attribution). No licence has
+been chosen for the weights: whoever publishes them adds `license:` to the header.
+
+## Lineage
+
+{lineage_text(lineage)}
+"""
+
+
+def perplexity_table(evaluation: Mapping[str, Any]) -> str:
+    """Model, perplexity, interval, and the ratio of ours to it."""
+    rows = []
+    for row in evaluation["table"]:
+        low, high = row.get("interval", (None, None))
+        interval = "" if low is None else f"{low:.2f} to {high:.2f}"
+        rows.append(
+            [row["model"], f"{row['perplexity']:.3f}", interval, f"{row['ratio']:.3f}" if "ratio" in row else ""]
+        )
+    return table(["model", "perplexity", "95% interval", "ours / it"], rows)

@@ -1,0 +1,88 @@
+"""Cards of a small made-up run, read back by the Hub's own library."""
+
+import json
+
+import pytest
+from huggingface_hub import DatasetCard, ModelCard
+
+from unirefine import lineage
+from unirefine.cards import write_cards
+from unirefine.config import Curate, Train
+from unirefine.errors import UserError
+from unirefine.provenance import write_json
+
+SIDE = {"shards": ["x"], "documents": 9, "sequences": 1200, "tokens": 5000, "longest": 80, "unknown": 1}
+RELEASE = {"source": "current", "release": "2026_03", "date": "2026-09-02"}
+FILE = {"file": "uniref50.xml.gz", "size": 5, "md5": "d41d8cd98f00b204e9800998ecf8427e", "url": "https://x"}
+AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0}
+
+
+@pytest.fixture
+def results(tmp_path):
+    run = tmp_path / "tiny"
+    counts = {"uniref50": {"in": 12, "kept": 9, "removed": {"artificial_taxon": 3}}}
+    release = RELEASE | {"files": [FILE]}
+    lineage.write(run / "shard", lineage.step("curate", Curate(), counts=counts), release=release)
+    lineage.write(run / "train/final", lineage.step("train", Train(), packages=["torch"]), [run / "shard"])
+    (run / "train/final/huggingface").mkdir()
+    write_json(run / "shard/manifest.json", {"sides": {"train": SIDE, "validation": SIDE | {"sequences": 7}}})
+    write_json(run / "decontaminate/identity.json", {"threshold": 0.5, "coverage": 0.8, "audit": AUDIT})
+    trained = {"step": 30, "tokens": 4000, "parameters": 27681, "config": Train().model_dump(mode="json")}
+    write_json(run / "train/final/train.json", trained)
+    rows = [
+        {"key": "ours", "model": "ESM-2 (Megatron-core)", "perplexity": 7.0014, "interval": [6.5, 7.5]},
+        {"key": "unigram", "model": "unigram", "perplexity": 18.0, "interval": [17.9, 18.1], "ratio": 0.389},
+    ]
+    write_json(run / "evaluate/perplexity.json", {"table": rows, "masked": 1234, "sequences": 7})
+    return run
+
+
+def test_the_hub_reads_the_data_card(results):
+    data, _model, _copy = write_cards(results)
+    card = DatasetCard.load(data)
+    assert data == results / "shard" / "README.md"
+    assert card.data.license == "cc-by-4.0"
+    assert card.data.size_categories == ["1K<n<10K"]
+    for piece in (
+        "UniProt 2026_03",
+        "| train | 9 | 1,200 | 5,000 |",
+        "artificial taxon 3",
+        FILE["md5"],
+        "Intended use",
+    ):
+        assert piece in card.text
+
+
+def test_the_hub_reads_the_model_card_and_its_perplexity(results):
+    _data, model, copy = write_cards(results)
+    assert copy == results / "train/final/huggingface/README.md"
+    assert copy.read_bytes() == model.read_bytes()
+    card = ModelCard.load(copy)
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value) == ("perplexity", 7.0014)
+    assert card.data.pipeline_tag == "fill-mask"
+    pieces = ("| ESM-2 (Megatron-core) | 7.001 | 6.50 to 7.50 |", "27,681 parameters", "1,234 residues", "Intended use")
+    for piece in pieces:
+        assert piece in card.text
+
+
+def test_sequences_of_your_own_keep_their_licence(results):
+    path = results / "shard" / lineage.FILE
+    found = json.loads(path.read_text())
+    found["release"] = {
+        "source": "fasta",
+        "release": None,
+        "files": [FILE | {"file": "lab.fasta", "url": "in/lab.fasta"}],
+    }
+    write_json(path, found)
+    card = DatasetCard.load(write_cards(results)[0])
+    assert card.data.license == "other"
+    assert "own FASTA lab.fasta" in card.text
+    assert "CC BY" not in card.text
+
+
+def test_before_the_evaluation_it_is_one_line(results):
+    (results / "evaluate/perplexity.json").unlink()
+    with pytest.raises(UserError, match=r"perplexity\.json: no such file; run the stage"):
+        write_cards(results)
+    assert not (results / "shard/README.md").exists()
