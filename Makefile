@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Set to 1 in CI to see every test; otherwise two workers share the cores.
 WORKERS ?= 2
 
-.PHONY: help install demo test lint bench docs te-test clean
+.PHONY: help install demo test lint bench docs te-test slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 
 te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR takes its wheel from there)
 	tests/te/run.sh
+
+slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
+	tests/slurm/packages.sh
+	UNIREFINE_SLURM_TEST=1 python -m pytest -n 0 tests/slurm
 
 docs: .venv/installed  ## regenerate what is generated from config.py
 	python -m unirefine.config.docs --write

@@ -60,6 +60,7 @@ rule release:
         f"{LOGS}/release/release.log",
     benchmark:
         f"{BENCHMARKS}/release/release.tsv"
+    localrule: True
     threads: 1
     resources:
         mem_mb=500,

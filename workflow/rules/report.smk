@@ -23,6 +23,7 @@ rule report:
         f"{LOGS}/report/report.log",
     benchmark:
         f"{BENCHMARKS}/report/report.tsv"
+    localrule: True
     threads: 1
     resources:
         mem_mb=4000,

@@ -18,6 +18,10 @@ rule train:
     threads: CONFIG.train.parallel.processes_per_node
     resources:
         nodes=CONFIG.train.parallel.nodes,
+        # On Slurm: one task a node, and no srun around the job (which `mpi` means even when empty), because
+        # `unirefine train` calls it.
+        tasks=CONFIG.train.parallel.nodes,
+        mpi="",
         mem_mb=8000,
         runtime="7d",
     params:

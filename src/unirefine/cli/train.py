@@ -12,8 +12,8 @@ def parser() -> argparse.ArgumentParser:
     """Command-line interface of the stage."""
     parser = stage_parser(
         "train",
-        "Train ESM-2 on Megatron-core. Starts train.parallel.processes_per_node processes on this node unless torchrun "
-        "or srun already did. Started again, it continues from the newest complete checkpoint. Exit status 75: stopped "
+        "Train ESM-2 on Megatron-core. Starts train.parallel.processes_per_node processes on this node, or on every node "
+        "of the Slurm job that it is the script of, unless torchrun or srun already did. Started again, it continues from the newest complete checkpoint. Exit status 75: stopped "
         "by SIGTERM or SIGUSR1 after a checkpoint; start it again.",
         "unirefine train --config config/demo.yaml --shards results/demo/shard --output results/demo/train",
     )
@@ -42,11 +42,13 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.shards is None or arguments.output is None:
         raise UserError("--shards and --output are needed", fix="or give --dry-run to see what the config costs")
+    paths = ["--shards", str(arguments.shards), "--output", str(arguments.output)]
+    again = ["--config", config.model_dump_json(), *paths]
+    launcher.become_slurm_step(config.parallel, again)
     launcher.adopt_srun(config.parallel)
     if not launcher.is_worker() and config.parallel.world > 1:
         open_shards(arguments.shards)  # refuse broken ones before any process starts
-        paths = ["--shards", str(arguments.shards), "--output", str(arguments.output)]
-        launcher.launch(config.parallel, ["--config", config.model_dump_json(), *paths])
+        launcher.launch(config.parallel, again)
         return
     if not launcher.is_worker():
         launcher.alone()

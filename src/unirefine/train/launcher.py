@@ -26,6 +26,9 @@ EXIT_PREEMPTED = 75
 SHUTDOWN_S = 10
 """When one process dies, the others of its node get SIGTERM, and after this many seconds SIGKILL."""
 
+STEP_SHUTDOWN_S = 60
+"""When the processes of one node have ended, Slurm ends those of the other nodes after this many seconds."""
+
 PIDS = "UNIREFINE_PIDS"
 """Environment variable: directory in which the workers of one node leave their process ids."""
 
@@ -51,6 +54,22 @@ def adopt_srun(parallel: Parallel) -> None:
     address, port = _first_node().rsplit(":", 1)
     environment.setdefault("MASTER_ADDR", address)
     environment.setdefault("MASTER_PORT", port)
+
+
+def become_slurm_step(parallel: Parallel, arguments: Sequence[str]) -> None:
+    """In the batch script of a Slurm job: replace this process by `srun`, which runs the command once on every node.
+
+    Returns when there is no job, or when something has called `srun` already. A step is needed on one node as well:
+    Slurm's warning before the time limit (`--signal=USR1@300`) reaches steps, not the script.
+    """
+    if "SLURM_JOB_ID" not in os.environ or "SLURM_STEP_ID" in os.environ or is_worker():
+        return
+    nodes = str(parallel.nodes)
+    command = ["srun", "--nodes", nodes, "--ntasks", nodes, "--ntasks-per-node", "1"]
+    command += ["--cpu-bind=none"]  # the launcher's processes share what the job has on the node
+    command += [f"--wait={STEP_SHUTDOWN_S}"]
+    sys.stdout.flush()
+    os.execvp("srun", [*command, sys.executable, "-m", "unirefine.cli.main", "train", *arguments])
 
 
 def alone() -> None:

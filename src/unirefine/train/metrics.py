@@ -1,4 +1,4 @@
-"""metrics.jsonl, TensorBoard and Weights & Biases: what a run measured, one line per logged step, continued across restarts."""
+"""What a run measured: metrics.jsonl, TensorBoard, Weights & Biases; one line per logged step, across restarts."""
 
 import json
 import os

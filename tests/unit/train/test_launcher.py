@@ -31,6 +31,24 @@ def test_srun_with_a_task_per_process_becomes_a_rank():
     assert "RANK" not in os.environ
 
 
+def test_in_a_batch_script_it_runs_itself_as_a_step_on_every_node(monkeypatch):
+    for name in ("RANK", "SLURM_STEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    with mock.patch("os.execvp") as replaced:
+        launcher.become_slurm_step(Parallel(nodes=2), ["--output", "x"])
+        assert not replaced.called  # no job
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+        launcher.become_slurm_step(Parallel(nodes=2), ["--output", "x"])
+        program, command = replaced.call_args.args
+        assert program == command[0] == "srun"
+        assert command[1:7] == ["--nodes", "2", "--ntasks", "2", "--ntasks-per-node", "1"]
+        assert command[-3:] == ["train", "--output", "x"]
+        replaced.reset_mock()
+        monkeypatch.setenv("SLURM_STEP_ID", "0")
+        launcher.become_slurm_step(Parallel(nodes=2), ["--output", "x"])
+        assert not replaced.called  # this is the step
+
+
 def test_srun_with_a_launcher_per_node_does_not(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.delenv("RANK", raising=False)

@@ -1,0 +1,48 @@
+"""One virtual cluster, and one directory in which the workflow runs on it, for all tests of this folder.
+
+Collected only by `make slurm-test` (UNIREFINE_SLURM_TEST=1), which installs Slurm where it is missing.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from pipeline import ROOT, Pipeline  # noqa: E402
+from timeline import draw  # noqa: E402
+from virtual import VirtualCluster, require_slurm  # noqa: E402
+
+collect_ignore_glob = [] if "UNIREFINE_SLURM_TEST" in os.environ else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    require_slurm()
+    with VirtualCluster(tmp_path_factory.mktemp("cluster") / "slurm") as virtual:
+        yield virtual
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory, cluster):
+    """A directory with a miniature UniProt site and the config; nothing has run in it."""
+    directory = tmp_path_factory.mktemp("pipeline")
+    shutil.copy(HERE / "slurm.yaml", directory)
+    shutil.copy(ROOT / "resources/demo/purge.txt", directory)
+    site = [sys.executable, "-m", "unirefine.cli.main", "minisite", "--demo", "--limit-clusters", "240"]
+    subprocess.run([*site, "--output", str(directory / "site")], check=True, cwd=ROOT)
+    return Pipeline(directory, cluster)
+
+
+@pytest.fixture(scope="session")
+def pipeline(prepared):
+    """The workflow has run on the cluster up to the report."""
+    prepared.run()
+    yield prepared
+    if "UNIREFINE_SLURM_TIMELINE" in os.environ:
+        logs = prepared.directory / ".snakemake/slurm_logs"
+        draw(prepared.cluster.directory / "jobs.txt", logs, Path(os.environ["UNIREFINE_SLURM_TIMELINE"]))
