@@ -1,14 +1,20 @@
-"""What is looked at before a workflow starts: can results be written, and are they dated in the future?"""
+"""What is looked at before a workflow starts: can it write, are files of the future, would a finished training go?"""
 
 import datetime
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from unirefine.errors import UserError
+from unirefine.progress import duration
+from unirefine.provenance import read_json
+from unirefine.status import reasons, stage_of
 
 SLACK = 60.0
 """Seconds that clocks of several machines may differ."""
+LONG = 3600.0
+"""Seconds of training that are not repeated without being asked for."""
 
 
 def require_writable(*directories: Path | str) -> None:
@@ -38,3 +44,34 @@ def warning_of_future(directory: Path | str, now: float | None = None) -> str | 
         f"{path} is dated {ahead} ahead of this machine's clock, so what is made from it looks out of date and is made"
         f" again; set the clock right, then: find {directory} -newermt now -exec touch {{}} +"
     )
+
+
+def retraining(dag: Any, final: Path) -> str | None:
+    """One line when the plan (Snakemake's DAG) would replace the trained model `final`, with the stages that cause it.
+
+    None when there is no such model, or when it was asked for with `-R train`. Raises UserError instead where that
+    training took more than LONG and something other than its own options causes it.
+    """
+    job = next((job for job in dag.needrun_jobs() if job.rule.name == "train"), None)
+    if job is None or not (final / "train.json").exists() or dag.reason(job).forced:
+        return None
+    before = [one for one in dag.bfs(dag.dependencies, job) if one is not job and dag.needrun(one)]
+    found: dict[str, list[str]] = {}
+    for one in before:
+        told = found.setdefault(stage_of(one.rule.name), [])
+        told += [why for why in root_causes(dag.reason(one)) if why not in told]
+    causes = [f"{stage} ({', '.join(why)})" for stage, why in found.items() if why]
+    took = read_json(final / "train.json")["seconds"]
+    own = reasons(dag.reason(job))
+    line = f"training runs again, because of {', '.join(causes) or 'train (' + ', '.join(own) + ')'}"
+    if not causes or took < LONG:
+        return f"{line}; {final} is replaced"
+    raise UserError(
+        f"{line}; it took {duration(took)}, and nothing was started", where=final,
+        fix="add `-R train` to train again, or give the config another run.name to keep both",
+    )  # fmt: skip
+
+
+def root_causes(reason: Any) -> list[str]:
+    """Reasons of a job that are not just another job's, and not a temporary file that is made once more."""
+    return [why for why in reasons(reason) if why not in ("what it reads is made again", "output missing")]

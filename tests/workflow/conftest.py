@@ -19,6 +19,8 @@ class Workflow:
     """Runs Snakemake on this checkout in a directory of its own."""
 
     directory: Path
+    source: Path | None = None
+    """Where unirefine is imported from, in place of what is installed."""
 
     def command(self, *arguments: str, config: Path | None = None) -> list[str]:
         """Snakemake's command line."""
@@ -30,7 +32,8 @@ class Workflow:
     @property
     def environment(self) -> dict[str, str]:
         """That of a shell in which the project's environment is active."""
-        return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        changed = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        return os.environ | changed | ({"PYTHONPATH": str(self.source)} if self.source else {})
 
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; the result holds its exit code and everything that it printed."""

@@ -35,7 +35,8 @@ rule cluster:
         idmapping=lambda wildcards, input: (
             f"--idmapping {input.idmapping}" if input.idmapping else ""
         ),
-        mmseqs=MMSEQS,
+        mmseqs=MMSEQS if OWN_FASTA else "",
+        tool=MMSEQS_VERSION if OWN_FASTA else "",
         code=code("cluster"),
     shell:
         "unirefine cluster --config {params.config:q} --records {params.records} --curated {params.curated}"

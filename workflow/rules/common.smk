@@ -1,13 +1,15 @@
 # The validated config, where everything lies, and what a rule passes on to its command.
 
+import contextlib
 import re
 import sys
 from pathlib import Path
 
 from unirefine.config import parse_config
 from unirefine.errors import UserError
-from unirefine.preflight import require_writable, warning_of_future
+from unirefine.preflight import require_writable, retraining, warning_of_future
 from unirefine.provenance import source_digest
+from unirefine.tools import find_mmseqs, tool_version
 
 STARTS = workflow.is_main_process and not workflow.output_settings.dryrun
 try:
@@ -29,6 +31,9 @@ RELEASE = CONFIG.release.directory or f"{RESULTS}/release"
 OWN_FASTA = CONFIG.release.source == "fasta"
 LEVELS = ["uniref90"] if OWN_FASTA else ["uniref50", "uniref90"]
 EXTENSION = "xml.gz" if CONFIG.release.format == "xml" else "fasta.gz"
+MMSEQS_VERSION = "MMseqs2:not found here"  # of a conda environment or container: tracked through that
+with contextlib.suppress(UserError):
+    MMSEQS_VERSION = f"MMseqs2:{tool_version(find_mmseqs(CONFIG.tools.mmseqs))}"
 MMSEQS = f"--mmseqs {CONFIG.tools.mmseqs}" if CONFIG.tools.mmseqs else ""
 
 
@@ -45,9 +50,26 @@ def block(name, *only):
     return getattr(CONFIG, name).model_dump_json(include=set(only) or None)
 
 
+def untracked(name):
+    """A stage's options as a JSON string that Snakemake does not track: what decides on the result is a param of its own.
+
+    Snakemake leaves out params that are made of inputs or outputs.
+    """
+    return lambda wildcards, output: block(name)
+
+
+def what_decides(wildcards):
+    """The options that decide what one download is: another mirror or one more purge list fetches nothing again."""
+    if wildcards.file == "taxdump.tar.gz":
+        return str(CONFIG.release.taxdump)
+    if wildcards.file.startswith("purge-"):
+        return CONFIG.release.purge_lists[int(wildcards.file[6:-4])]
+    return block("release", "source", "name")
+
+
 def code(*packages):
     """Digest of the packages' source: an edit reruns the stage. Not given to training, which is never thrown away so."""
-    return source_digest(*packages)
+    return f"code:{source_digest(*packages)}"
 
 
 def program(stage):

@@ -62,6 +62,7 @@ rule decontaminate_search:
         config=block("decontaminate", "parts", "search", "audit"),
         directory=lambda wildcards, input: up(input.target),
         mmseqs=MMSEQS,
+        tool=MMSEQS_VERSION,
         code=code("decontaminate"),
     shell:
         "unirefine decontaminate search --config {params.config:q} --directory {params.directory}"
@@ -130,6 +131,7 @@ rule decontaminate:
         clusters=lambda wildcards, input: up(input.clusters[0]),
         split=lambda wildcards, input: up(input.split),
         mmseqs=MMSEQS,
+        tool=MMSEQS_VERSION,
         code=code("decontaminate"),
     shell:
         "unirefine decontaminate audit --config {params.config:q} --directory {params.directory}"

@@ -19,7 +19,8 @@ rule release_fetch:
         runtime="1d",
         downloads=1,
     params:
-        config=block("release"),
+        what=what_decides,
+        config=untracked("release"),
     shell:
         "unirefine release fetch --config {params.config:q} --file {wildcards.file}"
         " --output {output.file} 2>&1 | tee {log}"
@@ -41,7 +42,8 @@ if archived_files():
             runtime="3d",
             downloads=1,
         params:
-            config=block("release"),
+            what=block("release", "source", "name"),
+            config=untracked("release"),
             directory=lambda wildcards, output: up(output.files[0]),
         shell:
             "unirefine release archive --config {params.config:q} --output {params.directory} 2>&1 | tee {log}"
@@ -66,7 +68,8 @@ rule release:
         mem_mb=500,
         runtime="30m",
     params:
-        config=block("release"),
+        what=block("release", "source", "name", "fasta"),
+        config=untracked("release"),
         directory=lambda wildcards, output: up(output[0]),
         names=release_files(),
     shell:

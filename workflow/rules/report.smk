@@ -14,7 +14,14 @@ rule report:
         final=rules.train.output.final,
         perplexity=rules.evaluate.output,
     output:
-        report(
+        figures=report(
+            directory(f"{RESULTS}/report/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        page=report(
             f"{RESULTS}/report/report.html",
             caption="../report/report.rst",
             category="Report",
@@ -30,8 +37,8 @@ rule report:
         runtime="30m",
     params:
         config=block("report"),
-        results=lambda wildcards, output: up(output[0], 2),
-        directory=lambda wildcards, output: up(output[0]),
+        results=lambda wildcards, output: up(output.page, 2),
+        directory=lambda wildcards, output: up(output.page),
         code=code("report"),
     shell:
         "unirefine report --config {params.config:q} --results {params.results} --output {params.directory}"

@@ -24,6 +24,9 @@ STAGES = {
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
     "cards": "a data card beside the shards, a model card beside the model",
     "report": "one HTML report of a run",
+    "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
+    "status": "what of a run is done, stale and why, running or missing",
+    "clean": "remove what a stage wrote, after saying what it costs",
     "lineage": "where shards, a checkpoint or a model come from, read from the file inside them",
     "trace": "follow one id from the release to its shard",
 }

@@ -37,8 +37,8 @@ def lineage_section(origin: Mapping[str, Any]) -> Section:
         named = ", ".join(f"{name} {version}" for name, version in tools.items())
         rows.append([one["stage"], code_of(one), one["config_sha256"][:12], named])
     text = [
-        "The final model carries its whole lineage: the command unirefine lineage prints, of any copy, every md5, option, "
-        "version, count and hash."
+        "The final model carries its whole lineage: the command unirefine lineage prints, of any copy, every md5, "
+        "option, version, count and hash."
     ]
     text += [f"Of unknown origin, because it had no lineage: {path}." for path in origin["unknown"]]
     columns = ["step", "code", "options (SHA-256)", "tools"]

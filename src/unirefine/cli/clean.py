@@ -1,0 +1,55 @@
+"""`unirefine clean STAGE`: remove what a stage wrote, after saying what it costs."""
+
+import argparse
+
+from unirefine.cli.common import stage_parser
+from unirefine.cli.status import add_run
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of `unirefine clean`."""
+    made = stage_parser(
+        "clean",
+        "Remove what a stage of a run wrote (train: its checkpoints too). Says first how long it and"
+        " what follows from it took last time, and asks.",
+        "unirefine clean evaluate --config config/demo.yaml",
+    )
+    made.add_argument("stage", metavar="STAGE", help="release, records, curate, ...")
+    add_run(made)
+    made.add_argument("--yes", action="store_true", help="do not ask")
+    made.set_defaults(run=_run)
+    return made
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import shutil
+    import sys
+
+    from unirefine.config import load_config
+    from unirefine.errors import UserError
+    from unirefine.progress import duration, human
+    from unirefine.status import SNAKEFILE, STAGES, inspect, rebuild, size, stage_directory
+
+    if arguments.stage not in STAGES:
+        raise UserError(f"{arguments.stage!r} is no stage", fix=f"stages: {', '.join(STAGES)}")
+    directory = stage_directory(load_config(arguments.config), arguments.stage)
+    stages = inspect(arguments.config, arguments.snakefile or SNAKEFILE)
+    again = rebuild(stages, arguments.stage)
+    if any(stage.state == "running" for stage in again):
+        raise UserError("a workflow is running on these results", where=directory, fix="stop it first")
+    if not directory.exists():
+        print(f"{directory}: nothing there")
+        return
+    there = human(size(directory), "B")
+    print(f"{directory}: {there} would be removed; to make it again, and what follows from it, took last time:")
+    for stage in again:
+        print(f"  {stage.name:<14} {duration(stage.seconds) if stage.seconds else 'never ran'}")
+    print(f"  {'in all':<14} {duration(sum(stage.seconds for stage in again))}")
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise UserError("nothing was removed: there is nobody to ask", fix="give --yes")
+        if input("Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return
+    shutil.rmtree(directory)
+    print(f"removed {directory}")

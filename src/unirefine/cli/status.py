@@ -1,0 +1,40 @@
+"""`unirefine status`: what of a run is done, stale, running or missing."""
+
+import argparse
+from pathlib import Path
+
+from unirefine.cli.common import stage_parser
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Which run: its config, and the Snakefile that plans it."""
+    parser.add_argument(
+        "--config", type=Path, default=Path("config/demo.yaml"), metavar="FILE", help="default: %(default)s"
+    )
+    parser.add_argument("--snakefile", type=Path, metavar="FILE", help="default: that of the checkout")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of `unirefine status`."""
+    made = stage_parser(
+        "status",
+        "One line for each stage of a run: done, stale (and why), running, interrupted or missing, with size and time."
+        " The plan is Snakemake's own dry run, from the directory that holds results/.",
+        "unirefine status --config config/demo.yaml",
+    )
+    add_run(made)
+    made.set_defaults(run=_run)
+    return made
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from unirefine.progress import duration, human
+    from unirefine.status import SNAKEFILE, inspect
+
+    for stage in inspect(arguments.config, arguments.snakefile or SNAKEFILE):
+        jobs = f"{stage.jobs - stage.due}/{stage.jobs}"
+        taken = duration(stage.seconds) if stage.seconds else ""
+        print(
+            f"{stage.name:<14} {stage.state:<11} {jobs:>7} jobs  {human(stage.bytes, 'B'):>8}  {taken:>7}"
+            f"  {', '.join(stage.why)}".rstrip()
+        )

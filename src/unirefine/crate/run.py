@@ -1,0 +1,148 @@
+"""The crate: the workflow, what a run's small files say, and hashes of what is too large to be packed.
+
+https://w3id.org/ro/wfrun/workflow: one CreateAction whose instrument is the workflow, whose objects are the inputs and
+options, whose results are the outputs. Everything is read from the lineage, so the crate tells what happened.
+"""
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rocrate.model.contextentity import ContextEntity
+from rocrate.rocrate import ROCrate
+
+from unirefine import lineage
+from unirefine.errors import UserError
+from unirefine.provenance import atomic_path, read_json
+
+PROFILES = (
+    ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
+    ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
+    ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0"),
+)
+CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
+"""Where sha256 and md5 are defined."""
+PACKED = ("*/*.json", "*/*/*.json", "*/*/*/*.json", "train/final/metrics.jsonl", "*/*.md", "report/*.html")
+"""What of a run is packed: its small files that people and programs read."""
+CHECKOUT = Path(__file__).parents[3]
+
+
+def write_crate(results: Path, output: Path) -> dict[str, int]:
+    """Write the crate of the finished run in `results` to the zip `output`.
+
+    Returns how many files it packs and how many it names by hash. Raises UserError when the run is not finished, and
+    outside a checkout, which holds the workflow.
+    """
+    model, shards = lineage.read(results / "train" / "final"), lineage.read(results / "shard")
+    evaluation = read_json(results / "evaluate" / "perplexity.json")
+    if not (CHECKOUT / "Snakefile").exists():
+        raise UserError("the workflow is not here", where=CHECKOUT, fix="run it from a checkout")
+    crate = ROCrate(version="1.1")
+    crate.metadata.extra_contexts.append(CONTEXT)
+    crate.name = f"unirefine run {results.name}"
+    crate.description = f"An ESM-2 trained and evaluated by unirefine, run {results.name}: its workflow and provenance."
+    crate.license = "https://spdx.org/licenses/Apache-2.0"
+    crate.root_dataset["conformsTo"] = [
+        _context(crate, identifier, "CreativeWork", name=name, version=version)
+        for identifier, name, version in PROFILES
+    ]
+    workflow = _workflow(crate, model)
+    inputs = [*_downloads(crate, model), *_options(crate, workflow, model)]
+    packed = _packed(crate, results)
+    named = [_hashed(crate, "shard", file) for file in shards["files"]]
+    named += [_hashed(crate, "train/final", file) for file in model["files"]]
+    began, ended = _times(results, model)
+    action = crate.add_action(
+        workflow,
+        identifier=f"#run-{results.name}",
+        object=inputs,
+        result=[*packed, *named],
+        properties={
+            "name": f"run {results.name}",
+            "startTime": began,
+            "endTime": ended,
+            "actionStatus": "http://schema.org/CompletedActionStatus",
+            "description": f"masked perplexity {evaluation['table'][0]['perplexity']:.4f}",
+        },
+    )
+    crate.root_dataset["mentions"] = action
+    with atomic_path(output) as part:
+        crate.write_zip(part)
+    return {"packed": len(packed), "named": len(named)}
+
+
+def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> ContextEntity:
+    return crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
+
+
+def _workflow(crate: ROCrate, model: Mapping[str, Any]) -> Any:
+    """The Snakefile as main entity, its rules as parts, and the software of all steps."""
+    workflow = crate.add_workflow(CHECKOUT / "Snakefile", "Snakefile", main=True, lang="snakemake")
+    workflow["name"] = "unirefine"
+    workflow["version"] = lineage.code_of(model["steps"][-1])
+    workflow["hasPart"] = [
+        crate.add_file(path, path.relative_to(CHECKOUT).as_posix(), properties={"name": path.name})
+        for path in sorted((CHECKOUT / "workflow").rglob("*.smk"))
+    ]
+    used = {name: version for one in model["steps"] for name, version in (one["versions"] | one["tools"]).items()}
+    workflow["softwareRequirements"] = [
+        _context(crate, f"#software/{name}", "SoftwareApplication", name=name, softwareVersion=version)
+        for name, version in used.items()
+    ]
+    return workflow
+
+
+def _downloads(crate: ROCrate, model: Mapping[str, Any]) -> Iterable[Any]:
+    """Input files, by URL where they have one."""
+    for file in (model["release"] or {"files": []})["files"]:
+        facts = {"name": file["file"], "contentSize": str(file["size"]), "md5": file["md5"], "sha256": file["sha256"]}
+        if file["url"].startswith("http"):
+            yield crate.add_file(file["url"], properties=facts)
+        else:
+            yield _context(crate, f"#input/{file['file']}", "File", **facts, description=file["url"])
+
+
+def _options(crate: ROCrate, workflow: Any, model: Mapping[str, Any]) -> Iterable[Any]:
+    """Every option of every step as a value, and as a parameter of the workflow."""
+    parameters, values = {}, {}
+    for one in model["steps"]:
+        for name, value in one["config"].items():
+            key = f"{one['stage']}.{name}"
+            if key not in parameters:
+                parameters[key] = _context(
+                    crate, f"#parameter/{key}", "FormalParameter", name=key, additionalType="Text", valueRequired=False
+                )
+            text = value if isinstance(value, str) else json.dumps(value)
+            values[key] = _context(
+                crate, f"#option/{key}", "PropertyValue", name=key, value=text, exampleOfWork=parameters[key]
+            )
+    workflow["input"] = list(parameters.values())
+    return values.values()
+
+
+def _packed(crate: ROCrate, results: Path) -> list[Any]:
+    found = sorted({path for pattern in PACKED for path in results.glob(pattern)})
+    return [
+        crate.add_file(path, f"results/{path.relative_to(results).as_posix()}", record_size=True)
+        for path in found
+        if path.is_file() and not path.name.startswith(".") and "checkpoints" not in path.parts
+    ]
+
+
+def _hashed(crate: ROCrate, stage: str, file: Mapping[str, Any]) -> Any:
+    """An output that is too large to be packed."""
+    facts = {"name": file["name"], "contentSize": str(file["bytes"]), "sha256": file["sha256"]}
+    return _context(crate, f"#output/{stage}/{file['name']}", "File", **facts)
+
+
+def _times(results: Path, model: Mapping[str, Any]) -> tuple[str, str]:
+    """From the last download (or the first file) to the last result."""
+    dates = [path.stat().st_mtime for path in results.glob("*/*.json")]
+    began, ended = (
+        datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="seconds")
+        for at in (min(dates), max(dates))
+    )
+    downloaded = (model["release"] or {}).get("date")
+    return min(filter(None, (downloaded, began))), ended
