@@ -68,12 +68,14 @@ def fresh_wandb(monkeypatch):
 
 
 def test_wandb_gets_the_same_values_offline(tmp_path, monkeypatch, fresh_wandb):
+    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     metrics = Metrics(tmp_path, 0, open_wandb("proteins", tmp_path, {"steps": 10}))
     metrics.write(5, {"loss": 2.5, "validation_perplexity": 12.0})
     metrics.close()
+    wandb.teardown()  # its own process has written everything, as at the end of a program
     (path,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     shown, options = {}, {}
     for record in map(Record.FromString, whole_chunks(path.read_bytes())):
