@@ -91,11 +91,13 @@ def read_searched(config: Decontaminate, directory: Path) -> dict[str, Any]:
         path = result_path(directory, "hits", part, config.parts)
         with open_parquet(path, f"decontaminate search --part {part}") as file:
             found.add((file.schema_arrow.metadata or {}).get(SEARCHED.encode(), b"{}"))
-    if len(found) > 1:
-        raise UserError(
-            "its parts were searched with different options or MMseqs2 versions",
-            where=directory / "hits", fix="run `snakemake -R decontaminate_search`",
-        )  # fmt: skip
+    if len(found) > 1 or b"{}" in found:
+        told = (
+            "its parts were searched with different options or MMseqs2 versions"
+            if len(found) > 1
+            else ("its parts do not say what searched them")
+        )
+        raise UserError(told, where=directory / "hits", fix="run `snakemake -R decontaminate_search`")
     return json.loads(found.pop())
 
 

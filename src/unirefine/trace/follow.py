@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from unirefine import lineage
 from unirefine.errors import UserError
 from unirefine.hashing import keyed_hash
 from unirefine.provenance import read_json
@@ -48,9 +49,7 @@ def follow(results: Path, name: str, offset: Callable[[Path, int], int]) -> Iter
     sequence's number. Raises UserError when neither the records nor what they removed have the id.
     """
     record, removed = _find(results, name)
-    release = results / "release" / "release.json"
-    if release.exists():
-        said = read_json(release)
+    if (said := _release(results)) is not None:
         yield Step("release", f"{said['release']} ({said['source']})")
     if record is None:
         yield Step("records", removed)
@@ -61,6 +60,14 @@ def follow(results: Path, name: str, offset: Callable[[Path, int], int]) -> Iter
     except _Gone as gone:
         stage, text = gone.args
         yield Step(stage, text)
+
+
+def _release(results: Path) -> dict[str, Any] | None:
+    """release.json, or what the shards' lineage holds of it where runs share their downloads."""
+    release = results / "release" / "release.json"
+    if release.exists():
+        return read_json(release)
+    return lineage.read(results / "shard")["release"] if (results / "shard" / lineage.FILE).exists() else None
 
 
 def _find(results: Path, name: str) -> tuple[Record | None, str]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from unirefine.decontaminate.search import write_hits, write_nearest
 
 LETTERS = "LAGVSERTIDPKQNFYMHWC"
 CLUSTERS = 12
+SEARCHED = {"mmseqs": "18", "search": {}, "audit": {}}
 PURGED, TOO_SHORT = "P00003", "Q00400"  # a cluster, and a member of cluster 4
 
 
@@ -76,7 +78,7 @@ def run(tmp_path_factory) -> Path:
     hits = pl.DataFrame([(hit, str(hit), target, 0.83, 0.9, 0.95, 1e-30, 150.0)], schema=SCHEMA, orient="row")
     parts = {"hits": hits, "audit": hits.clear()}
     for kind, frame in parts.items():
-        write_hits(results / "decontaminate" / kind / "part-000-of-001.parquet", frame)
+        write_hits(results / "decontaminate" / kind / "part-000-of-001.parquet", frame, SEARCHED)
     write_nearest(results / "decontaminate/nearest/part-000-of-001.parquet", hits, hits.clear(), hits, hits.clear())
     inputs = ["--directory", at["decontaminate"], "--records", at["records"], "--clusters", at["cluster"],
               "--split", at["split"], "--config", '{"parts": 1, "audit_sample": 0}']  # fmt: skip
@@ -164,6 +166,13 @@ def test_what_curate_removed_takes_its_members_along(run, capsys):
     assert list(steps)[-1] == "curate" and steps["curate"].startswith("removed: purge_list (")
     steps = trace(capsys, run, TOO_SHORT)  # a bare accession
     assert list(steps)[-1] == "curate" and "12" in steps["curate"]
+
+
+def test_a_release_that_runs_share_is_told_by_the_shards(run, sides, capsys, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("release"))
+    steps = trace(capsys, copy, f"UniRef90_{members_of(first(sides, 0, 3))[0]}")
+    assert steps["release"] == "2026_03 (current)"
 
 
 def test_a_stage_that_has_not_run_is_the_last_line(run, sides, capsys, tmp_path):
