@@ -13,8 +13,9 @@ def parser() -> argparse.ArgumentParser:
     parser = stage_parser(
         "train",
         "Train ESM-2 on Megatron-core. Starts train.parallel.processes_per_node processes on this node, or on every "
-        "node when it is the script of a Slurm job, unless torchrun or srun already did. Started again, it continues from "
-        "the newest complete checkpoint. Exit status 75: stopped by SIGTERM or SIGUSR1 after a checkpoint; start it again.",
+        "node when it is the script of a Slurm job, unless torchrun or srun already did. Started again, it continues "
+        "from the newest complete checkpoint. Exit status 75: stopped by SIGTERM or SIGUSR1 after a checkpoint; start "
+        "it again.",
         "unirefine train --config config/demo.yaml --shards results/demo/shard --output results/demo/train",
     )
     add_config(parser, "train")
