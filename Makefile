@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Set to 1 in CI to see every test; otherwise two workers share the cores.
 WORKERS ?= 2
 
-.PHONY: help install demo test lint bench docs te-test slurm-test clean
+.PHONY: help install demo demo-long test lint bench docs te-test slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,10 @@ demo: results/site/done  ## real proteins from release to perplexity, some minut
 	snakemake --profile profiles/local --configfile config/demo.yaml
 	unirefine report --results results/demo --show
 
+demo-long: results/site/done  ## the same proteins and half an hour of training
+	snakemake --profile profiles/local --configfile config/demo-long.yaml
+	unirefine report --results results/demo-long --show
+
 test: .venv/installed  ## the whole test suite
 	python -m pytest -n $(WORKERS) --dist worksteal
 
@@ -48,7 +52,11 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR takes its wheel from there)
 	tests/te/run.sh
 
-slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
+slurm-demo-long: results/site/done  ## the same proteins and half an hour of training
+	snakemake --profile profiles/local --configfile config/demo-long.yaml
+	unirefine report --results results/demo-long --show
+
+test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
 	tests/slurm/packages.sh
 	UNIREFINE_SLURM_TEST=1 python -m pytest -n 0 tests/slurm
 

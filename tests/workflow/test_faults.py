@@ -1,4 +1,5 @@
-"""What a workflow meets in months on a cluster: full and read-only disks, kill -9, a second start, a clock that jumps.
+"""What a workflow meets in months on a cluster: full and read-only disks, kill -9, a second start, a clock that jumps,
+a program that crashes.
 
 Disks are real: a tmpfs of a few pages over one stage's directory, in a mount namespace that ends with its shell.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from unirefine.tools import find_mmseqs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 STAGES = (
@@ -155,3 +158,45 @@ def test_a_clock_that_was_ahead_is_told_and_a_touch_mends_it(copy):
     os.utime(late, None)
     os.utime(late, (time.time() - 7200,) * 2)
     assert copy.planned("shard") == set()
+
+
+@pytest.fixture
+def crashing_mmseqs(tmp_path):
+    """(MMseqs2 that crashes while `armed` lies beside it, in the search of part 1 only; the log of its searches)."""
+    program = tmp_path / "bin" / "mmseqs"
+    program.parent.mkdir()
+    program.write_text(
+        f"""#!/bin/bash
+if [[ $1 == search && $* =~ search-part-([0-9]+)- ]]; then
+    echo "${{BASH_REMATCH[1]}}" >> {tmp_path}/searches
+    [[ ${{BASH_REMATCH[1]}} == 001 ]] && rm {program.parent}/armed 2> /dev/null && kill -SEGV $$
+fi
+exec {find_mmseqs()} "$@"
+"""
+    )
+    program.chmod(0o755)
+    return program, tmp_path / "searches"
+
+
+def test_a_crash_of_mmseqs_in_one_part_repeats_that_part_alone(finished, copy, crashing_mmseqs):
+    program, searches = crashing_mmseqs
+    config = copy.config_with("crash", {"tools": {"mmseqs": str(program)}})
+    there, here = (where.directory / "results/small/decontaminate" for where in (copy, finished))
+
+    (program.parent / "armed").touch()
+    failed = copy.snakemake("decontaminate", "--keep-going", config=config)
+    assert failed.returncode == 1
+    (line,) = told(failed.stdout)
+    assert "mmseqs search was killed by SIGSEGV" in line
+    assert [path.name for path in (there / "hits").iterdir()] == ["part-000-of-002.parquet"]
+    assert [path.name for path in there.rglob("*") if ".tmp" in path.name] == []
+
+    # the next run repeats the part; should it crash once more, --retries is enough
+    searches.unlink()
+    (program.parent / "armed").touch()
+    done = copy.snakemake("decontaminate", "--retries", "1", config=config)
+    assert done.returncode == 0, done.stdout
+    assert searches.read_text().split() == ["001", "001", "001"], "crash, search, audit"
+    assert digests(there) == digests(here)
+    for kind in ("hits", "audit", "nearest"):
+        assert digests(there / kind) == digests(here / kind), kind

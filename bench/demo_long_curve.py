@@ -1,0 +1,34 @@
+"""The figure of docs/training.md: validation perplexity of `make demo` and `make demo-long` over training tokens."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from unirefine.train.metrics import read
+
+RUNS = {"demo": ("#8a8f98", "make demo"), "demo-long": ("#3b7dd8", "make demo-long")}
+
+
+def main() -> None:
+    """Read both runs under results/ and write docs/img/demo-long.svg."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for run, (colour, label) in RUNS.items():
+        lines = [
+            line for line in read(Path("results") / run / "train/metrics.jsonl") if "validation_perplexity" in line
+        ]
+        tokens, perplexity = zip(
+            *((line["tokens"] / 1e6, line["validation_perplexity"]) for line in lines), strict=True
+        )
+        axes.plot(tokens, perplexity, color=colour, marker="o", markersize=3, label=label)
+        axes.annotate(
+            f"{perplexity[-1]:.2f}", (tokens[-1], perplexity[-1]), xytext=(0, -12), textcoords="offset points"
+        )
+    axes.set_xlabel("million tokens trained on")
+    axes.set_ylabel("validation perplexity")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig("docs/img/demo-long.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
