@@ -202,7 +202,7 @@ def test_the_release_note_of_another_release_is_an_error(stage, entry, xml):
         stage.run(xml(entry("P12345")), note=NOTE.format(1).replace("2024_03", "2025_01"))
 
 
-GZIPPED = gzip.compress(fasta(2000), 1)
+GZIPPED = gzip.compress(fasta(2000), 1, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ GZIPPED = gzip.compress(fasta(2000), 1)
         (GZIPPED[:-8] + b"\0\0\0\0" + GZIPPED[-4:], "corrupt gzip stream"),
         (GZIPPED[:30_000] + bytes(64) + GZIPPED[30_064:], "corrupt gzip stream after byte"),
         (GZIPPED + b"garbage behind the stream", "corrupt gzip stream"),
-        (gzip.compress(b""), "an empty file"),
+        (gzip.compress(b"", mtime=0), "an empty file"),
     ],
 )
 def test_broken_files_are_one_clear_line_and_leave_nothing(stage, data, problem):
