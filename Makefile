@@ -52,11 +52,7 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR takes its wheel from there)
 	tests/te/run.sh
 
-slurm-demo-long: results/site/done  ## the same proteins and half an hour of training
-	snakemake --profile profiles/local --configfile config/demo-long.yaml
-	unirefine report --results results/demo-long --show
-
-test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
+slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
 	tests/slurm/packages.sh
 	UNIREFINE_SLURM_TEST=1 python -m pytest -n 0 tests/slurm
 

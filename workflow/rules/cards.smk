@@ -2,6 +2,7 @@
 
 
 rule cards:
+    localrule: True
     input:
         shards=rules.shard.output.lineage,
         manifest=rules.shard.output.manifest,
