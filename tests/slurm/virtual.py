@@ -15,6 +15,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -255,3 +257,20 @@ def _free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def main() -> int:
+    """Whether a virtual cluster comes up on this machine: its nodes, or one line and status 1."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            require_slurm()
+            with VirtualCluster(Path(scratch) / "slurm") as cluster:
+                print(cluster.run("sinfo"), end="")
+        except RuntimeError as error:
+            print(f"no virtual Slurm here: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
