@@ -73,7 +73,7 @@ class Pipeline:
         return results / name / "train"
 
 
-def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 150) -> None:
+def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 600) -> None:
     """Until `done()`; fails when Snakemake ends before, or when it takes longer."""
     deadline = time.monotonic() + seconds
     while not done():
@@ -85,4 +85,4 @@ def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 150) -
 def interrupt(running: subprocess.Popen) -> int:
     """Ctrl-C, and the exit status that follows."""
     running.send_signal(signal.SIGINT)
-    return running.wait(120)
+    return running.wait(300)

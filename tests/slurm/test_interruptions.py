@@ -42,7 +42,7 @@ def test_time_limit_and_ctrl_c(pipeline):
     # the warning comes 40 to 70 seconds before the two minutes are over
     short = ("--set-resources", "train:runtime=2", "train:slurm_extra='--signal=USR1@40'")
     running = pipeline.start("results/limit/train/final", *short, config="limit.yaml")
-    wait_for(lambda: continued(pipeline, "limit"), "a second job continues", running, 240)
+    wait_for(lambda: continued(pipeline, "limit"), "a second job continues", running)
     told = (pipeline.directory / "snakemake.log").read_text()
     assert "Error in rule train" in told
     assert interrupt(running) == 1
@@ -64,7 +64,7 @@ def test_shared_files_hang_and_a_node_dies(pipeline):
     pipeline.cluster.kill_node("node1")
     wait_for(lambda: "Error in rule train" in (pipeline.directory / "snakemake.log").read_text(), "the loss", running)
     pipeline.cluster.start_node("node1")
-    wait_for(lambda: continued(pipeline, "death"), "a second job continues", running, 240)
+    wait_for(lambda: continued(pipeline, "death"), "a second job continues", running)
     assert continued(pipeline, "death") >= saved
     assert interrupt(running) == 1
     wait_for_empty_queue(pipeline)
