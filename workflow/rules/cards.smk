@@ -2,7 +2,6 @@
 
 
 rule cards:
-    localrule: True
     input:
         shards=rules.shard.output.lineage,
         manifest=rules.shard.output.manifest,
@@ -16,6 +15,7 @@ rule cards:
         f"{LOGS}/cards/cards.log",
     benchmark:
         f"{BENCHMARKS}/cards/cards.tsv"
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
