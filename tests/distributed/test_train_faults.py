@@ -52,6 +52,15 @@ def run(config: dict, shards: Path, output: Path, **options) -> tuple[int, str, 
     return finish(start(config, shards, output, **options))
 
 
+def meet(config: dict, shards: Path, output: Path) -> list[subprocess.Popen]:
+    """The launchers of two nodes, which meet at a port of this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [start(config, shards, output, environment=meeting) for _ in range(2)]
+
+
 def wait_for_step(output: Path, step: int, process: subprocess.Popen) -> None:
     """Until metrics.jsonl has a line of `step` or later."""
     deadline = time.monotonic() + 120
@@ -105,18 +114,28 @@ def test_sigterm_saves_and_a_second_start_continues(shards, tmp_path, long_run):
 def test_launchers_of_two_nodes_meet_and_stop_together(shards, tmp_path, long_run):
     """One launcher a node; Slurm's warning reaches only one of them, and both save the same step."""
     config = CONFIG | {"steps": 60, "checkpoint_every": 1000, "parallel": {"nodes": 2, "processes_per_node": 1}}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    nodes = [start(config, shards, tmp_path, environment=meeting) for _ in range(2)]
+    nodes = meet(config, shards, tmp_path)
     wait_for_step(tmp_path, 5, nodes[0])
     nodes[1].send_signal(signal.SIGTERM)
     assert [finish(node)[0] for node in nodes] == [75, 75]
     assert len(complete(tmp_path / "checkpoints")) == 1
-    nodes = [start(config, shards, tmp_path, environment=meeting) for _ in range(2)]
+    nodes = meet(config, shards, tmp_path)
     assert [finish(node)[0] for node in nodes] == [0, 0]
     assert losses(tmp_path) == pytest.approx(long_run, abs=1e-5)  # other threads round otherwise
+
+
+def test_a_node_that_dies_ends_the_others_with_one_line(shards, tmp_path):
+    config = CONFIG | {"steps": 1000, "parallel": {"nodes": 2, "processes_per_node": 1}}
+    nodes = meet(config, shards, tmp_path)
+    wait_for_step(tmp_path, 5, nodes[0])
+    nodes[1].kill()  # its worker dies with it
+    killed = time.monotonic()
+    nodes[1].communicate()
+    code, _, errors = finish(nodes[0])
+    assert time.monotonic() - killed < 60
+    assert code == 1
+    assert len(errors) == 1
+    assert "start again to continue" in errors[0]
 
 
 def test_kill_9_of_a_process_ends_the_job_and_costs_at_most_the_interval(shards, tmp_path, long_run):

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from unirefine.config import Parallel
 from unirefine.errors import UserError
@@ -34,6 +35,9 @@ PIDS = "UNIREFINE_PIDS"
 
 STOP_FILE = "stop"
 """File in that directory: a signal has come, for workers that register later."""
+
+SAVED_FILE = "saved"
+"""File in that directory: a worker has saved because of a signal and ends."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -87,6 +91,7 @@ def launch(parallel: Parallel, arguments: Sequence[str]) -> None:
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     meeting = _first_node() if parallel.nodes > 1 else "127.0.0.1:0"
@@ -115,6 +120,15 @@ def launch(parallel: Parallel, arguments: Sequence[str]) -> None:
             raise KeyboardInterrupt from stopped
         except ChildFailedError as failed:
             _explain(failed)
+        except RendezvousError as lost:
+            # The node that holds the rendezvous was the first to notice that its workers had ended. The agent has by
+            # now waited for ours.
+            if (Path(scratch) / SAVED_FILE).exists():
+                raise SystemExit(EXIT_PREEMPTED) from None
+            raise UserError(
+                f"this node lost the others, which meet at {meeting}: {lost}",
+                fix="see the messages of the other nodes; start again to continue from the newest checkpoint",
+            ) from None
 
 
 def _explain(failed: Exception) -> None:
@@ -157,6 +171,14 @@ class Stop:
 
     def _note(self, _number: int, _frame: object) -> None:
         self.requested = True
+
+
+def preempted() -> NoReturn:
+    """In a worker that has saved because of a signal: leave with EXIT_PREEMPTED. Raises SystemExit."""
+    directory = os.environ.get(PIDS)
+    if directory is not None:
+        (Path(directory) / SAVED_FILE).touch()
+    raise SystemExit(EXIT_PREEMPTED)
 
 
 def report(line: str) -> bool:

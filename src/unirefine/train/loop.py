@@ -89,7 +89,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         if progress.step < config.steps:
             if main:
                 print(f"stopped by a signal after step {progress.step:,}: checkpoint saved, start again to continue")
-            raise SystemExit(launcher.EXIT_PREEMPTED)
+            launcher.preempted()
         with engine.settled(model):
             finish(output, model, config, progress, identity, shards.manifest)
         if reporter is not None:

@@ -90,3 +90,28 @@ def test_a_signal_that_came_before_the_worker_was_ready_counts(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert len(list(tmp_path.glob("*.pid"))) == 1
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_lost_rendezvous_is_a_stop_if_the_workers_had_saved(saved, monkeypatch):
+    """The node that holds the rendezvous may leave first; the others then find nobody there."""
+    from torch.distributed.elastic.rendezvous import RendezvousConnectionError
+
+    def elastic_launch(*_):
+        def run(*_):
+            if saved:
+                with pytest.raises(SystemExit):
+                    launcher.preempted()
+            raise RendezvousConnectionError("the connection to the store has failed")
+
+        return run
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", elastic_launch)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with mock.patch.dict(os.environ), pytest.raises(SystemExit if saved else UserError) as raised:
+        launcher.launch(Parallel(nodes=2), ["--output", "x"])
+    if saved:
+        assert raised.value.code == launcher.EXIT_PREEMPTED
+    else:
+        assert "this node lost the others, which meet at 127.0.0.1:29500: the connection" in str(raised.value)
