@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from train_runs import run_group
 
@@ -32,6 +33,7 @@ LAYOUTS = {
     "cp2": ({"context": 2}, {}),
     "cp2-packed": ({"context": 2}, {"packed": True}),
 }
+TOKENS = {"global_batch": None, "global_tokens": 700}
 
 
 def config_of(layout: str, processes: int = 2, **changes) -> dict:
@@ -63,7 +65,9 @@ def runs(shards, tmp_path_factory) -> Path:
     def entry(output: str, config: dict) -> dict:
         return {"config": config, "shards": str(shards), "output": str(root / output)}
 
-    run_group(2, [entry(layout, config_of(layout)) for layout in LAYOUTS])
+    entries = [entry(layout, config_of(layout)) for layout in LAYOUTS]
+    entries += [entry(f"{layout}-tokens", config_of(layout, **TOKENS)) for layout in ("dp2", "tp2")]
+    run_group(2, entries)
     continued = {"dp2": ["dp2", "tp2", "pp2"], "tp2": ["pp2"], "pp2": ["pp2", "dp2"]}
     entries = []
     for source, targets in continued.items():
@@ -73,7 +77,9 @@ def runs(shards, tmp_path_factory) -> Path:
     run_group(2, entries)
     for source in ("dp2", "pp2"):
         interrupted(root / source, root / f"{source}-then-alone")
-    run_group(1, [entry(f"{source}-then-alone", config_of("dp2", processes=1)) for source in ("dp2", "pp2")])
+    interrupted(root / "dp2-tokens", root / "dp2-tokens-then-alone")
+    entries = [entry(f"{source}-then-alone", config_of("dp2", processes=1)) for source in ("dp2", "pp2")]
+    run_group(1, [*entries, entry("dp2-tokens-then-alone", config_of("dp2", processes=1, **TOKENS))])
     return root
 
 
@@ -87,6 +93,17 @@ def assert_same(found: list, expected: list, tolerance: float) -> None:
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "dp2"])
 def test_layouts_give_the_same_losses(runs, layout):
     assert_same(losses(runs / layout), losses(runs / "dp2"), 1e-5)
+
+
+def test_steps_of_tokens_are_the_same_samples_at_every_layout_and_after_a_stop(runs):
+    found = read(runs / "dp2-tokens" / "metrics.jsonl")
+    samples = [line["samples"] for line in found]
+    tokens = [line["tokens"] for line in found]
+    assert len(set(np.diff([0, *samples]))) > 1
+    assert all(700 - 96 < step <= 700 for step in np.diff([0, *tokens]))
+    for other in ("tp2-tokens", "dp2-tokens-then-alone"):
+        assert_same(losses(runs / other), losses(runs / "dp2-tokens"), 1e-5)
+        assert [line["samples"] for line in read(runs / other / "metrics.jsonl")] == samples
 
 
 # (loss, gradient norm) of each step of "dp2"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -206,6 +207,22 @@ def test_a_corrupt_shard_is_refused_before_anything_starts(shards, tmp_path):
     assert not (tmp_path / "train").exists()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_shard_of_the_right_size_with_another_content_is_refused_before_step_1(processes, shards, tmp_path):
+    broken = tmp_path / "shards"
+    shutil.copytree(shards, broken)
+    with (broken / "train-000-of-001.bin").open("rb+") as handle:
+        handle.seek(1000)
+        byte = handle.read(1)
+        handle.seek(1000)
+        handle.write(bytes([byte[0] ^ 1]))
+    code, _, errors = run(CONFIG | {"parallel": {"processes_per_node": processes}}, broken, tmp_path / "train")
+    assert code == 1
+    assert len(errors) == 1
+    assert "train-000-of-001.bin: its content is not what was written (SHA-256 differs)" in errors[0]
+    assert not (tmp_path / "train" / "metrics.jsonl").exists()
+
+
 def test_a_loss_that_is_not_finite_names_step_samples_and_checkpoint(shards, tmp_path):
     config = CONFIG | {"optimizer": {"lr": 1e19, "warmup_steps": 0, "weight_decay": 0.0}, "checkpoint_every": 1}
     code, _, errors = run(config, shards, tmp_path)
@@ -236,6 +253,19 @@ def test_a_full_disk_keeps_the_previous_checkpoint(shards, tmp_path):
 def test_dry_run_prints_the_costs(shards):
     command = [sys.executable, "-m", "unirefine.cli.main", "train", "--dry-run", "--shards", str(shards)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.split()[0] in ("model", "epochs"))
-    assert "33 layers, hidden 1280, 20 heads: 651,0" in rows["model"]
+    rows = {line[:21].strip(): line[22:] for line in done.stdout.splitlines()}
+    assert rows["model"] == "33 layers, hidden 1280, 20 heads: 651,042,593 parameters"
+    assert rows["layout"] == "1 node(s) x 8 processes: TP 1, PP 1, CP 1, DP 8, bf16"
+    assert rows["batch"] == "2,048 sequences a step = DP 8 x micro-batch 16 x 16 accumulated; at most 2.10 M tokens"
+    assert rows["steps"] == "500,000, at most 1.05 T tokens"
+    assert rows["FLOPs per token"].startswith("4.42 G FLOP at 1024 tokens")
+    # 500,000 x 2,048 x 1,024 x 4.42e9
+    assert rows["FLOPs of the run"].startswith("at most 4.63e+21")
+    parts = re.findall(r"(parameters|gradients|optimizer|activations) ([\d.]+) GB", rows["memory a process"])
+    sizes = {name: float(size) for name, size in parts}
+    assert (sizes["parameters"], sizes["gradients"]) == (1.30, 2.60)
+    assert sizes["optimizer"] == pytest.approx(651e6 * 12 / 8 / 1e9, abs=0.01)
+    total = float(re.match(r"about ([\d.]+) GB", rows["memory a process"])[1])
+    assert total == pytest.approx(sum(sizes.values()), rel=0.01)
+    assert "samples of" in rows["samples"]
     assert "over 100 train clusters" in rows["epochs"]

@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from unirefine.cards.markdown import audit_text, lineage_text, release_name, table
-from unirefine.config import Model
+from unirefine.config import Train
 
 
 def model_card(
@@ -35,8 +35,8 @@ def model_card(
             )
         ],
     )
-    layers, hidden, heads = Model.model_validate(trained["config"]["model"]).sizes
-    sampling, optimizer = trained["config"]["sampling"], trained["config"]["optimizer"]
+    config = Train.model_validate(trained["config"])
+    layers, hidden, heads = config.model.sizes
     return f"""---
 {header.to_yaml()}
 ---
@@ -55,15 +55,15 @@ rows asked about the same residues; intervals hold 95% over resampled clusters. 
 
 ## Intended use
 
-Embeddings and masked-residue probabilities of natural proteins of up to {sampling["max_tokens"] - 2:,} residues. Not
-meant for proteins unlike those in UniProt (long repeats, non-standard residues, artificial designs), nor as the only
-evidence for what a variant does in a patient. The model was judged by perplexity alone: test it on your task first.
+Embeddings and masked-residue probabilities of natural proteins of up to {config.sampling.max_tokens - 2:,} residues.
+Not meant for proteins unlike those in UniProt (long repeats, non-standard residues, artificial designs), nor as the
+only evidence for what a variant does in a patient. The model was judged by perplexity alone: test it on your task first.
 
 ## Training
 
-ESM-2's recipe on Megatron-core: {sampling["mask_fraction"]:.0%} of the residues chosen, Adam with a peak learning
-rate of {optimizer["lr"]:g}, {optimizer["warmup_steps"]:,} warm-up steps, batches of
-{trained["config"]["global_batch"]:,} sequences, {trained["config"]["precision"]}, seed {trained["config"]["seed"]}.
+ESM-2's recipe on Megatron-core: {config.sampling.mask_fraction:.0%} of the residues chosen, Adam with a peak learning
+rate of {config.optimizer.lr:g}, {config.optimizer.warmup_steps:,} warm-up steps, batches of {config.step_size},
+{config.precision}, seed {config.seed}.
 
 ## Licence
 

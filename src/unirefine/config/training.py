@@ -18,6 +18,9 @@ PRESETS: dict[str, tuple[int, int, int]] = {
 }
 
 
+# Rows and columns of an FP8 matrix are multiples of this: of cuBLAS's tiles, and of MXFP8's blocks
+FP8_BLOCK = {"delayed": 16, "current": 16, "mxfp8": 32}
+
 # Masked perplexity that Lin et al. 2023 give for a preset
 LIN_ET_AL = {"650M": 6.95, "3B": 6.49}
 
@@ -99,9 +102,11 @@ class Parallel(Block):
     def _divisible(self) -> "Parallel":
         group = self.tensor * self.pipeline * self.context
         if self.world % group:
+            below = self.world // group * group
+            near = [n for n in (below, below + group) if n]
             raise ValueError(
                 f"parallel: nodes x processes_per_node = {self.world} is not a multiple of "
-                f"tensor x pipeline x context = {group}"
+                f"tensor x pipeline x context = {group}; nearest: {near}"
             )
         return self
 
@@ -148,8 +153,11 @@ class Train(Block):
     """Seed of the initial weights."""
     steps: Count = 500_000
     """Optimizer steps."""
-    global_batch: Count = 2048
-    """Sequences per optimizer step, over all processes (2,048 x 1,024 = 2M tokens)."""
+    global_batch: Count | None = 2048
+    """Sequences per optimizer step, over all processes (2,048 x 1,024 = 2M tokens at most); `null`: see below."""
+    global_tokens: Count | None = None
+    """With `global_batch: null`: tokens per optimizer step, without padding. A step takes the next samples as long as
+    they fit, so short proteins make no smaller steps."""
     micro_batch: Count = 16
     """Sequences per forward pass and process."""
     packed: bool = False
@@ -162,7 +170,7 @@ class Train(Block):
     """Activation recomputation."""
     validate_every: Count = 5000
     """Steps between passes over the validation shard."""
-    validate_sequences: Count | None = 8192
+    validate_sequences: Count | None = None
     """Validation sequences per pass (the first of the shard, whose order is shuffled); `null`: all of them."""
     log_every: Count = 10
     """Steps between lines of metrics.jsonl."""
@@ -177,24 +185,58 @@ class Train(Block):
 
     @model_validator(mode="after")
     def _possible(self) -> "Train":
-        layers, _hidden, heads = self.model.sizes
+        layers, hidden, heads = self.model.sizes
         layout = self.parallel
         if heads % layout.tensor:
             near = [n for n in range(1, heads + 1) if heads % n == 0]
             raise ValueError(f"parallel.tensor {layout.tensor} does not divide {heads} heads; possible: {near}")
         if layers < layout.pipeline:
-            raise ValueError(f"parallel.pipeline {layout.pipeline} is more than the {layers} layers")
+            raise ValueError(f"parallel.pipeline {layout.pipeline} is more than the {layers} layers; at most: {layers}")
+        if (self.global_batch is None) == (self.global_tokens is None):
+            raise ValueError("one of train.global_batch (sequences) and train.global_tokens must be null")
         step = self.micro_batch * layout.data
-        if self.global_batch % step:
+        if self.global_tokens is not None:
+            least = step * self.sampling.max_tokens
+            if self.global_tokens < least:
+                raise ValueError(
+                    f"train.global_tokens {self.global_tokens} is less than micro_batch x max_tokens x DP = "
+                    f"{self.micro_batch} x {self.sampling.max_tokens} x {layout.data} = {least}; possible: from {least}"
+                )
+        elif self.global_batch % step:
             below = self.global_batch // step * step
             near = [n for n in (below, below + step) if n]
             raise ValueError(
                 f"train.global_batch {self.global_batch} is not a multiple of micro_batch x DP = "
                 f"{self.micro_batch} x {layout.data} = {step}; nearest: {near}"
             )
+        if self.fp8 != "off":
+            if self.precision == "fp32":
+                raise ValueError(f"train.fp8 {self.fp8} needs train.precision bf16 or fp16")
+            block = FP8_BLOCK[self.fp8]
+            if hidden // layout.tensor % block:
+                near = [n for n in range(1, heads + 1) if heads % n == 0 and hidden // n % block == 0]
+                raise ValueError(
+                    f"train.fp8 {self.fp8} takes matrices in blocks of {block}: hidden / parallel.tensor = {hidden} / "
+                    f"{layout.tensor} is no multiple; possible values of parallel.tensor: {near or 'none'}"
+                )
         if layout.sequence and layout.tensor == 1:
             raise ValueError("parallel.sequence needs parallel.tensor above 1")
         return self
+
+    @property
+    def step_tokens(self) -> int:
+        """Most tokens that an optimizer step can have, without padding."""
+        return self.global_tokens or self.global_batch * self.sampling.max_tokens  # type: ignore[operator]
+
+    @property
+    def accumulated(self) -> int:
+        """Micro-batches of a process in one optimizer step of the longest samples."""
+        return -(-self.step_tokens // (self.micro_batch * self.sampling.max_tokens * self.parallel.data))
+
+    @property
+    def step_size(self) -> str:
+        """What one optimizer step takes, for people: `2,048 sequences` or `2,000,000 tokens`."""
+        return f"{self.global_tokens:,} tokens" if self.global_tokens else f"{self.global_batch:,} sequences"
 
 
 class Layout(Block):

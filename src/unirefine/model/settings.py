@@ -8,6 +8,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from unirefine.alphabet import TOKENS
 from unirefine.config.training import Model, Parallel, Train
+from unirefine.errors import UserError
 
 VOCABULARY = len(TOKENS)
 LAYER_NORM_EPS = 1e-5
@@ -70,6 +71,11 @@ def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerC
     """
     layers, hidden, heads = model.sizes
     layout, dtype = train.parallel, DTYPES[train.precision]
+    if gpu and layout.context > 1 and train.precision == "fp32":
+        raise UserError(
+            "on GPUs, context parallelism needs train.precision bf16 or fp16: no attention kernel takes fp32 there",
+            fix="change the precision, or set parallel.context: 1",
+        )
     options: dict = {}
     if layout.pipeline > 1:
         options |= {

@@ -22,6 +22,7 @@ IDENTITY = ("model", "sampling", "optimizer", "seed", "global_batch", "precision
 def identity(config: Train, manifest_sha256: str) -> dict[str, str]:
     """Hashes of what a checkpoint may only be continued with: one per option of IDENTITY, and the shards'."""
     values = config.model_dump(mode="json")
+    values["global_batch"] = config.global_batch or config.step_size
     return {name: sha256_json(values[name]) for name in IDENTITY} | {"shards": manifest_sha256}
 
 

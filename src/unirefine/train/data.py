@@ -1,8 +1,10 @@
 """Micro-batches of this process: from samples to the tensors that `Esm2.forward` takes."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +12,12 @@ import torch
 
 from unirefine.alphabet import PAD
 from unirefine.config import Train
+from unirefine.errors import UserError
 from unirefine.model.batch import IGNORE
 from unirefine.model.settings import length_multiple
 from unirefine.sampling import FixedStream, SampleStream, prefetch
+from unirefine.shards.reader import REBUILD
+from unirefine.shards.verify import CHANGED, changed_files
 from unirefine.train import plan
 
 FP8_ROWS = 32
@@ -44,6 +49,15 @@ class Cut(NamedTuple):
     """int64[b]: tokens without padding."""
     slots: np.ndarray
     """int64[b]: tokens with the padding that the layout needs."""
+
+
+def check_shards(directory: Path) -> None:
+    """Hash the shards again, every process its part of the files, and agree. Raises UserError on every process."""
+    ranks = torch.distributed.get_world_size()
+    found: list[list[Path]] = [[] for _ in range(ranks)]
+    torch.distributed.all_gather_object(found, changed_files(directory, torch.distributed.get_rank(), ranks))
+    if changed := sorted(path for paths in found for path in paths):
+        raise UserError(CHANGED, where=", ".join(map(str, changed)), fix=REBUILD)
 
 
 def cut(stream: SampleStream | FixedStream, indices: np.ndarray, config: Train, rank: int, ranks: int) -> list[Cut]:
@@ -86,16 +100,24 @@ def make(stream: SampleStream | FixedStream, samples: Cut, config: Train) -> Mic
     )
 
 
-def training_batches(
-    stream: SampleStream, config: Train, first: int, rank: int, ranks: int
-) -> Iterator[list[MicroBatch]]:
-    """This rank's micro-batches of step `first`, `first` + 1, ..., made in the background while a step computes."""
+class Step(NamedTuple):
+    """What this rank computes in one step."""
 
-    def make_step(step: int) -> list[MicroBatch]:
-        samples = plan.step_indices(step, config.global_batch)
-        return [make(stream, part, config) for part in cut(stream, samples, config, rank, ranks)]
+    stop: int
+    """The sample with which the next step starts: the state of the loader."""
+    micro_batches: list[MicroBatch]
 
-    return prefetch(make_step, range(first, config.steps))
+
+def training_steps(
+    stream: SampleStream, config: Train, first: int, count: int, rank: int, ranks: int
+) -> Iterator[Step]:
+    """`count` steps, the first of which starts at sample `first`, made in the background while others compute."""
+
+    def make_step(samples: np.ndarray) -> Step:
+        parts = cut(stream, samples, config, rank, ranks)
+        return Step(int(samples[-1]) + 1, [make(stream, part, config) for part in parts])
+
+    return prefetch(make_step, itertools.islice(plan.steps(stream.lengths_of, config, first), count))
 
 
 def row_multiple(config: Train) -> int:

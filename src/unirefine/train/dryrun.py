@@ -2,22 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from unirefine.config import Train
 from unirefine.progress import human
+from unirefine.sampling import SampleStream
 from unirefine.shards import open_shards
 from unirefine.train.flops import flops_per_token, parameters
 from unirefine.train.memory import memory_per_process, rank_parameters
 
+LOOK = 10_000
+"""Samples whose mean length stands for all."""
+
 
 def dry_run(config: Train, shards: Path | None) -> str:
-    """The cost of `config` as text. With a shard directory also epochs over its clusters and real mean lengths."""
+    """The cost of `config` as text. With a shard directory also the samples' mean length and epochs over clusters."""
     layers, hidden, heads = config.model.sizes
     layout = config.parallel
     longest = config.sampling.max_tokens
-    tokens_step = config.global_batch * longest
     flops = flops_per_token(layers, hidden, longest)
-    samples = config.steps * config.global_batch
-    accumulate = config.global_batch // (config.micro_batch * layout.data)
+    tokens = config.steps * config.step_tokens
     rows = [
         ("model", f"{layers} layers, hidden {hidden}, {heads} heads: {parameters(layers, hidden):,} parameters"),
         (
@@ -28,18 +32,23 @@ def dry_run(config: Train, shards: Path | None) -> str:
         ),
         (
             "batch",
-            f"{config.global_batch} sequences a step = DP {layout.data} x micro-batch {config.micro_batch} x "
-            f"{accumulate} accumulated; at most {human(tokens_step, ' tokens')}",
+            f"{config.step_size} a step = DP {layout.data} x micro-batch {config.micro_batch} x "
+            f"{config.accumulated} accumulated; at most {human(config.step_tokens, ' tokens')}",
         ),
-        ("steps", f"{config.steps:,} = {human(samples, ' samples')}, at most {human(samples * longest, ' tokens')}"),
+        ("steps", f"{config.steps:,}, at most {human(tokens, ' tokens')}"),
         ("FLOPs per token", f"{human(flops, ' FLOP')} at {longest} tokens (forward and backward)"),
-        ("FLOPs of the run", f"at most {flops * samples * longest:.3g}"),
+        ("FLOPs of the run", f"at most {flops * tokens:.3g}"),
     ]
     memory = memory_per_process(config)
     parts = ", ".join(f"{name} {human(size, 'B')}" for name, size in memory.items() if name != "total")
     rows.append(("memory a process", f"about {human(memory['total'], 'B')}: {parts}"))
     rows.append(("parameters a process", f"{rank_parameters(config):,} on the fullest"))
     if shards is not None:
-        clusters = open_shards(shards).train.documents
-        rows.append(("epochs", f"{samples / clusters:.2f} over {clusters:,} train clusters (one sample a cluster)"))
+        side = open_shards(shards).train
+        mean = SampleStream(side, config.sampling).lengths_of(np.arange(LOOK)).mean()
+        samples = config.steps * (config.global_batch or config.step_tokens / mean)
+        rows += [
+            ("samples", f"{human(samples, ' samples')} of {mean:.0f} tokens (mean of the first {LOOK:,})"),
+            ("epochs", f"{samples / side.documents:.2f} over {side.documents:,} train clusters (one sample a cluster)"),
+        ]
     return "\n".join(f"{name:<21} {text}" for name, text in rows)

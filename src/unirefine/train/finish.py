@@ -45,7 +45,7 @@ def finish(
     layers, hidden, _heads = config.model.sizes
     facts = {
         "step": progress.step,
-        "samples": progress.step * config.global_batch,
+        "samples": progress.samples,
         "tokens": progress.tokens,
         "seconds": round(progress.seconds, 1),
         "parameters": parameters(layers, hidden),

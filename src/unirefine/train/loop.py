@@ -2,7 +2,7 @@
 
 Every process of the run executes `train`. Step k is the same set of samples at every layout, the loss is normalised by
 the number of chosen positions of the whole step, and the learning rate is a function of k: so the state of a run is
-its weights, its optimizer's moments and one integer.
+its weights, its optimizer's moments, the number of steps and of samples.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from unirefine.provenance import sha256_file
 from unirefine.sampling import SampleStream
 from unirefine.shards import open_shards
 from unirefine.train import checkpoints, engine, launcher, origin, platform
-from unirefine.train.data import training_batches
+from unirefine.train.data import check_shards, training_steps
 from unirefine.train.finish import finish, is_finished
 from unirefine.train.measure import Progress
 from unirefine.train.reporter import Reporter, peak
@@ -46,6 +46,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
 
         # Model, optimizer, and where the last part of the run left them
         platform.initialize(config.parallel, config.seed)
+        check_shards(shards_directory)
         model = engine.wrap(build_esm2(config.model, config), config)
         if config.init is not None:
             load_huggingface(config.init, model)
@@ -55,16 +56,17 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         if main:
             origin.begin(output, shards_directory, config, resumed=progress.step > 0)
 
-        # Data: pure functions of the step
+        # Data: pure functions of the next sample's number
         rank, ranks = engine.data_rank()
-        batches = training_batches(SampleStream(shards.train, config.sampling), config, progress.step, rank, ranks)
+        stream = SampleStream(shards.train, config.sampling)
+        steps = training_steps(stream, config, progress.samples, config.steps - progress.step, rank, ranks)
         validation = Validation(shards.validation, config, rank, ranks)
         reporter = Reporter(output, config, progress) if main else None
 
         preempted = False
         while progress.step < config.steps and not preempted:
             started = perf_counter()
-            micro_batches = next(batches)
+            samples, micro_batches = next(steps)
             waited = perf_counter() - started
 
             rate = learning_rate(progress.step, config.steps, config.optimizer)
@@ -73,7 +75,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
                 model, optimizer, micro_batches,
                 step=progress.step, waited=waited, stop=stop.requested, directory=saver.directory,
             )  # fmt: skip
-            progress.count(done.sums, perf_counter() - started)
+            progress.count(samples, done.sums, perf_counter() - started)
 
             last, preempted = progress.step == config.steps, done.stop
             validated = validation.run(model) if last or progress.step % config.validate_every == 0 else {}

@@ -56,6 +56,8 @@ class Progress:
 
     step: int = 0
     """Updates done."""
+    samples: int = 0
+    """Samples seen: the number of the next one."""
     tokens: int = 0
     """Tokens seen, without padding."""
     seconds: float = 0.0
@@ -65,9 +67,10 @@ class Progress:
     latest: dict[str, float] = field(default_factory=dict)
     """The last `loss`, `validation_loss` and `validation_perplexity`, and `validated_step`."""
 
-    def count(self, sums: Interval, seconds: float) -> None:
-        """Note one more update: its sums over all processes, and how long it took."""
+    def count(self, samples: int, sums: Interval, seconds: float) -> None:
+        """Note one more update: the number of the next sample, sums over all processes, and how long it took."""
         self.step += 1
+        self.samples = samples
         self.tokens += int(sums.tokens)
         self.seconds += seconds
         self.interval.add(sums)
@@ -79,7 +82,7 @@ class Progress:
         """The values of a line of metrics.jsonl over the steps since the last one; starts the next interval."""
         loss = self.interval.loss / max(self.interval.chosen, 1)
         values: dict[str, float | int] = {
-            "samples": self.step * config.global_batch,
+            "samples": self.samples,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "loss": loss,

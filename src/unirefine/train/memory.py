@@ -44,7 +44,7 @@ def memory_per_process(config: Train) -> dict[str, float]:
         state /= layout.data * layout.context
     tokens = config.micro_batch * config.sampling.max_tokens / layout.context
     stage = layers_of_stage(layers, layout.pipeline)
-    in_flight = min(layout.pipeline, config.global_batch // (config.micro_batch * layout.data))
+    in_flight = min(layout.pipeline, config.accumulated)
     shared = 4 * hidden / (layout.tensor if layout.sequence else 1)
     per_layer = tokens * width * (shared + 12 * hidden / layout.tensor)
     if config.recompute == "full":

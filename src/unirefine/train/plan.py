@@ -1,16 +1,38 @@
 """Which samples make up step k, which data-parallel rank computes which of them, and in which micro-batches.
 
-Step k consists of the global sample indices [k * global_batch, (k + 1) * global_batch), whatever the layout. The loss
-is a sum over the chosen positions of the whole step divided by their number, so any partition gives the same
-gradient; the one below keeps padding small and the ranks equally busy.
+Steps take the samples 0, 1, 2, ... in order, each a fixed number of them or as many as fit into a number of tokens,
+whatever the layout. The loss is a sum over the chosen positions of the whole step divided by their number, so any
+partition gives the same gradient; the one below keeps padding small and the ranks equally busy.
 """
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from unirefine.config import Train
 
-def step_indices(step: int, global_batch: int) -> np.ndarray:
-    """Global sample indices of step `step` (0-based): int64[global_batch]."""
-    return np.arange(step * global_batch, (step + 1) * global_batch, dtype=np.int64)
+
+def steps(lengths_of: Callable[[np.ndarray], np.ndarray], config: Train, first: int) -> Iterator[np.ndarray]:
+    """Global sample indices int64[n] of one step after another, without end, the first of which starts at `first`.
+
+    lengths_of: tokens of the samples with given indices, `SampleStream.lengths_of`; asked only under `global_tokens`.
+    """
+    while True:
+        count = config.global_batch or _fitting(lengths_of, first, config.global_tokens, config.sampling.max_tokens)
+        yield np.arange(first, first + count, dtype=np.int64)
+        first += count
+
+
+def _fitting(lengths_of: Callable[[np.ndarray], np.ndarray], first: int, tokens: int, longest: int) -> int:
+    """How many samples from `first` on have at most `tokens` tokens together."""
+    total = count = 0
+    block = tokens // longest  # that many always fit
+    while True:
+        ends = total + np.cumsum(lengths_of(np.arange(first + count, first + count + block)), dtype=np.int64)
+        fit = int(np.searchsorted(ends, tokens, side="right"))
+        if fit < block:
+            return count + fit
+        total, count = int(ends[-1]), count + block
 
 
 def share(lengths: np.ndarray, rank: int, ranks: int) -> np.ndarray:

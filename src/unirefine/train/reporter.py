@@ -30,7 +30,7 @@ class Reporter:
         begins = f"continues after step {progress.step:,}" if progress.step else "starts"
         self._say(
             f"train: {begins}: {human(parameters(layers, hidden), ' parameters')}, {config.steps:,} steps of "
-            f"{config.global_batch} sequences, {layout.world} processes (TP {layout.tensor}, PP {layout.pipeline}, "
+            f"{config.step_size}, {layout.world} processes (TP {layout.tensor}, PP {layout.pipeline}, "
             f"CP {layout.context}, DP {layout.data}), {config.precision} on {device_name()}"
         )
 

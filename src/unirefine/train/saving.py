@@ -32,7 +32,7 @@ class Saver:
     def save(self, progress: Progress) -> None:
         """Write checkpoint `progress.step` and prune. Raises UserError when the disk fails; the previous one stays."""
         path = checkpoints.checkpoint_path(self.directory, progress.step)
-        state = {"samples": progress.step * self.config.global_batch, "identity": self.identity, **asdict(progress)}
+        state = {"identity": self.identity, **asdict(progress)}
         main = platform.rank() == 0
         try:
             with engine.settled(self.model):

@@ -42,7 +42,16 @@ def test_an_option_like_no_other_gets_the_list():
         ({"train": {"model": {"heads": 3}}}, "exclude each other"),
         ({"train": {"parallel": {"tensor": 3, "processes_per_node": 3}}}, "possible: [1, 2, 4, 5, 10, 20]"),
         ({"train": {"global_batch": 100}}, "nearest: [128]"),
-        ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16"),
+        ({"train": {"global_tokens": 2_000_000}}, "one of train.global_batch (sequences) and train.global_tokens"),
+        ({"train": {"global_batch": None}}, "one of train.global_batch (sequences) and train.global_tokens"),
+        ({"train": {"global_batch": None, "global_tokens": 9}}, "16 x 1024 x 8 = 131072; possible: from 131072"),
+        ({"train": {"parallel": {"pipeline": 40, "processes_per_node": 40}}}, "more than the 33 layers; at most: 33"),
+        ({"train": {"fp8": "current", "precision": "fp32"}}, "needs train.precision bf16 or fp16"),
+        (
+            {"train": {"fp8": "mxfp8", "model": {"preset": "35M"}, "parallel": {"tensor": 4}}},
+            "hidden / parallel.tensor = 480 / 4 is no multiple; possible values of parallel.tensor: [1, 5]",
+        ),
+        ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16; nearest: [16]"),
         ({"train": {"parallel": {"sequence": True}}}, "parallel.sequence needs parallel.tensor above 1"),
     ],
 )

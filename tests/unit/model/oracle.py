@@ -73,14 +73,19 @@ def per_layer(ours, theirs: EsmForMaskedLM, tokens: torch.Tensor) -> str:
     """One line per layer: the largest difference of its output between our model and Hugging Face's."""
     hidden, hooks = [], []
     for layer in ours.encoder.layers:
-        hooks.append(layer.register_forward_hook(lambda _m, _i, out: hidden.append(out[0].transpose(0, 1))))
+        hooks.append(
+            layer.register_forward_hook(lambda _m, _i, out: hidden.append(out[0].transpose(0, 1).flatten(0, 1)))
+        )
     ours(tokens)
     for hook in hooks:
         hook.remove()
     reference = theirs(tokens, attention_mask=(tokens != PAD).long(), output_hidden_states=True).hidden_states
-    real = tokens != PAD  # the last of Hugging Face's is after the final layer norm, so it has no counterpart
-    pairs = zip(hidden[:-1], reference[1:-1], strict=True)
-    return "\n".join(f"layer {i}: {(a - b)[real].abs().max():.2e}" for i, (a, b) in enumerate(pairs))
+    real = tokens != PAD
+    # on a CPU our layers see real tokens only, with or without padding in the batch
+    ours_real = [rows if len(rows) == real.sum() else rows[real.flatten()] for rows in hidden]
+    # the last of Hugging Face's is after the final layer norm, so it has no counterpart
+    pairs = zip(ours_real[:-1], reference[1:-1], strict=True)
+    return "\n".join(f"layer {i}: {(a - b[real]).abs().max():.2e}" for i, (a, b) in enumerate(pairs))
 
 
 def fair_esm(theirs: EsmForMaskedLM) -> esm.ESM2:

@@ -33,6 +33,22 @@ def test_logits(pair, lengths, masked):
     oracle.assert_same(logits, expected, tokens, lambda: oracle.per_layer(ours, theirs, tokens))
 
 
+@pytest.mark.parametrize("lengths", [[17], [30, 30], LENGTHS], ids=["one", "full", "padded"])
+def test_the_report_of_a_difference_names_the_layer(build, tmp_path, lengths):
+    theirs = oracle.random_huggingface(4, 64, 4)
+    ours = build(4, 64, 4, weights=False).eval()
+    convert.load_huggingface(oracle.save_huggingface(theirs, tmp_path / "hf"), ours)
+    with torch.no_grad():
+        ours.encoder.layers[1].mlp.linear_fc2.bias.add_(torch.linspace(-1, 1, 64))
+    tokens = oracle.batch(lengths)
+    report = oracle.per_layer(ours, theirs, tokens)
+    differences = [float(line.split(": ")[1]) for line in report.splitlines()]
+    assert differences[0] < 1e-4
+    assert min(differences[1:]) > 0.1
+    with pytest.raises(AssertionError, match="layer 1: "), torch.no_grad():
+        oracle.assert_same(ours(tokens), oracle.huggingface_logits(theirs, tokens), tokens, lambda: report)
+
+
 def pack(tokens: torch.Tensor, padding: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """The sequences of a padded batch end to end (and a slot of only padding), with their bounds."""
     rows = tokens[tokens != PAD]

@@ -1,14 +1,40 @@
 """Which samples make up a step, and who computes them."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
-from unirefine.train.plan import micro_batches, packs, share, step_indices
+from unirefine.config import Train
+from unirefine.train.plan import micro_batches, packs, share, steps
+
+LENGTHS = np.random.default_rng(3).integers(20, 101, 5000)
+
+
+def config(**changes) -> Train:
+    parallel = {"processes_per_node": 2}
+    return Train.model_validate({"parallel": parallel, "sampling": {"max_tokens": 100}, "micro_batch": 3} | changes)
+
+
+def first_steps(train: Train, count: int, first: int = 0) -> list[np.ndarray]:
+    return list(islice(steps(LENGTHS.__getitem__, train, first), count))
 
 
 def test_steps_tile_the_samples():
-    indices = np.concatenate([step_indices(step, 6) for step in range(5)])
-    assert indices.tolist() == list(range(30))
+    taken = first_steps(config(global_batch=6), 5)
+    assert [len(samples) for samples in taken] == [6] * 5
+    assert np.concatenate(taken).tolist() == list(range(30))
+
+
+@pytest.mark.parametrize("tokens", [600, 777, 6_000, 60_000])
+def test_steps_of_tokens_take_what_fits_and_go_on_there(tokens):
+    taken = first_steps(config(global_batch=None, global_tokens=tokens), 4)
+    samples = np.concatenate(taken)
+    assert samples.tolist() == list(range(len(samples)))
+    for step in taken:
+        assert LENGTHS[step].sum() <= tokens < LENGTHS[np.append(step, step[-1] + 1)].sum()
+    again = first_steps(config(global_batch=None, global_tokens=tokens), 2, first=int(taken[1][-1]) + 1)
+    assert [step.tolist() for step in again] == [step.tolist() for step in taken[2:]]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
