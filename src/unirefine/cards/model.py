@@ -57,7 +57,8 @@ rows asked about the same residues; intervals hold 95% over resampled clusters. 
 
 Embeddings and masked-residue probabilities of natural proteins of up to {config.sampling.max_tokens - 2:,} residues.
 Not meant for proteins unlike those in UniProt (long repeats, non-standard residues, artificial designs), nor as the
-only evidence for what a variant does in a patient. The model was judged by perplexity alone: test it on your task first.
+only evidence for what a variant does in a patient. The model was judged by perplexity alone: test it on your task
+first.
 
 ## Training
 
