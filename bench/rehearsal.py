@@ -3,9 +3,9 @@
 Synthetic records with ids of UniProt's form stand in for release 2024_03: two thirds accessions like A0A009IHW8, one
 third UPIs; cluster sizes with a long tail; record order that has nothing to do with membership; membership stated at
 both levels, as UniRef XML does. The two real commands then run on them, each in its own process, and their time and
-peak memory are measured; making the input is not. What must come out is checked: the counts, exactly
-floor(0.005 x clusters) validation clusters, and, with --again, the same bytes from another file order, another
-number of parts and another number of threads.
+peak memory are measured; making the input is not. What must come out is checked: the counts, exactly the 328,360
+validation clusters that config/uniref-2024_03.yaml asks for (scaled with --scale), and, with --again, the same bytes
+from another file order, another number of parts and another number of threads.
 
     python bench/rehearsal.py --scale 0.01 --again
     python bench/rehearsal.py --json rehearsal.json          (about 12 GB of disk)
@@ -27,11 +27,9 @@ import pyarrow as pa
 
 from unirefine.progress import duration, human, meter
 from unirefine.provenance import read_json, sha256_file, write_counts, write_json
-from unirefine.split import exact_floor
 from unirefine.tables import table_writer
 
-CLUSTERS, MEMBERS = 65_672_139, 187_382_018
-FRACTION = 0.005
+CLUSTERS, MEMBERS, VALIDATION = 65_672_139, 187_382_018, 328_360
 BLOCK = 1 << 20
 LARGEST = 50_000
 RECORDS = pa.schema([("key", pa.uint64()), ("member_count", pa.int32())])
@@ -148,7 +146,9 @@ def measured(name: str, *arguments: object) -> dict[str, float]:
     }
 
 
-def rehearse(directory: Path, clusters: int, members: int, *, parts: int, seed: int, threads: int) -> dict[str, object]:
+def rehearse(
+    directory: Path, clusters: int, members: int, validation: int, *, parts: int, seed: int, threads: int
+) -> dict[str, object]:
     """Run both stages on the input, check what came out; returns measures and hashes of the outputs."""
     if not (directory / "curate" / "counts.json").exists():  # written last
         write_input(directory, clusters, members, parts, seed)
@@ -166,14 +166,14 @@ def rehearse(directory: Path, clusters: int, members: int, *, parts: int, seed: 
             threads,
         ),
         "split": measured(
-            "split", "--clusters", cluster, "--output", split, "--set", f"validation_fraction={FRACTION}"
+            "split", "--clusters", cluster, "--output", split, "--set", f"validation_count={validation}"
         ),
     }
     levels = read_json(cluster / "counts.json")["levels"]
     assert (levels["uniref50"]["kept"], levels["uniref90"]["kept"]) == (clusters, members), levels
     sides = read_json(split / "counts.json")["sides"]
     result["validation"] = sides["validation"]["clusters"]
-    assert result["validation"] == exact_floor(FRACTION, clusters), sides
+    assert result["validation"] == validation, sides
     assert sides["train"]["clusters"] + sides["validation"]["clusters"] == clusters, sides
     result["sha256"] = {
         path.name: sha256_file(path) for path in (cluster / "clusters.parquet", split / "split.parquet")
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="once more in another order: the split must be the same")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures here too")
     options = parser.parse_args()
-    clusters, members = round(CLUSTERS * options.scale), round(MEMBERS * options.scale)
+    clusters, members, validation = (round(full * options.scale) for full in (CLUSTERS, MEMBERS, VALIDATION))
     shapes = [{"parts": 64, "seed": 0, "threads": options.threads}]
     if options.again:
         shapes.append({"parts": 7, "seed": 12345, "threads": 1})
@@ -198,7 +198,7 @@ def main() -> None:
     for shape in shapes:
         with tempfile.TemporaryDirectory(prefix="rehearsal-") as temporary:
             kept = options.directory and options.directory / f"{clusters}-{shape['parts']}-{shape['seed']}"
-            runs.append(rehearse(kept or Path(temporary), clusters, members, **shape) | shape)
+            runs.append(rehearse(kept or Path(temporary), clusters, members, validation, **shape) | shape)
     result = {
         "clusters": clusters,
         "members": members,

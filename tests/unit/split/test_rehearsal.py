@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unirefine.config import load_config
 from unirefine.ids import id_of, key_of
 
 SCRIPT = Path(__file__).parents[3] / "bench" / "rehearsal.py"
@@ -38,6 +39,11 @@ def test_sizes_add_up_with_a_long_tail(rehearsal):
     sizes = rehearsal.cluster_sizes(10_000, 28_533, np.random.default_rng(0))
     assert (len(sizes), sizes.sum(), sizes.min()) == (10_000, 28_533, 1)
     assert np.median(sizes) <= 2 and sizes.max() > 100
+
+
+def test_the_full_rehearsal_asks_for_what_the_config_of_the_release_asks_for(rehearsal):
+    config = load_config(SCRIPT.parents[1] / "config" / "uniref-2024_03.yaml")
+    assert rehearsal.VALIDATION == config.split.validation_count == 328_360
 
 
 @pytest.mark.parametrize("count", [10, 9973, 65_536])
