@@ -165,9 +165,7 @@ def rehearse(
             "--threads",
             threads,
         ),
-        "split": measured(
-            "split", "--clusters", cluster, "--output", split, "--set", f"validation_count={validation}"
-        ),
+        "split": measured("split", "--clusters", cluster, "--output", split, "--set", f"validation_count={validation}"),
     }
     levels = read_json(cluster / "counts.json")["levels"]
     assert (levels["uniref50"]["kept"], levels["uniref90"]["kept"]) == (clusters, members), levels

@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from unirefine.cards.markdown import audit_text, counts_table, lineage_text, release_name, table
+from unirefine.cards.markdown import audit_text, counts_table, lineage_text, published_text, release_name, table
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
          (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
@@ -52,7 +52,7 @@ functions: clusters are drawn by similarity, not by biology, and what is in UniP
 ## How it was made
 
 {counts_table(lineage)}
-
+{published_text(lineage)}
 {audit_text(audit)} Domains shared between longer proteins are not similarity in this sense.
 
 ## Licence

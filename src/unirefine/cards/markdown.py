@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unirefine import published
 from unirefine.lineage import code_of
 
 LEVELS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
@@ -36,16 +37,23 @@ def counts_table(lineage: Mapping[str, Any]) -> str:
     return table(["stage", "what", "in", "kept", "removed"], rows)
 
 
+def published_text(lineage: Mapping[str, Any]) -> str:
+    """The published numbers of clusters beside ours, as a paragraph of its own; nothing for a FASTA of one's own."""
+    curated = next((one["counts"] for one in lineage["steps"] if one["stage"] == "curate"), {})
+    rows = published.count_rows(lineage["release"] or {}, curated)
+    return f"\n{published.WHY}\n\n{table(published.COLUMNS, rows)}\n" if rows else ""
+
+
 def reasons(removed: Mapping[str, int]) -> str:
     """`artificial taxon 3, purge list 2`."""
     return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in removed.items()) or "-"
 
 
 def audit_text(audit: Mapping[str, Any]) -> str:
-    """What decontamination did for the validation set."""
-    found = audit["audit"]
+    """What decontamination did for the held-out sets. audit: identity.json."""
+    found, held_out = audit["audit"], "validation or test" if audit["test"] else "validation"
     return (
-        f"Train clusters with a sequence similar to validation (MMseqs2: at least {audit['threshold']:.0%} identity "
+        f"Train clusters with a sequence similar to {held_out} (MMseqs2: at least {audit['threshold']:.0%} identity "
         f"over {audit['coverage']:.0%} of both) were removed. A more sensitive search of what is left found "
         f"{found['hits']:,} hits; of {found['sampled_clusters']:,} train clusters aligned with every held-out sequence "
         f"without a prefilter, {found['sampled_clusters_missed']:,} had one."

@@ -159,6 +159,19 @@ class Search(Block):
         return self
 
 
+class AuditSearch(Search):
+    """Settings of the audit's search; what its block leaves out is the audit's default, not the search's."""
+
+    max_seqs: Count = 1000
+    """Hits per query that pass the prefilter (`--max-seqs`): no fewer than the search's."""
+    sensitivity: Annotated[float, Field(ge=1, le=9)] = 7.5
+    """Sensitivity of the prefilter (`-s`): not below the search's; it or `max_seqs` is above."""
+
+
+_AS_WIDE = {0: (0, 1, 2)} | {mode: (mode,) for mode in (1, 2, 3, 4, 5)}
+"""Coverage modes that accept whatever a mode accepts: coverage of both (0) is coverage of either (1, 2) too."""
+
+
 class Decontaminate(Block):
     level: Literal["representatives", "members"] = "representatives"
     """What is searched: UniRef50 representatives (as published), or every UniRef90 member of train against every one of
@@ -167,13 +180,38 @@ class Decontaminate(Block):
     """Parts of the train set, searched independently (one job each)."""
     search: Search = Search()
     """The search whose hits are removed."""
-    audit: Search = Search(sensitivity=7.5, max_seqs=1000)
-    """The search of what is left: different and more sensitive."""
+    audit: AuditSearch = AuditSearch()
+    """The search of what is left: more sensitive, so `sensitivity` and `max_seqs` are not below the search's and one of
+    them is above, and no threshold is stricter."""
     audit_failures: Literal["error", "remove", "report"] = "error"
     """A hit that the audit finds above its own thresholds: fail the stage, remove that cluster too, or only report."""
     audit_sample: Annotated[int, Field(ge=0)] = 1000
     """Train clusters that are left, drawn by keyed hash, aligned with every held-out sequence without a prefilter:
     what a fast search can miss, measured. 0 turns it off."""
+
+    @model_validator(mode="after")
+    def _audit_sees_more(self) -> "Decontaminate":
+        search, audit = self.search, self.audit
+        wrong = [
+            f"{name} {getattr(audit, name)} is below the search's {getattr(search, name)}"
+            for name in ("sensitivity", "max_seqs", "evalue", "alignment_mode")
+            if getattr(audit, name) < getattr(search, name)
+        ]
+        wrong += [
+            f"{name} {getattr(audit, name)} is above the search's {getattr(search, name)}"
+            for name in ("min_seq_id", "coverage")
+            if getattr(audit, name) > getattr(search, name)
+        ]
+        if audit.coverage_mode not in _AS_WIDE[search.coverage_mode]:
+            wrong.append(f"coverage_mode {audit.coverage_mode} may miss what the search's {search.coverage_mode} finds")
+        if wrong:
+            raise ValueError(f"decontaminate.audit must see all that the search sees: {'; '.join(wrong)}")
+        if (audit.sensitivity, audit.max_seqs) == (search.sensitivity, search.max_seqs):
+            raise ValueError(
+                "decontaminate.audit is no more sensitive than the search: raise audit.sensitivity (above "
+                f"{search.sensitivity}) or audit.max_seqs (above {search.max_seqs})"
+            )
+        return self
 
 
 class Shard(Block):

@@ -21,7 +21,7 @@ from unirefine.decontaminate.search import HIT_SCHEMA
 from unirefine.errors import UserError
 from unirefine.hashing import keyed_hash
 from unirefine.provenance import write_json
-from unirefine.sides import TRAIN, VALIDATION
+from unirefine.sides import TEST, TRAIN, VALIDATION
 from unirefine.tables import Parts, open_parquet, record_parts, strings_at, table_writer
 from unirefine.tools import find_mmseqs
 
@@ -143,25 +143,31 @@ def _append(out: TextIO, parts: Parts, rows: np.ndarray, names: list[str]) -> No
 
 
 def _identity(config: Decontaminate, directory: Path, before: Clusters, result: Audit) -> dict[str, object]:
-    """identity.json: histograms of each validation cluster's best identity to train, before and after removal."""
+    """identity.json: histograms of each held-out cluster's best identity to train, before and after removal."""
     frames = []
     for part in range(config.parts):
         with open_parquet(result_path(directory, "nearest", part, config.parts), "decontaminate search") as file:
             frames.append(pl.DataFrame(pl.from_arrow(file.read())))
     nearest = pl.concat(frames).group_by("target").agg(pl.exclude("target").max())
-    nearest = nearest.filter(pl.Series(before.side[nearest["target"].to_numpy()] == VALIDATION))
-    validation = int((before.side == VALIDATION).sum())
     after = "audited" if config.audit_failures == "remove" else "searched"
+    sides = {}
+    for side in (VALIDATION, TEST):
+        best = nearest.filter(pl.Series(before.side[nearest["target"].to_numpy()] == side))
+        clusters = int((before.side == side).sum())
+        histograms = {"before": _histogram(best["all"], clusters), "after": _histogram(best[after], clusters)}
+        sides[side] = {"clusters": clusters, **histograms}
     return {
         "threshold": config.search.min_seq_id,
         "coverage": config.search.coverage,
         "evalue": config.search.evalue,
-        "validation_clusters": validation,
+        "validation_clusters": sides[VALIDATION].pop("clusters"),
         "edges": [round(i / BINS, 4) for i in range(BINS + 1)],
-        "before": _histogram(nearest["all"], validation),
-        "after": _histogram(nearest[after], validation),
+        **sides[VALIDATION],
+        "test": sides[TEST] if sides[TEST]["clusters"] else None,
+        "search": config.search.model_dump(mode="json"),
         "audit": {
             "policy": config.audit_failures,
+            "settings": config.audit.model_dump(mode="json"),
             "hits": result.hits,
             "clusters": result.clusters,
             "sampled_clusters": result.sampled,
@@ -170,8 +176,8 @@ def _identity(config: Decontaminate, directory: Path, before: Clusters, result: 
     }
 
 
-def _histogram(identity: pl.Series, validation: int) -> dict[str, object]:
+def _histogram(identity: pl.Series, clusters: int) -> dict[str, object]:
     """Counts in BINS equal bins of [0, 1], the last one closed; `none`: clusters without any alignment."""
     thousandths = (identity.drop_nulls().cast(pl.Float64).to_numpy() * 1000).round().astype(np.int64)
     counts = np.bincount(np.minimum(thousandths * BINS // 1000, BINS - 1), minlength=BINS)
-    return {"counts": counts.tolist(), "none": validation - int(counts.sum())}
+    return {"counts": counts.tolist(), "none": clusters - int(counts.sum())}

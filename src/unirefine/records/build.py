@@ -32,9 +32,9 @@ from unirefine.records.columns import (
     Parsed,
 )
 from unirefine.records.duplicates import find_duplicate, locate
-from unirefine.records.note import ReleaseNote, read_note
 from unirefine.records.parts import Parts, part_files
 from unirefine.records.stream import Block, first_bytes, in_thread, read_blocks
+from unirefine.release_note import ReleaseNote, read_note
 from unirefine.removed import Removed, removed_writer
 
 LEVEL_NAMES = {"uniref50": "UniRef50", "uniref90": "UniRef90"}

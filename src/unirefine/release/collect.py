@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,19 @@ from unirefine.config import Release
 from unirefine.errors import UserError
 from unirefine.provenance import read_json, write_json
 from unirefine.release.files import hash_file
+from unirefine.release_note import read_note
 
 SOURCES = Path(__file__).parents[3] / "config" / "sources.tsv"
-_ENTRIES = re.compile(r"^\s*Number of clusters:\s*([\d,]+)\s*$", re.MULTILINE)
+_NOTE = ".release_note"
 
 
 def collect(directory: Path, files: Iterable[str], output: Path, config: Release, sources: Path = SOURCES) -> list[str]:
     """Write release.json from the `.json` files beside the downloads and return lines to print.
 
-    release.json: `{source, release, date, files, published}`; date: of the latest download; published: what
-    sources.tsv knows of these files beside what was found. A difference is told and is no error: published counts
-    are other people's. Raises UserError when a download is missing or changed, or when the files are of different
-    releases.
+    release.json: `{source, release, date, files, entries, published}`; date: of the latest download; entries: what the
+    release notes state, by level; published: what sources.tsv knows of these files beside what was found. A difference
+    is told and is no error: published counts are other people's. Raises UserError when a download is missing or
+    changed, when a release note states no count, or when the files are of different releases.
     """
     facts = [_facts(directory, name) for name in files]
     if config.source == "fasta":
@@ -34,7 +34,9 @@ def collect(directory: Path, files: Iterable[str], output: Path, config: Release
             f"files of different releases: {told}", where=directory, fix="delete the older files and run it again"
         )
     release = releases[0] if releases else config.name
-    published = _compare(release, facts, directory, sources)
+    levels = [entry["file"].removesuffix(_NOTE) for entry in facts if entry["file"].endswith(_NOTE)]
+    entries = {level: read_note(directory / f"{level}{_NOTE}", level).entries for level in levels}
+    published = _compare(release, facts, entries, sources)
     write_json(
         output,
         {
@@ -42,6 +44,7 @@ def collect(directory: Path, files: Iterable[str], output: Path, config: Release
             "release": release,
             "date": max((entry["date"] for entry in facts), default=None),
             "files": facts,
+            "entries": entries,
             "published": published,
         },
     )
@@ -51,12 +54,6 @@ def collect(directory: Path, files: Iterable[str], output: Path, config: Release
         agrees = "as published" if known["found"] == known["published"] else f"published: {known['published']}"
         lines.append(f"{known['file']}: {known['what']} {known['found']} ({agrees}, {known['source']})")
     return lines
-
-
-def entries_of(note: str) -> int | None:
-    """The number of clusters that a release note states."""
-    match = _ENTRIES.search(note)
-    return int(match[1].replace(",", "")) if match else None
 
 
 def _facts(directory: Path, name: str) -> dict[str, Any]:
@@ -80,13 +77,12 @@ def _own(path: Path) -> dict[str, Any]:
     return {"file": path.name, "url": str(path), "release": None, **hashes, "date": changed}
 
 
-def _compare(release: str | None, facts: list[dict[str, Any]], directory: Path, sources: Path) -> list[dict[str, str]]:
+def _compare(
+    release: str | None, facts: list[dict[str, Any]], entries: dict[str, int], sources: Path
+) -> list[dict[str, str]]:
     """What sources.tsv knows about these files of this release, and what was found."""
     found = {entry["file"]: {"size": str(entry["size"]), "md5": entry["md5"]} for entry in facts}
-    for name in found:
-        if name.endswith(".release_note"):
-            entries = entries_of((directory / name).read_text(encoding="utf-8", errors="replace"))
-            found[name] = {"entries": str(entries)}
+    found |= {f"{level}{_NOTE}": {"entries": str(count)} for level, count in entries.items()}
     compared: list[dict[str, str]] = []
     if not sources.exists():  # installed without its checkout
         return compared

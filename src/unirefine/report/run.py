@@ -50,7 +50,7 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
             sections.split_section(identity),
             sections.shape_section(results),
             sections.shard_section(results),
-            sections.release_section(release),
+            sections.release_section(release, entries),
             sections.lineage_section(origin),
         ],
         footer=", ".join(f"{name} {version}" for name, version in versions("megatron-core", "torch").items()),

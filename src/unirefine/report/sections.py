@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from unirefine import published
 from unirefine.config import Model
 from unirefine.lineage import code_of
 from unirefine.progress import duration, human
@@ -17,14 +18,16 @@ from unirefine.report.page import Picture, Section, Table
 UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
 
 
-def release_section(release: Mapping[str, Any]) -> Section:
-    """What was downloaded, from where, and its checksums."""
+def release_section(release: Mapping[str, Any], entries: list[Entry]) -> Section:
+    """What was downloaded, from where, its checksums, and how many clusters were published."""
     rows = [[file["file"], human(file["size"], "B"), file["md5"], file["url"]] for file in release["files"]]
-    return Section(
-        heading="Release",
-        text=[f"Release {release['release'] or 'unnamed'}, source {release['source']}."],
-        tables=[Table(columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])],
-    )
+    text = [f"Release {release['release'] or 'unnamed'}, source {release['source']}."]
+    tables = [Table(columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])]
+    curated = {entry.level: {"kept": entry.kept} for entry in entries if entry.stage == "curate"}
+    if counts := published.count_rows(release, curated):
+        text.append(published.WHY)
+        tables.append(Table(columns=published.COLUMNS, rows=counts, numeric=[1, 2, 3]))
+    return Section(heading="Release", text=text, tables=tables)
 
 
 def lineage_section(origin: Mapping[str, Any]) -> Section:
@@ -132,42 +135,50 @@ def training_section(
 
 
 def split_section(identity: Mapping[str, Any]) -> Section:
-    """Best identity of each validation cluster to train, before and after removal."""
-    edges = np.array(identity["edges"])
-    series = {name: np.array(identity[key]["counts"]) for name, key in (("before", "before"), ("after", "after"))}
-    above = edges[:-1] >= identity["threshold"]
-    audit = identity["audit"]
-    text = (
-        f"Of {identity['validation_clusters']:,} validation clusters, {int(series['before'][above].sum()):,} had a "
-        f"train "
-        f"sequence at or above {identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before "
-        f"decontamination, {int(series['after'][above].sum()):,} after it. The audit, a more sensitive search of "
-        f"what is "
-        f"left, found {audit['hits']:,} hits. Of {audit['sampled_clusters']:,} train clusters aligned with every "
-        f"held-out sequence without any prefilter, {audit['sampled_clusters_missed']:,} had one."
+    """Best identity of each held-out cluster to train, before and after removal."""
+    audit, sides = identity["audit"], {"validation": identity | {"clusters": identity["validation_clusters"]}}
+    if identity["test"]:
+        sides["test"] = identity["test"]
+    above = np.array(identity["edges"])[:-1] >= identity["threshold"]
+    text = []
+    for name, side in sides.items():
+        near = {when: int(np.array(side[when]["counts"])[above].sum()) for when in ("before", "after")}
+        text.append(
+            f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train sequence at or above "
+            f"{identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before decontamination, "
+            f"{near['after']:,} after it."
+        )
+    text.append(
+        f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "
+        f"{_settings(identity['search'])}), found {audit['hits']:,} hits. Of {audit['sampled_clusters']:,} train "
+        f"clusters aligned with every held-out sequence without any prefilter, "
+        f"{audit['sampled_clusters_missed']:,} had one."
     )
-    return Section(
-        heading="How clean the split is",
-        text=[text],
-        figures=[
-            Picture(
-                name="identity",
-                svg=figures.histogram(
-                    edges,
-                    series,
-                    "best identity of a validation cluster to train",
-                    "validation clusters",
-                    log_x=False,
-                    log_y=False,
-                    mark=identity["threshold"],
-                ),
-                caption="Each validation cluster's nearest train sequence. Everything right of the line must be gone "
-                "after "
-                f"decontamination. Without any alignment: {identity['before']['none']:,} before, "
-                f"{identity['after']['none']:,} after.",
-            )
-        ],
+    pictures = [_identity_picture(name, side, identity) for name, side in sides.items()]
+    return Section(heading="How clean the split is", text=text, figures=pictures)
+
+
+def _settings(search: Mapping[str, Any]) -> str:
+    return f"-s {search['sensitivity']:g} --max-seqs {search['max_seqs']}"
+
+
+def _identity_picture(name: str, side: Mapping[str, Any], identity: Mapping[str, Any]) -> Picture:
+    """The two histograms of one held-out side."""
+    series = {when: np.array(side[when]["counts"]) for when in ("before", "after")}
+    svg = figures.histogram(
+        np.array(identity["edges"]),
+        series,
+        f"best identity of a {name} cluster to train",
+        f"{name} clusters",
+        log_x=False,
+        log_y=False,
+        mark=identity["threshold"],
     )
+    caption = (
+        f"Each {name} cluster's nearest train sequence. Everything right of the line must be gone after "
+        f"decontamination. Without any alignment: {side['before']['none']:,} before, {side['after']['none']:,} after."
+    )
+    return Picture(name="identity" if name == "validation" else f"identity-{name}", svg=svg, caption=caption)
 
 
 def evaluation_section(evaluation: Mapping[str, Any]) -> Section:

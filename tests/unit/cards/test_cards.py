@@ -12,7 +12,9 @@ from unirefine.errors import UserError
 from unirefine.provenance import write_json
 
 SIDE = {"shards": ["x"], "documents": 9, "sequences": 1200, "tokens": 5000, "longest": 80, "unknown": 1}
+PUBLISHED = {"file": "uniref50.release_note", "what": "entries", "found": "12", "published": "9", "source": "a paper"}
 RELEASE = {"source": "current", "release": "2026_03", "date": "2026-09-02"}
+RELEASE |= {"entries": {"uniref50": 12}, "published": [PUBLISHED]}
 FILE = {"file": "uniref50.xml.gz", "size": 5, "md5": "d41d8cd98f00b204e9800998ecf8427e", "url": "https://x"}
 AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0}
 
@@ -26,7 +28,8 @@ def results(tmp_path):
     lineage.write(run / "train/final", lineage.step("train", Train(), packages=["torch"]), [run / "shard"])
     (run / "train/final/huggingface").mkdir()
     write_json(run / "shard/manifest.json", {"sides": {"train": SIDE, "validation": SIDE | {"sequences": 7}}})
-    write_json(run / "decontaminate/identity.json", {"threshold": 0.5, "coverage": 0.8, "audit": AUDIT})
+    identity = {"threshold": 0.5, "coverage": 0.8, "test": None, "audit": AUDIT}
+    write_json(run / "decontaminate/identity.json", identity)
     trained = {"step": 30, "tokens": 4000, "parameters": 27681, "config": Train().model_dump(mode="json")}
     write_json(run / "train/final/train.json", trained)
     rows = [
@@ -47,6 +50,7 @@ def test_the_hub_reads_the_data_card(results):
         "UniProt 2026_03",
         "| train | 9 | 1,200 | 5,000 |",
         "artificial taxon 3",
+        "| UniRef50 clusters | 9 (a paper) | 12 | 9 | after curation |",
         FILE["md5"],
         "Intended use",
     ):

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from unirefine.config import Split, load_block, load_config, parse_config
+from unirefine.config import Decontaminate, Split, load_block, load_config, parse_config
 from unirefine.errors import UserError
 
 
@@ -38,6 +38,18 @@ def test_an_option_like_no_other_gets_the_list():
         ({"release": {"source": "fasta"}}, "release.fasta must name your FASTA"),
         ({"release": {"format": "fasta"}}, "cluster.membership must be 'idmapping'"),
         ({"cluster": {"membership": "mmseqs"}}, "is for release.source 'fasta'"),
+        ({"decontaminate": {"audit": {"sensitivity": 5}}}, "sensitivity 5.0 is below the search's 7.0"),
+        ({"decontaminate": {"search": {"max_seqs": 2000}}}, "max_seqs 1000 is below the search's 2000"),
+        ({"decontaminate": {"search": {"min_seq_id": 0.3}}}, "min_seq_id 0.5 is above the search's 0.3"),
+        ({"decontaminate": {"audit": {"max_seqs": 200}}}, "max_seqs 200 is below the search's 300"),
+        ({"decontaminate": {"audit": {"coverage": 0.9}}}, "coverage 0.9 is above the search's 0.8"),
+        ({"decontaminate": {"audit": {"evalue": 1e-6}}}, "evalue 1e-06 is below the search's 0.001"),
+        ({"decontaminate": {"audit": {"alignment_mode": 1}}}, "alignment_mode 1 is below the search's 3"),
+        ({"decontaminate": {"audit": {"coverage_mode": 3}}}, "coverage_mode 3 may miss what the search's 0 finds"),
+        (
+            {"decontaminate": {"audit": {"sensitivity": 7, "max_seqs": 300}}},
+            "no more sensitive than the search: raise audit.sensitivity (above 7.0) or audit.max_seqs (above 300)",
+        ),
         ({"train": {"model": {"preset": None}}}, "model.hidden and model.heads must be given"),
         ({"train": {"model": {"heads": 3}}}, "exclude each other"),
         ({"train": {"parallel": {"tensor": 3, "processes_per_node": 3}}}, "possible: [1, 2, 4, 5, 10, 20]"),
@@ -57,6 +69,15 @@ def test_an_option_like_no_other_gets_the_list():
 )
 def test_an_impossible_value_is_one_line_that_says_why(values, says):
     assert says in explain(values)
+
+
+@pytest.mark.parametrize(
+    "audit", [{"sensitivity": 7}, {"max_seqs": 300}, {"min_seq_id": 0.3, "coverage": 0.5, "coverage_mode": 2}]
+)
+def test_an_audit_may_be_more_sensitive_in_one_way_and_looser_in_others(audit):
+    found = parse_config({"decontaminate": {"audit": audit}}).decontaminate.audit
+    assert found.model_dump(include=set(audit)) == audit
+    assert found.model_dump(exclude=set(audit)) == Decontaminate().audit.model_dump(exclude=set(audit))
 
 
 def test_several_mistakes_are_counted():

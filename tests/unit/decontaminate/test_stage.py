@@ -92,10 +92,21 @@ def test_identity_before_and_after(finished):
     assert counted == {"before": 1, "after": 0}
     near = identity["edges"].index(0.44)  # copy45 takes the place of copy80
     assert sum(identity["after"]["counts"][near - 2 : near + 3]) == 1
+    settings = identity["audit"].pop("settings")
+    assert (settings["sensitivity"], settings["max_seqs"], settings["evalue"]) == (7.5, 1000, 1e-3)
+    assert identity["search"] | {"sensitivity": 7.5, "max_seqs": 1000} == settings
     assert identity["audit"] == {
         "policy": "error", "hits": 0, "clusters": 0, "sampled_clusters": 56, "sampled_clusters_missed": 0,
     }  # fmt: skip
     assert len(pl.read_parquet(finished.path("audit.parquet"))) == 0
+
+
+def test_identity_of_the_test_clusters(finished):
+    identity = json.loads(finished.path("identity.json").read_text())
+    test, at70 = identity["test"], identity["edges"].index(0.7)
+    for when, near in (("before", 1), ("after", 0)):  # test70 is near one of the two, and goes
+        assert sum(test[when]["counts"]) + test[when]["none"] == test["clusters"] == 2
+        assert sum(test[when]["counts"][at70 - 2 : at70 + 3]) == near
 
 
 def test_no_temporary_files_stay(finished):

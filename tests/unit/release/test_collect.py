@@ -8,7 +8,7 @@ import pytest
 
 from unirefine.config import Release
 from unirefine.errors import UserError
-from unirefine.release.collect import SOURCES, collect, entries_of
+from unirefine.release.collect import SOURCES, collect
 from unirefine.release.fetch import fetch
 
 FILES = ["uniref50.release_note", "uniref50.fasta.gz", "purge-0.txt"]
@@ -83,10 +83,25 @@ def test_own_fasta_is_described_like_a_download(tmp_path):
     assert written["files"][0]["md5"] == hashlib.md5(fasta.read_bytes()).hexdigest()
 
 
-def test_entries_of_a_release_note():
-    note = "   UniRef50\n\n       Release: 2026_03, 02-Sep-2026\n       Number of clusters: 38,840,027\n\n"
-    assert entries_of(note) == 38_840_027
-    assert entries_of("nothing of the kind") is None
+def rewrite_note(downloads, text):
+    """The release note as if it had been downloaded with this text."""
+    note = downloads / FILES[0]
+    note.write_text(text)
+    described = note.with_name(f"{note.name}.json")
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"size": note.stat().st_size}))
+
+
+def test_entries_are_those_that_the_records_stage_reads(config, downloads):
+    rewrite_note(downloads, "UniRef50 Release 2026_03 consists of 38,840,027 clusters.\n")
+    collect(downloads, FILES, downloads / "release.json", config)
+    assert json.loads((downloads / "release.json").read_text())["entries"] == {"uniref50": 38_840_027}
+
+
+def test_a_release_note_without_a_count_is_one_line(config, downloads):
+    rewrite_note(downloads, "UniRef50, nothing of the kind\n")
+    with pytest.raises(UserError, match=r"uniref50\.release_note: states no number of clusters; fetch it again"):
+        collect(downloads, FILES, downloads / "release.json", config)
+    assert not (downloads / "release.json").exists()
 
 
 def test_sources_table_is_well_formed():

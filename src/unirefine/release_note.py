@@ -34,9 +34,15 @@ def read_note(path: Path, level: str) -> ReleaseNote:
         raise UserError("no such file", where=path, fix="check --release-note, or run the release stage") from None
     named = _LEVEL.search(text)
     if named and f"uniref{named[1]}" != level:
-        raise UserError(f"the release note of UniRef{named[1]}, not of {level}", where=path, fix="check --release-note")
+        raise UserError(
+            f"the release note of UniRef{named[1]}, not of {level}", where=path, fix="give the note of that level"
+        )
     count = _COUNT.search(text)
     if count is None:
-        raise UserError("states no number of clusters", where=path, fix="fetch it again, or leave --release-note out")
+        raise UserError(
+            "states no number of clusters",
+            where=path,
+            fix="fetch it again; records run by hand can leave --release-note out",
+        )
     release = _RELEASE.search(text)
     return ReleaseNote(release[1] if release else None, int(re.sub(r"\D", "", count[1] or count[2])))

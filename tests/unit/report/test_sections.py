@@ -1,0 +1,49 @@
+"""The sections' texts and pictures, from the files' content."""
+
+from unirefine.config import Decontaminate
+from unirefine.report.ledger import Entry
+from unirefine.report.sections import release_section, split_section
+
+EDGES = [i / 50 for i in range(51)]
+CONFIG = Decontaminate()
+
+
+def counts(*bins):
+    return {"counts": [bins.count(i) for i in range(50)], "none": 3}
+
+
+def identity(test=None):
+    audit = {"settings": CONFIG.audit.model_dump(), "hits": 0, "sampled_clusters": 9, "sampled_clusters_missed": 1}
+    return {
+        "threshold": 0.5, "coverage": 0.8, "edges": EDGES, "validation_clusters": 7, "before": counts(3, 24, 25, 40),
+        "after": counts(3, 24), "test": test, "search": CONFIG.search.model_dump(), "audit": audit,
+    }  # fmt: skip
+
+
+def test_the_split_is_told_with_the_settings_of_both_searches():
+    section = split_section(identity())
+    assert [picture.name for picture in section.figures] == ["identity"]
+    assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity" in section.text[0]
+    assert section.text[0].endswith("0 after it.")
+    assert "(-s 7.5 --max-seqs 1000, after -s 7 --max-seqs 300), found 0 hits" in section.text[1]
+    assert "Of 9 train clusters" in section.text[1] and "1 had one" in section.text[1]
+
+
+def test_a_test_split_has_its_own_sentence_and_figure():
+    test = {"clusters": 5, "before": counts(30, 31, 32), "after": counts(2)}
+    section = split_section(identity(test))
+    assert [picture.name for picture in section.figures] == ["identity", "identity-test"]
+    assert "Of 5 test clusters, 3 had" in section.text[1] and section.text[1].endswith("0 after it.")
+    assert "best identity of a test cluster to train" in section.figures[1].svg
+
+
+def test_the_release_is_told_with_the_published_count_beside_both_of_ours():
+    known = {"file": "uniref50.release_note", "what": "entries", "published": "12", "source": "a data card"}
+    release = {"source": "archive", "release": "2024_03", "files": [], "entries": {"uniref50": 12}}
+    entries = [
+        Entry(stage=stage, level="uniref50", entered=12, kept=kept, removed={}) for stage, kept in
+        (("records", 12), ("curate", 10), ("cluster", 9))
+    ]  # fmt: skip
+    _files, counts = release_section(release | {"published": [known]}, entries).tables
+    assert counts.rows == [["UniRef50 clusters", "12 (a data card)", "12", "10", "before curation"]]
+    assert len(release_section({"source": "fasta", "release": None, "files": []}, entries).tables) == 1
