@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from unirefine.hashing import keyed_hash
@@ -93,6 +93,43 @@ def test_between_releases_only_hashes_between_the_thresholds_change_side(shared,
     for key in sides[0].keys() & sides[1].keys():
         value = int(keyed_hash(seed, np.array([key], np.uint64))[0])
         assert (sides[0][key] != sides[1][key]) == (low < value <= high)
+
+
+@settings(max_examples=200)
+@given(KEYS, KEYS, KEYS, st.integers(0, 2**63 - 1), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+def test_between_releases_a_test_cluster_changes_side_only_between_thresholds_too(
+    shared, old, new, seed, validation, test
+):
+    """Of three sides, a shared cluster changes its one just where either threshold has passed over its hash.
+
+    Held out or not (validation and test together) changes just where the threshold of test has.
+    """
+    releases = [list(dict.fromkeys(shared + extra)) for extra in (old, new)]
+    assume(min(map(len, releases)) >= 2)
+    sides, thresholds = [], []
+    for keys in releases:
+        counts = [max(1, exact_floor(fraction, len(keys))) for fraction in (validation, test)]
+        side, threshold = sides_of(keys, seed, *counts)
+        sides.append(dict(zip(keys, side.tolist(), strict=True)))
+        thresholds.append(threshold)
+    ranges = {name: sorted(one[name] for one in thresholds) for name in ("validation", "test")}
+    for key in sides[0].keys() & sides[1].keys():
+        value = int(keyed_hash(seed, np.array([key], np.uint64))[0])
+        passed = {name: low < value <= high for name, (low, high) in ranges.items()}
+        before, after = (side[key] for side in sides)
+        assert (before != after) == (passed["validation"] or passed["test"])
+        assert ((before == 0) != (after == 0)) == passed["test"]
+
+
+def test_a_release_that_shares_95_percent_keeps_nearly_all_test_clusters():
+    random = np.random.default_rng(4)
+    shared, old, new = np.split(random.integers(0, 2**63, 210_000, np.uint64), [190_000, 200_000])
+    first, second = (
+        sides_of(np.concatenate([shared, extra]), 42, 1000, 2000, block=4096)[0][: len(shared)] for extra in (old, new)
+    )
+    assert (first != second).sum() < 200  # two thresholds move, each by some tens of clusters
+    assert ((first == 2) & (second == 2)).sum() > 1750
+    assert ((first > 0) & (second > 0)).sum() > 2700  # held out in both, as validation or test
 
 
 def test_a_release_that_shares_95_percent_keeps_nearly_all_sides():
