@@ -1,6 +1,7 @@
 """`unirefine cluster`: which UniRef90 sequences make up which UniRef50 cluster."""
 
 import argparse
+import sys
 
 from unirefine.cli.common import add_config, config_of, stage_parser
 
@@ -54,3 +55,14 @@ def run(arguments: argparse.Namespace) -> None:
         listed = ", ".join(f"{reason} {count:,}" for reason, count in found.items()) or "none"
         checked = done["member_counts"]["checked"]
         print(f"violations: {listed}; member counts checked in {checked:,} clusters")
+        lost = (done["without_cluster"], done["without_member"])
+        if config.membership == "idmapping" and any(lost):
+            shares = [
+                count / done["levels"][level]["in"] for count, level in zip(lost, ("uniref90", "uniref50"), strict=True)
+            ]
+            print(
+                f"unirefine cluster: warning: {lost[0]:,} UniRef90 ({shares[0]:.1%}) and {lost[1]:,} UniRef50"
+                f" ({shares[1]:.1%}) are lost, as idmapping names no members that are in UniParc alone"
+                f" ({done['placed_by_name']:,} were placed by name); cluster.membership: xml loses none",
+                file=sys.stderr,
+            )

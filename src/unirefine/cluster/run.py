@@ -20,6 +20,7 @@ from unirefine.cluster.files import (
 )
 from unirefine.cluster.index import NONE
 from unirefine.cluster.membership import Claims, build_membership
+from unirefine.cluster.names import apply_names, list_elsewhere
 from unirefine.cluster.order import group_members, positions, sort_rows
 from unirefine.cluster.own import cluster_own
 from unirefine.config import Cluster
@@ -62,13 +63,14 @@ def _cluster_uniref(
     by_cluster, by_member = index_records(clusters), index_records(members)
     cluster_keys, member_keys = by_cluster.keys, by_member.keys
     membership = build_membership(by_cluster, by_member, _claims(config, records, idmapping))
-    del by_cluster, by_member
     if not len(membership.disputed) and not (membership.owner != NONE).any():
         raise UserError(
             f"none of {membership.claims} statements names a UniRef90 and a UniRef50 of the records",
             where=records,
             fix="take both levels and the membership from one release",
         )
+    named = apply_names(membership, by_cluster, by_member, place=config.membership == "idmapping")
+    del by_cluster, by_member
     fate = Fate(
         membership,
         kept_clusters=kept_clusters,
@@ -81,6 +83,7 @@ def _cluster_uniref(
     counts = MemberCounts(clusters, members, membership.owner)
     with removed_writer(output / "violations.parquet") as violations:
         list_violations(violations, fate, counts, clusters, members, sources)
+        list_elsewhere(violations, named, fate.owner, clusters, members)
     with removed_writer(output / "removed.parquet") as removed:
         remove(removed, fate, clusters, members, counts.members, sources)
     facts = {
@@ -88,6 +91,9 @@ def _cluster_uniref(
         "sources": sources,
         "claims": membership.claims,
         "member_counts": {"checked": int(counts.checkable().sum()), "wrong": len(counts.wrong())},
+        "placed_by_name": named.placed,
+        "without_cluster": len(fate.homeless_rows),
+        "without_member": int((kept_clusters & (counts.members == 0)).sum()),
         "violations": {level: dict(sorted(found.items())) for level, found in sorted(violations.counts.items())},
     }
     del counts, membership

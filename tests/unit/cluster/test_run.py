@@ -154,6 +154,64 @@ def test_an_unmapped_member_says_what_does_not_map_it(run):
     )
 
 
+def mapped(run, claims):
+    """idmapping_selected.tab with one line per claim."""
+    path = run.directory / "idmapping_selected.tab"
+    lines = ["\t".join([""] * 8 + [f"UniRef90_{a}", f"UniRef50_{b}"] + [""] * 12) for a, b in claims]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_idmapping_keeps_clusters_of_uniparc_by_their_name_and_says_what_it_loses(run, capsys):
+    """UPI...1 represents both levels, UPI...2 is another UniRef90, UPI...3 a UniRef50 with no UniRef90 of its name."""
+    run.level("uniref50", ["P00001", "UPI0000000001", "UPI0000000003"])
+    run.level("uniref90", ["P00001", "UPI0000000001", "UPI0000000002"])
+    path = mapped(run, [("P00001", "P00001")])
+    records, curated, output = map(str, run.paths)
+    argv = ["cluster", "--records", records, "--curated", curated, "--output", output]
+    assert main([*argv, "--set", "membership=idmapping", "--idmapping", str(path)]) == 0
+    assert listed(run, "removed.parquet") == {
+        ("UniRef90_UPI0000000002", "no_cluster", "idmapping_selected.tab puts it in no UniRef50"),
+        ("UniRef50_UPI0000000003", "no_members", "no UniRef90 belongs to it"),
+    }
+    assert _counts(run)["placed_by_name"] == 1
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert "1 UniRef90 (33.3%) and 1 UniRef50 (33.3%) are lost" in warning and "1 were placed by name" in warning
+
+
+def test_a_claim_wins_over_the_name_and_the_contradiction_is_listed(run):
+    """For both sources; claims of a cluster that is not there, or of two clusters, are not replaced by the name."""
+    names = ["P00001", "P00002", "P00003", "P00004"]
+    claims = [("P00001", "P00002"), ("P00002", "P00002"), ("P00003", "Q99999"), ("P00004", "P00002"),
+              ("P00004", "P00001")]  # fmt: skip
+    expected = {("UniRef90_P00001", "named_elsewhere", "in UniRef50_P00002, although UniRef50_P00001 exists")}
+    for level in ("uniref50", "uniref90"):
+        run.level(level, names)
+    run.members("uniref50", [(cluster_name, member) for member, cluster_name in claims])
+    for options in ({"membership": "idmapping"}, {"membership": "xml"}):
+        cluster(Cluster(**options), *run.paths, idmapping=mapped(run, claims))
+        assert {one for one in listed(run, "violations.parquet") if one[1] == "named_elsewhere"} == expected
+        assert {(name, why) for name, why, _ in listed(run, "removed.parquet") if name.startswith("UniRef90")} == {
+            ("UniRef90_P00003", "no_cluster"), ("UniRef90_P00004", "two_clusters"),
+        }  # fmt: skip
+
+
+def test_names_do_not_hide_an_idmapping_of_another_release(run):
+    for level in ("uniref50", "uniref90"):
+        run.level(level, ["P00001", "P00002"])
+    path = mapped(run, [("Q77777", "Q88888")])
+    with pytest.raises(UserError, match="none of 1 statements names a UniRef90 and a UniRef50"):
+        cluster(Cluster(membership="idmapping"), *run.paths, idmapping=path)
+
+
+def test_xml_places_nothing_by_name(run):
+    for level in ("uniref50", "uniref90"):
+        run.level(level, ["P00001", "P00002"])
+    run.members("uniref50", [("P00001", "P00001")])
+    cluster(Cluster(), *run.paths)
+    assert ("UniRef90_P00002", "no_cluster", "uniref50.xml puts it in no UniRef50") in listed(run, "removed.parquet")
+
+
 def break_duplicate(run):
     run.level("uniref90", [*MEMBERS, "Q00001"])
 
