@@ -147,6 +147,11 @@ def archived_files():
     return [name for name in release_files() if name.startswith("uniref")]
 
 
+def planned_downloads(wildcards, output):
+    """All single downloads, so that each looks for room for all. Not tracked, as `untracked` says."""
+    return [name for name in release_files() if name not in archived_files()]
+
+
 def local_source(wildcards):
     """The path on this machine that a file comes from, where it does not come over the network."""
     if wildcards.file == "taxdump.tar.gz":

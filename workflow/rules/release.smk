@@ -21,9 +21,10 @@ rule release_fetch:
     params:
         what=what_decides,
         config=untracked("release"),
+        planned=planned_downloads,
     shell:
         "unirefine release fetch --config {params.config:q} --file {wildcards.file}"
-        " --output {output.file} 2>&1 | tee {log}"
+        " --planned {params.planned} --output {output.file} 2>&1 | tee {log}"
 
 
 if archived_files():

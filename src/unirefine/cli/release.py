@@ -32,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
         "--file", metavar="NAME", required=True, help="uniref50.xml.gz, taxdump.tar.gz, purge-0.txt, ..."
     )
     fetch.add_argument("--output", metavar="FILE", type=Path, required=True)
+    fetch.add_argument(
+        "--planned", metavar="NAME", nargs="*", default=[],
+        help="files that are to come into the same directory: there must be room for all",
+    )  # fmt: skip
     fetch.set_defaults(run=run_fetch)
     archive = action(
         "archive",
@@ -58,7 +62,8 @@ def run_fetch(arguments: argparse.Namespace) -> None:
     """Download one file."""
     from unirefine.release.fetch import fetch
 
-    facts = fetch(arguments.file, arguments.output, config_of(arguments, Release, "release"))
+    config = config_of(arguments, Release, "release")
+    facts = fetch(arguments.file, arguments.output, config, planned=arguments.planned)
     print(_line(facts))
 
 

@@ -16,7 +16,7 @@ from unirefine.errors import UserError
 from unirefine.progress import human, meter
 from unirefine.provenance import fsync_directory, read_json, write_json
 from unirefine.release import sources, transport
-from unirefine.release.files import Hasher, check_space, describe, hash_file, locked, write_faults_told
+from unirefine.release.files import SPARE_BYTES, Hasher, check_space, describe, hash_file, locked, write_faults_told
 from unirefine.release.inflate import Boundary, Inflater
 from unirefine.release.md5 import ResumableMD5
 from unirefine.release.sources import Origin
@@ -26,6 +26,9 @@ from unirefine.release.transport import Patience
 LEVELS = ("uniref90", "uniref50")
 WANTED = tuple(f"{level}.{kind}" for level in LEVELS for kind in ("xml.gz", "release_note"))
 CHECKPOINT_BYTES = 1 << 30
+LEAST_SHARE = 0.25
+"""UniRef90 and UniRef50 are at least so much of the tarball. An estimate on the safe side: each lists all members, as
+UniRef100 does, and they have somewhat less than half and a sixth of its entries, which makes 38%."""
 
 
 def extract(
@@ -171,7 +174,7 @@ class _Extraction:
     def _restore(self) -> None:
         """Take up the checkpoint, if there is one of this tarball and its files are there."""
         if not self.checkpoint.exists():
-            self._note_space()
+            self._check_space()
             return
         state = read_json(self.checkpoint)
         sizes = {name: hashes["size"] for name, hashes in state["done"].items()}
@@ -192,13 +195,17 @@ class _Extraction:
             handle.truncate(current["size"])
             self.current = current["name"], handle, hash_file(handle)
 
-    def _note_space(self) -> None:
-        """The sizes inside are not known yet: say so if all of it would not fit."""
-        free = shutil.disk_usage(self.directory).free
-        if self.origin.size is not None and free < self.origin.size:
+    def _check_space(self) -> None:
+        """The sizes inside are not known yet: stop if even the least does not fit, warn if the whole would not."""
+        size, free = self.origin.size, shutil.disk_usage(self.directory).free
+        assert size is not None
+        check_space(
+            self.directory, round(LEAST_SHARE * size), f"UniRef90 and UniRef50 of {self.tarball}, at the least,"
+        )
+        if free < size + SPARE_BYTES:
             print(
                 f"{self.tarball}: {human(free, 'B')} free in {self.directory}; UniRef90 and UniRef50 are a part of its "
-                f"{human(self.origin.size, 'B')}, and will be checked when their sizes are known",
+                f"{human(size, 'B')}, and will be checked when their sizes are known",
                 file=sys.stderr,
             )
 

@@ -1,8 +1,10 @@
 """Download one file of a release: resumed after a kill, verified while it streams, renamed when it is whole."""
 
+import contextlib
 import dataclasses
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,11 +18,14 @@ from unirefine.release.sources import Origin
 from unirefine.release.transport import Patience
 
 
-def fetch(file: str, output: Path, config: Release, patience: Patience | None = None) -> dict[str, Any]:
+def fetch(
+    file: str, output: Path, config: Release, patience: Patience | None = None, *, planned: Iterable[str] = ()
+) -> dict[str, Any]:
     """Download `file` to `output`, with `<output>.json` beside it, and return what that holds.
 
     What is in `<output>.part` from an earlier try is kept if a checksum is known that will tell whether it fits.
-    A file that is already there and has the right checksum is not downloaded again. Raises UserError when no mirror
+    A file that is already there and has the right checksum is not downloaded again. planned: further files that are to
+    come into the same directory; there must be room for what is missing of them too. Raises UserError when no mirror
     delivers the file as it is described, or the disk is too small.
     """
     patience = patience or sources.patience_of(config)
@@ -30,6 +35,7 @@ def fetch(file: str, output: Path, config: Release, patience: Patience | None = 
         origin = sources.find(file, config, patience)
         url, hashes = origin.urls[0], _present(output, origin)
         if hashes is None:
+            _check_room(file, output.parent, planned, origin, config, patience)
             url, hashes = _download_verified(file, handle, part, origin, config, patience)
             handle.flush()
             os.fsync(handle.fileno())
@@ -50,6 +56,31 @@ def _present(output: Path, origin: Origin) -> dict[str, Any] | None:
     with output.open("rb") as handle:
         hashes = hash_file(handle).result()
     return hashes if hashes["md5"] == origin.md5 else None
+
+
+def _check_room(
+    file: str, directory: Path, planned: Iterable[str], origin: Origin, config: Release, patience: Patience
+) -> None:
+    """Raise UserError unless the disk has room for what is missing of all files whose size is known.
+
+    A planned file that cannot be asked for counts nothing: its own download will tell what is wrong.
+    """
+    sizes = {file: origin.size}
+    for other in planned:
+        if other not in sizes and not (directory / other).exists():
+            with contextlib.suppress(UserError):
+                sizes[other] = sources.find(other, config, patience).size
+    # all parts are looked at just before the disk is: another process may be writing one of them
+    missing = {name: size - _size(directory / f"{name}.part") for name, size in sizes.items() if size is not None}
+    others = sum(left > 0 for name, left in missing.items() if name != file)
+    what = f"{file}, with {others} more of the release," if others else file
+    if missing.get(file):
+        check_space(directory, sum(left for left in missing.values() if left > 0), what)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 when there is none."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def _download_verified(

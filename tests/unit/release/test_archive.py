@@ -13,7 +13,7 @@ import tarfile
 import time
 
 import pytest
-from webserver import Corrupt, Cut, Stall, Status, Truncate, serve
+from webserver import Body, Corrupt, Cut, Stall, Status, Truncate, serve
 
 from unirefine.config import Release
 from unirefine.errors import UserError
@@ -97,6 +97,81 @@ def test_dropped_connections_lose_nothing(server, other, tarball, tmp_path, pati
     assert_extracted(tmp_path, tarball)
     assert requests_of(server) == [None, f"bytes={2 * third}-"]
     assert requests_of(other) == [f"bytes={third}-"]
+
+
+def test_stalled_socket_fails_over(server, other, tarball, tmp_path, patience, capsys):
+    half = len(tarball) // 2
+    server.fail(PATH, Stall(half))
+    extract(tmp_path, config(server, other), dataclasses.replace(patience, stall_seconds=2))
+    assert_extracted(tmp_path, tarball)
+    assert requests_of(other) == [f"bytes={half}-"]
+    assert "sent nothing for 2 s" in capsys.readouterr().err
+
+
+def test_429_waits_as_long_as_asked(server, tarball, tmp_path, patience):
+    server.fail(PATH, Status(429, "1"))
+    started = time.monotonic()
+    extract(tmp_path, config(server), patience)
+    assert time.monotonic() - started >= 0.9
+    assert_extracted(tmp_path, tarball)
+    assert requests_of(server) == [None, None]
+
+
+def test_429_goes_to_another_mirror_meanwhile(server, other, tarball, tmp_path, patience):
+    server.fail(PATH, Status(429, "600"))
+    started = time.monotonic()
+    extract(tmp_path, config(server, other), patience)
+    assert time.monotonic() - started < 300
+    assert_extracted(tmp_path, tarball)
+    assert requests_of(other) == [None]
+
+
+def wrong_md5(right, tarball):
+    return right.replace(hashlib.md5(tarball).hexdigest(), "0" * 32)
+
+
+def another_release(right, tarball):
+    return right.replace("<version>2024_03</version>", "<version>2024_02</version>")
+
+
+def another_name(right, tarball):
+    return right.replace(f'name="{NAME}"', 'name="other.tar.gz"')
+
+
+def web_page(right, tarball):
+    return "<!DOCTYPE html><html>Moved"
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "downloads"),
+    [
+        (wrong_md5, rf"md5 is [0-9a-f]{{32}} where http.*RELEASE\.metalink says {'0' * 32}, 3 times over", 3),
+        (another_release, "serves release 2024_02, not 2024_03", 0),
+        (another_name, rf"does not list {NAME}; it lists other\.tar\.gz", 0),
+        (web_page, "is not a metalink but an HTML page", 0),
+    ],
+)
+def test_a_wrong_metalink_is_one_line_and_leaves_nothing(
+    change, message, downloads, site, server, tarball, tmp_path, patience
+):
+    right = (site / DIRECTORY / "RELEASE.metalink").read_text()
+    wrong = change(right, tarball)
+    assert wrong != right
+    server.always(f"/{DIRECTORY}/RELEASE.metalink", Body(wrong.encode()))
+    with pytest.raises(UserError, match=message) as caught:
+        extract(tmp_path, config(server), patience)
+    assert "\n" not in caught.value.line()
+    assert len(requests_of(server)) == downloads
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [another_release, web_page])
+def test_a_wrong_metalink_of_one_mirror_is_passed_over(change, site, server, other, tarball, tmp_path, patience):
+    right = (site / DIRECTORY / "RELEASE.metalink").read_text()
+    server.always(f"/{DIRECTORY}/RELEASE.metalink", Body(change(right, tarball).encode()))
+    extract(tmp_path, config(server, other), patience)
+    assert_extracted(tmp_path, tarball)
+    assert (requests_of(server), requests_of(other)) == ([], [None])
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.6, 0.9])
@@ -280,7 +355,21 @@ def test_unknown_release(server, tmp_path, patience):
         extract(tmp_path, settings, patience)
 
 
-def test_too_small_a_disk_is_told_when_the_size_is_known(server, tmp_path, patience, monkeypatch):
-    monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: type("Usage", (), {"free": files.SPARE_BYTES + 1000})())
-    with pytest.raises(UserError, match=r"uniref90\.xml\.gz needs .* to spare\); the disk has 67\.1 MB free"):
+def free_bytes(monkeypatch, count):
+    usage = type("Usage", (), {"free": files.SPARE_BYTES + count})()
+    monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: usage)
+
+
+def test_a_disk_that_cannot_hold_the_least_is_told_before_the_start(server, tarball, tmp_path, patience, monkeypatch):
+    free_bytes(monkeypatch, len(tarball) // 4 - 10)
+    with pytest.raises(UserError, match=rf"UniRef90 and UniRef50 of {NAME}, at the least, needs .*free some space"):
         extract(tmp_path, config(server), patience)
+    assert requests_of(server) == []
+
+
+def test_too_small_a_disk_is_told_when_the_size_is_known(server, tarball, tmp_path, patience, monkeypatch, capsys):
+    free_bytes(monkeypatch, len(tarball) // 4 + 10)
+    assert len(inner_files(tarball)[WANTED[0]]) > len(tarball) // 4 + 10
+    with pytest.raises(UserError, match=r"uniref90\.xml\.gz needs .* to spare\); the disk has 67\.\d MB free"):
+        extract(tmp_path, config(server), patience)
+    assert "will be checked when their sizes are known" in capsys.readouterr().err

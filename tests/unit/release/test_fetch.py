@@ -370,42 +370,6 @@ def test_without_checksum_an_interrupted_file_begins_again(site, server, tmp_pat
     assert requests_of(server, path) == [None, None]
 
 
-# --- disk -----------------------------------------------------------------------------------------------------------
-
-
-def test_too_small_a_disk_is_told_before_the_start(server, tmp_path, patience, monkeypatch):
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000_000})())
-    with pytest.raises(
-        UserError, match=r"uniref50.xml.gz needs .* to spare\); the disk has 1.00 MB free; free some space"
-    ):
-        fetch(FILE, tmp_path / FILE, config(server), patience)
-    assert requests_of(server) == []
-    assert_nothing_left(tmp_path)
-
-
-def test_full_disk_is_told_and_resumed(site, server, tmp_path, patience):
-    """A file size limit stands for the full disk: the write fails in the same place."""
-    script = f"""
-import resource, signal, sys
-from pathlib import Path
-from unirefine.cli.main import main
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-sys.exit(main(["release", "fetch", "--set", "mirrors=[{server.url}]", "--file", {FILE!r}, "--output", sys.argv[1]]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / FILE)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    error = done.stderr.splitlines()[-1]
-    assert error.startswith(f"unirefine release: error: {FILE}: file too large after ")
-    assert error.endswith("run it again: it goes on from there")
-    server.requests.clear()
-    fetch(FILE, tmp_path / FILE, config(server), patience)
-    assert requests_of(server) == ["bytes=20000-"]
-    assert (tmp_path / FILE).read_bytes() == content(site)
-
-
 def test_http_and_file_give_the_same_bytes(site, server, tmp_path, patience):
     over_http = fetch(FILE, tmp_path / "a", config(server), patience)
     from_disk = fetch(FILE, tmp_path / "b", Release(mirrors=(f"file:{site}",)), patience)
