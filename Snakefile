@@ -25,6 +25,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/embed.smk"
 include: "workflow/rules/cards.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/start.smk"
 
 
 rule all:

@@ -37,7 +37,8 @@ def step(
     """One step: what ran, with which options and versions, and what it counted.
 
     inputs: small files that no release.json lists (id lists, designs, initial weights); their md5 is taken. tools:
-    external programs by name, with their version. packages: distributions whose version matters.
+    external programs by name, with their version. packages: distributions whose version matters. `code` is the digest
+    of the stage's own package, which makes Snakemake rerun it; `source` tells of all code.
     """
     options = config.model_dump(mode="json")
     return {
@@ -48,8 +49,14 @@ def step(
         "inputs": [described(path) for path in inputs],
         "tools": dict(tools or {}),
         "versions": versions(*packages),
+        "code": code_digest(stage),
         "source": source(),
     }
+
+
+def code_digest(stage: str) -> str:
+    """Digest of a stage's own package."""
+    return source_digest({"shard": "shards"}.get(stage, stage))
 
 
 def described(path: Path | str) -> dict[str, Any]:

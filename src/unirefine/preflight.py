@@ -1,15 +1,21 @@
-"""What is looked at before a workflow starts: can it write, are files of the future, would a finished training go?"""
+"""What is looked at before a workflow starts: can it write, are files of the future, would work of days, or of another
+run, be replaced?
+"""
 
+import contextlib
 import datetime
+import fcntl
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unirefine.config import Config
 from unirefine.errors import UserError
 from unirefine.progress import duration
 from unirefine.provenance import read_json
-from unirefine.status import reasons, stage_of
+from unirefine.status import HELD, reasons, stage_of
 
 SLACK = 60.0
 """Seconds that clocks of several machines may differ."""
@@ -46,25 +52,54 @@ def warning_of_future(directory: Path | str, now: float | None = None) -> str | 
     )
 
 
+def hold(results: Path) -> None:
+    """Keep `<results>/.running` locked until this process ends, however it ends; `held` tells.
+
+    Snakemake's own locks stay behind after a kill -9, so they do not tell whether a workflow runs.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    handle = os.open(results / HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)  # closed by the end of the process
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_SH)
+
+
+def guard_others(dag: Any, places: Mapping[str, Path], config: Config) -> None:
+    """Raises UserError when the plan would replace what is of the run that this one shares with.
+
+    What is missing there may be made. places: the stages that are elsewhere. A `release.directory` is no run's own.
+    """
+    shared = {stage: path for stage, path in places.items() if stage != "release" or not config.release.directory}
+    for job in dag.needrun_jobs():
+        stage, causes = stage_of(job.rule.name), root_causes(dag.reason(job))
+        if stage in shared and causes and any(Path(path).exists() for path in job.output):
+            raise UserError(
+                f"{stage} of run {config.run.base} would be made again ({', '.join(causes)}), and it is not this run's;"
+                " nothing was started",
+                where=f"{shared[stage]}/",
+                fix="start that run first, or leave out run.base",
+            )
+
+
 def retraining(dag: Any, final: Path) -> str | None:
     """One line when the plan (Snakemake's DAG) would replace the trained model `final`, with the stages that cause it.
 
     None when there is no such model, or when it was asked for with `-R train`. Raises UserError instead where that
-    training took more than LONG and something other than its own options causes it.
+    training took more than LONG and anything but its own options causes it: an edit or an option of an earlier stage,
+    shards that are gone, a changed input.
     """
     job = next((job for job in dag.needrun_jobs() if job.rule.name == "train"), None)
     if job is None or not (final / "train.json").exists() or dag.reason(job).forced:
         return None
     before = [one for one in dag.bfs(dag.dependencies, job) if one is not job and dag.needrun(one)]
     found: dict[str, list[str]] = {}
-    for one in before:
+    for one in [*before, job]:
         told = found.setdefault(stage_of(one.rule.name), [])
         told += [why for why in root_causes(dag.reason(one)) if why not in told]
     causes = [f"{stage} ({', '.join(why)})" for stage, why in found.items() if why]
+    line = f"training runs again, because of {', '.join(causes)}"
     took = read_json(final / "train.json")["seconds"]
-    own = reasons(dag.reason(job))
-    line = f"training runs again, because of {', '.join(causes) or 'train (' + ', '.join(own) + ')'}"
-    if not causes or took < LONG:
+    asked = all(why.startswith("option ") for why in found.pop("train"))
+    if took < LONG or (asked and not any(found.values())):
         return f"{line}; {final} is replaced"
     raise UserError(
         f"{line}; it took {duration(took)}, and nothing was started", where=final,
@@ -73,5 +108,5 @@ def retraining(dag: Any, final: Path) -> str | None:
 
 
 def root_causes(reason: Any) -> list[str]:
-    """Reasons of a job that are not just another job's, and not a temporary file that is made once more."""
-    return [why for why in reasons(reason) if why not in ("what it reads is made again", "output missing")]
+    """Reasons of a job that are not just another job's."""
+    return [why for why in reasons(reason) if why != "what it reads is made again"]

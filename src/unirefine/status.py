@@ -3,9 +3,9 @@
 Nothing is guessed from dates: jobs and reasons are those of a dry run of the same Snakefile and config.
 """
 
-import asyncio
 import contextlib
 import csv
+import fcntl
 import io
 import json
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unirefine.config import Config
+from unirefine import lineage, places
+from unirefine.config import load_config
 from unirefine.errors import UserError
+from unirefine.places import RESULTS
 
 STAGES = ("release", "records", "curate", "cluster", "split", "decontaminate", "shard", "train", "evaluate", "embed",
           "cards", "report")  # fmt: skip
+HELD = ".running"
+"""File in a run's results that its workflow keeps locked."""
 SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
 
 
@@ -34,6 +38,10 @@ class Stage:
     """Jobs that a start would run, or whose files are gone."""
     outputs: list[Path] = field(default_factory=list)
     """Declared outputs that exist."""
+    directory: Path = Path()
+    """Where it writes."""
+    notes: list[str] = field(default_factory=list)
+    """What is good to know and makes nothing stale."""
     seconds: float = 0.0
     """What the jobs took when they last ran, from their benchmark files."""
     after: set[str] = field(default_factory=set)
@@ -41,8 +49,8 @@ class Stage:
 
     @property
     def bytes(self) -> int:
-        """Bytes of what is there."""
-        return sum(size(path) for path in self.outputs)
+        """Bytes of what is there, declared or not: train's checkpoints count. Cards lie beside shards and model."""
+        return size(self.directory) if self.directory.name != "cards" else sum(size(path) for path in self.outputs)
 
 
 def size(path: Path) -> int:
@@ -63,22 +71,29 @@ def inspect(config: Path | str, snakefile: Path = SNAKEFILE) -> list[Stage]:
     Raises UserError when Snakemake cannot plan it.
     """
     dag, persistence = _plan(Path(config), snakefile)
+    read = load_config(config)
+    elsewhere = places.find(read)
+    running = any(is_held(path) for path in {RESULTS / read.run.name, *(path.parent for path in elsewhere.values())})
     stages: dict[str, Stage] = {}
     jobs = [job for job in dag.jobs if job.rule.name != "all"]
     for job in jobs:
-        stage = stages.setdefault(stage_of(job.rule.name), Stage(name=stage_of(job.rule.name)))
+        name = stage_of(job.rule.name)
+        directory = elsewhere.get(name, RESULTS / read.run.name / name)
+        stage = stages.setdefault(name, Stage(name=name, directory=directory))
         stage.jobs += 1
         stage.outputs += [path for path in map(Path, job.output) if path.exists()]
         stage.seconds += seconds(Path(job.benchmark)) if job.benchmark else 0.0
         stage.after |= {stage_of(follower.rule.name) for follower in dag.bfs(dag.depending, job)} - {"all", stage.name}
     for job in jobs:
         if dag.needrun(job):
-            _judge(stages[stage_of(job.rule.name)], job, dag.reason(job), persistence)
+            _judge(stages[stage_of(job.rule.name)], job, dag.reason(job), _started(job, persistence), running)
         elif any(not Path(path).exists() for path in set(job.output) - job.temp_output):
             _judge_unneeded(stages[stage_of(job.rule.name)])
     for stage in stages.values():
         if stage.state == "stale" and not stage.outputs:
             stage.state = "missing"
+        stage.notes = [f"in {stage.directory}"] if stage.name in elsewhere else []
+        stage.notes += made_by_other_code(stage.directory)
     return sorted(stages.values(), key=lambda stage: STAGES.index(stage.name))
 
 
@@ -104,10 +119,35 @@ def _plan(config: Path, snakefile: Path) -> tuple[Any, Any]:
         return workflow._workflow.dag, workflow._workflow.persistence
 
 
-def _judge(stage: Stage, job: Any, reason: Any, persistence: Any) -> None:
+def _started(job: Any, persistence: Any) -> bool:
+    """Whether the job was started and did not end. Snakemake's own question is only about files that exist already."""
+    return bool(persistence._filter_incomplete_keys([persistence._get_key(path) for path in job.output]))
+
+
+def is_held(results: Path) -> bool:
+    """Whether a workflow runs on these results: the lock that `preflight.hold` takes is held, on whatever machine."""
+    if not (results / HELD).exists():
+        return False
+    with (results / HELD).open("rb+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def made_by_other_code(directory: Path) -> list[str]:
+    """A note where a stage's lineage names other code than this. Not all of that makes it stale (docs/reruns.md)."""
+    files = [path for pattern in ("", "uniref*/", "final/") for path in directory.glob(pattern + lineage.FILE)]
+    steps = [lineage.read(path)["steps"][-1] for path in files]
+    others = {lineage.code_of(one) for one in steps if one["source"]["digest"] != lineage.source()["digest"]}
+    return [f"made by other code ({code})" for code in sorted(others)]
+
+
+def _judge(stage: Stage, job: Any, reason: Any, started: bool, running: bool) -> None:
     stage.due += 1
-    if asyncio.run(persistence.incomplete(job)):
-        stage.state = "running" if persistence.locked else "interrupted"
+    if started:
+        stage.state = "running" if running else "interrupted"
     elif stage.state == "done":
         stage.state = "stale"
     stage.why += [why for why in reasons(reason) if why not in stage.why]
@@ -182,13 +222,6 @@ def seconds(benchmark: Path) -> float:
         return 0.0
     with benchmark.open(encoding="utf-8", newline="") as lines:
         return sum(float(row["s"]) for row in csv.DictReader(lines, delimiter="\t"))
-
-
-def stage_directory(config: Config, stage: str) -> Path:
-    """Where a stage of a run writes; downloads may be shared with other runs."""
-    if stage == "release" and config.release.directory:
-        return Path(config.release.directory)
-    return Path("results") / config.run.name / stage
 
 
 def rebuild(stages: Sequence[Stage], name: str) -> list[Stage]:

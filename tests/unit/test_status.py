@@ -1,9 +1,16 @@
 """What needs no Snakemake run: reading params and benchmarks, and what follows a stage. The rest is a workflow test."""
 
+import subprocess
+import sys
+from importlib.metadata import version
+
 import pytest
 
-from unirefine.config import parse_config
-from unirefine.status import Stage, changed_params, rebuild, seconds, size, stage_directory, stage_of
+from unirefine import lineage
+from unirefine.config import Split
+from unirefine.status import Stage, changed_params, is_held, made_by_other_code, rebuild, seconds, size, stage_of
+
+OLD = {"commit": "0123456789abcdef", "modified": False, "digest": "another"}
 
 
 @pytest.mark.parametrize(
@@ -38,8 +45,24 @@ def test_what_follows_a_stage_is_made_again_with_it():
     assert [stage.name for stage in rebuild(stages, "split")] == ["split", "shard"]
 
 
-def test_rules_and_directories_of_a_stage():
+def test_the_stage_of_a_rule():
     assert stage_of("decontaminate_search") == stage_of("decontaminate") == "decontaminate"
-    config = parse_config({"run": {"name": "x"}, "release": {"directory": "shared"}})
-    assert str(stage_directory(config, "release")) == "shared"
-    assert str(stage_directory(config, "split")) == "results/x/split"
+
+
+def test_a_workflow_that_ended_holds_nothing_however_it_ended(tmp_path):
+    assert not is_held(tmp_path), "none has run"
+    program = "import pathlib, sys; from unirefine.preflight import hold; hold(pathlib.Path(sys.argv[1]));"
+    program += "print(1, flush=True); input()"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as workflow:
+        assert workflow.stdout.read(1) == b"1"
+        assert is_held(tmp_path)
+        workflow.kill()
+    assert not is_held(tmp_path)
+
+
+def test_other_code_is_noted(tmp_path):
+    lineage.write(tmp_path, lineage.step("split", Split()))
+    assert made_by_other_code(tmp_path) == []
+    lineage.write(tmp_path / "uniref50", lineage.step("records", Split()) | {"source": OLD})
+    assert made_by_other_code(tmp_path) == [f"made by other code (unirefine {version('unirefine')} at 0123456789)"]

@@ -1,4 +1,5 @@
 # A data card beside the shards and a model card beside the model. The copy inside final/, which is train's, is undeclared.
+# Shards of another run have that run's card.
 
 
 rule cards:
@@ -9,7 +10,7 @@ rule cards:
         final=rules.train.output.final,
         perplexity=rules.evaluate.output,
     output:
-        data=f"{SHARDS}/README.md",
+        data=[] if "shard" in PLACES else f"{SHARDS}/README.md",
         model=f"{TRAIN}/model-card.md",
     log:
         f"{LOGS}/cards/cards.log",
@@ -21,7 +22,7 @@ rule cards:
         mem_mb=1000,
         runtime="10m",
     params:
-        results=lambda wildcards, output: up(output.data, 2),
+        results=lambda wildcards, output: up(output.model, 2),
         code=code("cards"),
     shell:
         "unirefine cards --results {params.results} 2>&1 | tee {log}"

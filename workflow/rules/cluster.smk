@@ -1,5 +1,7 @@
 # Which UniRef90 sequences make up which UniRef50 cluster.
 
+CLUSTER = place("cluster")
+
 
 rule cluster:
     input:
@@ -12,15 +14,15 @@ rule cluster:
             else []
         ),
     output:
-        clusters=f"{RESULTS}/cluster/clusters.parquet",
-        membership=f"{RESULTS}/cluster/membership.parquet",
-        removed=f"{RESULTS}/cluster/removed.parquet",
-        counts=f"{RESULTS}/cluster/counts.json",
-        lineage=f"{RESULTS}/cluster/lineage.json",
+        clusters=f"{CLUSTER}/clusters.parquet",
+        membership=f"{CLUSTER}/membership.parquet",
+        removed=f"{CLUSTER}/removed.parquet",
+        counts=f"{CLUSTER}/counts.json",
+        lineage=f"{CLUSTER}/lineage.json",
     log:
-        f"{LOGS}/cluster/cluster.log",
+        f"{logs('cluster')}/cluster.log",
     benchmark:
-        f"{BENCHMARKS}/cluster/cluster.tsv"
+        f"{benchmarks('cluster')}/cluster.tsv"
     conda:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads

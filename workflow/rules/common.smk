@@ -5,32 +5,44 @@ import re
 import sys
 from pathlib import Path
 
+from unirefine import places
 from unirefine.config import parse_config
 from unirefine.errors import UserError
-from unirefine.preflight import require_writable, retraining, warning_of_future
+from unirefine.preflight import (
+    guard_others,
+    hold,
+    require_writable,
+    retraining,
+    warning_of_future,
+)
 from unirefine.provenance import source_digest
 from unirefine.tools import find_mmseqs, tool_version
 
 STARTS = workflow.is_main_process and not workflow.output_settings.dryrun
 try:
     CONFIG = parse_config(config, where=str((workflow.configfiles or ["config"])[-1]))
+    RUN = CONFIG.run.name
+    # A job takes what its workflow has noted, because the run that it shares with may have gone on since.
+    PLACES = (
+        places.find(CONFIG)
+        if workflow.is_main_process
+        else places.read(Path("results") / RUN)
+    )
     if STARTS:
-        require_writable("results", f"results/{CONFIG.run.name}")
+        require_writable("results", f"results/{RUN}")
 except UserError as error:
     # One line instead of Snakemake's traceback.
     print(f"unirefine: error: {error.line()}", file=sys.stderr)
     raise SystemExit(1)
 
-RUN = CONFIG.run.name
 RESULTS = f"results/{RUN}"
 if STARTS and (line := warning_of_future(RESULTS)):
     print(f"unirefine: warning: {line}", file=sys.stderr)
 LOGS = f"logs/{RUN}"
 BENCHMARKS = f"benchmarks/{RUN}"
-RELEASE = CONFIG.release.directory or f"{RESULTS}/release"
 OWN_FASTA = CONFIG.release.source == "fasta"
 LEVELS = ["uniref90"] if OWN_FASTA else ["uniref50", "uniref90"]
-EXTENSION = "xml.gz" if CONFIG.release.format == "xml" else "fasta.gz"
+EXTENSION = f"{CONFIG.release.format}.gz"
 MMSEQS_VERSION = "MMseqs2:not found here"  # of a conda environment or container: tracked through that
 with contextlib.suppress(UserError):
     MMSEQS_VERSION = f"MMseqs2:{tool_version(find_mmseqs(CONFIG.tools.mmseqs))}"
@@ -40,6 +52,29 @@ MMSEQS = f"--mmseqs {CONFIG.tools.mmseqs}" if CONFIG.tools.mmseqs else ""
 wildcard_constraints:
     level="uniref50|uniref90",
     part=r"\d{3}",
+
+
+def place(stage):
+    """Where a stage writes: this run's directory, or that of the run it is shared with."""
+    return str(PLACES.get(stage, f"{RESULTS}/{stage}"))
+
+
+def run_of(stage):
+    """The run whose logs and benchmarks a stage's are."""
+    other = PLACES.get(stage)
+    return (
+        other.parent.name if other and other.parent.parent == Path("results") else RUN
+    )
+
+
+def logs(stage):
+    """Where a stage logs."""
+    return f"logs/{run_of(stage)}/{stage}"
+
+
+def benchmarks(stage):
+    """Where the times of a stage are kept."""
+    return f"benchmarks/{run_of(stage)}/{stage}"
 
 
 def block(name, *only):
@@ -88,12 +123,15 @@ def up(path, levels=1):
     return str(Path(path).parents[levels - 1])
 
 
+RELEASE = place("release")
+RECORDS = place("records")
+
+
 def parts_of(level, kind):
     """The Parquet parts of one level, kind `records` or `members`."""
     count = CONFIG.records.parts
     return [
-        f"{RESULTS}/records/{level}/{kind}-{i:03d}-of-{count:03d}.parquet"
-        for i in range(count)
+        f"{RECORDS}/{level}/{kind}-{i:03d}-of-{count:03d}.parquet" for i in range(count)
     ]
 
 
@@ -116,7 +154,7 @@ def all_records():
     parts = [
         part for level in LEVELS for part in record_parts(level) + member_parts(level)
     ]
-    return parts + [f"{RESULTS}/records/{level}/counts.json" for level in LEVELS]
+    return parts + [f"{RECORDS}/{level}/counts.json" for level in LEVELS]
 
 
 def shard_prefixes():
@@ -126,25 +164,11 @@ def shard_prefixes():
     return train + ["validation"] + (["test"] if CONFIG.split.test_fraction else [])
 
 
-def release_files():
-    """Names of the files this config needs, in the release directory."""
-    if OWN_FASTA:
-        files = []
-    else:
-        files = [f"{level}.{EXTENSION}" for level in LEVELS]
-        files += [f"{level}.release_note" for level in LEVELS]
-        if CONFIG.cluster.membership == "idmapping":
-            files.append("idmapping_selected.tab.gz")
-    if CONFIG.release.taxdump:
-        files.append("taxdump.tar.gz")
-    return files + [f"purge-{i}.txt" for i in range(len(CONFIG.release.purge_lists))]
-
-
 def archived_files():
     """What comes out of an archived release's one tarball."""
     if CONFIG.release.source != "archive":
         return []
-    return [name for name in release_files() if name.startswith("uniref")]
+    return [name for name in places.release_files(CONFIG) if name.startswith("uniref")]
 
 
 def planned_downloads(wildcards, output):

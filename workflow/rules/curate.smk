@@ -1,5 +1,7 @@
 # Which sequences are removed, and why.
 
+CURATE = place("curate")
+
 
 rule curate:
     input:
@@ -10,14 +12,14 @@ rule curate:
         ],
         designs=CONFIG.curate.designs or [],
     output:
-        kept=expand(f"{RESULTS}/curate/{{level}}.parquet", level=LEVELS),
-        removed=f"{RESULTS}/curate/removed.parquet",
-        counts=f"{RESULTS}/curate/counts.json",
-        lineage=f"{RESULTS}/curate/lineage.json",
+        kept=expand(f"{CURATE}/{{level}}.parquet", level=LEVELS),
+        removed=f"{CURATE}/removed.parquet",
+        counts=f"{CURATE}/counts.json",
+        lineage=f"{CURATE}/lineage.json",
     log:
-        f"{LOGS}/curate/curate.log",
+        f"{logs('curate')}/curate.log",
     benchmark:
-        f"{BENCHMARKS}/curate/curate.tsv"
+        f"{benchmarks('curate')}/curate.tsv"
     threads: CONFIG.run.threads
     resources:
         mem_mb=8000,

@@ -1,6 +1,6 @@
 # Train clusters similar to validation are removed; what is left is searched again with a more sensitive setting.
 
-DECONTAMINATE = f"{RESULTS}/decontaminate"
+DECONTAMINATE = place("decontaminate")
 DECONTAMINATE_PARTS = [
     f"{i:03d}-of-{CONFIG.decontaminate.parts:03d}"
     for i in range(CONFIG.decontaminate.parts)
@@ -21,9 +21,9 @@ rule decontaminate_prepare:
             )
         ),
     log:
-        f"{LOGS}/decontaminate/prepare.log",
+        f"{logs('decontaminate')}/prepare.log",
     benchmark:
-        f"{BENCHMARKS}/decontaminate/prepare.tsv"
+        f"{benchmarks('decontaminate')}/prepare.tsv"
     threads: 1
     resources:
         mem_mb=8000,
@@ -49,9 +49,9 @@ rule decontaminate_search:
         audit=f"{DECONTAMINATE}/audit/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
         nearest=f"{DECONTAMINATE}/nearest/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
     log:
-        f"{LOGS}/decontaminate/search-{{part}}.log",
+        f"{logs('decontaminate')}/search-{{part}}.log",
     benchmark:
-        f"{BENCHMARKS}/decontaminate/search-{{part}}.tsv"
+        f"{benchmarks('decontaminate')}/search-{{part}}.tsv"
     conda:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
@@ -85,9 +85,9 @@ rule decontaminate_remove:
         counts=f"{DECONTAMINATE}/counts.json",
         lineage=f"{DECONTAMINATE}/lineage.json",
     log:
-        f"{LOGS}/decontaminate/remove.log",
+        f"{logs('decontaminate')}/remove.log",
     benchmark:
-        f"{BENCHMARKS}/decontaminate/remove.tsv"
+        f"{benchmarks('decontaminate')}/remove.tsv"
     threads: 1
     resources:
         mem_mb=8000,
@@ -115,9 +115,9 @@ rule decontaminate:
         audit=f"{DECONTAMINATE}/audit.parquet",
         identity=f"{DECONTAMINATE}/identity.json",
     log:
-        f"{LOGS}/decontaminate/audit.log",
+        f"{logs('decontaminate')}/audit.log",
     benchmark:
-        f"{BENCHMARKS}/decontaminate/audit.tsv"
+        f"{benchmarks('decontaminate')}/audit.tsv"
     conda:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads

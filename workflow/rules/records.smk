@@ -16,13 +16,13 @@ for records_level_name in LEVELS:
         output:
             records=record_parts(records_level_name),
             members=member_parts(records_level_name),
-            counts=f"{RESULTS}/records/{records_level_name}/counts.json",
-            removed=f"{RESULTS}/records/{records_level_name}/removed.parquet",
-            lineage=f"{RESULTS}/records/{records_level_name}/lineage.json",
+            counts=f"{RECORDS}/{records_level_name}/counts.json",
+            removed=f"{RECORDS}/{records_level_name}/removed.parquet",
+            lineage=f"{RECORDS}/{records_level_name}/lineage.json",
         log:
-            f"{LOGS}/records/{records_level_name}.log",
+            f"{logs('records')}/{records_level_name}.log",
         benchmark:
-            f"{BENCHMARKS}/records/{records_level_name}.tsv"
+            f"{benchmarks('records')}/{records_level_name}.tsv"
         threads: min(4, CONFIG.run.threads)
         resources:
             mem_mb=4000,

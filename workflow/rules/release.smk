@@ -8,11 +8,12 @@ rule release_fetch:
         file=f"{RELEASE}/{{file}}",
         facts=f"{RELEASE}/{{file}}.json",
     log:
-        f"{LOGS}/release/{{file}}.log",
+        f"{logs('release')}/{{file}}.log",
     benchmark:
-        f"{BENCHMARKS}/release/{{file}}.tsv"
+        f"{benchmarks('release')}/{{file}}.tsv"
     wildcard_constraints:
-        file="|".join(re.escape(name) for name in release_files()) or "none",
+        file="|".join(re.escape(name) for name in places.release_files(CONFIG))
+        or "none",
     threads: 1
     resources:
         mem_mb=1000,
@@ -34,9 +35,9 @@ if archived_files():
             files=expand(f"{RELEASE}/{{file}}", file=archived_files()),
             facts=expand(f"{RELEASE}/{{file}}.json", file=archived_files()),
         log:
-            f"{LOGS}/release/archive.log",
+            f"{logs('release')}/archive.log",
         benchmark:
-            f"{BENCHMARKS}/release/archive.tsv"
+            f"{benchmarks('release')}/archive.tsv"
         threads: 2
         resources:
             mem_mb=2000,
@@ -54,15 +55,15 @@ if archived_files():
 
 rule release:
     input:
-        files=expand(f"{RELEASE}/{{file}}", file=release_files()),
-        facts=expand(f"{RELEASE}/{{file}}.json", file=release_files()),
+        files=expand(f"{RELEASE}/{{file}}", file=places.release_files(CONFIG)),
+        facts=expand(f"{RELEASE}/{{file}}.json", file=places.release_files(CONFIG)),
         fasta=CONFIG.release.fasta if OWN_FASTA else [],
     output:
         f"{RELEASE}/release.json",
     log:
-        f"{LOGS}/release/release.log",
+        f"{logs('release')}/release.log",
     benchmark:
-        f"{BENCHMARKS}/release/release.tsv"
+        f"{benchmarks('release')}/release.tsv"
     localrule: True
     threads: 1
     resources:
@@ -72,7 +73,7 @@ rule release:
         what=block("release", "source", "name", "fasta"),
         config=untracked("release"),
         directory=lambda wildcards, output: up(output[0]),
-        names=release_files(),
+        names=places.release_files(CONFIG),
     shell:
         "unirefine release collect --config {params.config:q} --directory {params.directory}"
         " --files {params.names} --output {output} 2>&1 | tee {log}"

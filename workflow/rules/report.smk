@@ -4,7 +4,7 @@
 rule report:
     input:
         lineage=rules.shard.output.lineage,
-        records=[f"{RESULTS}/records/{level}/counts.json" for level in LEVELS],
+        records=[f"{RECORDS}/{level}/counts.json" for level in LEVELS],
         curate=rules.curate.output,
         cluster=rules.cluster.output,
         split=rules.split.output.counts,

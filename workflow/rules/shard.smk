@@ -1,6 +1,6 @@
 # Tokens on disk: Megatron indexed shards, their ids, and the manifest that vouches for them.
 
-SHARDS = f"{RESULTS}/shard"
+SHARDS = place("shard")
 
 
 rule shard:
@@ -21,9 +21,9 @@ rule shard:
         counts=f"{SHARDS}/counts.json",
         lineage=f"{SHARDS}/lineage.json",
     log:
-        f"{LOGS}/shard/shard.log",
+        f"{logs('shard')}/shard.log",
     benchmark:
-        f"{BENCHMARKS}/shard/shard.tsv"
+        f"{benchmarks('shard')}/shard.tsv"
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,

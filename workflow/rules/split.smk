@@ -1,18 +1,20 @@
 # Which clusters validate.
 
+SPLIT = place("split")
+
 
 rule split:
     input:
         clusters=rules.cluster.output.clusters,
         ids=CONFIG.split.ids or [],
     output:
-        split=f"{RESULTS}/split/split.parquet",
-        counts=f"{RESULTS}/split/counts.json",
-        lineage=f"{RESULTS}/split/lineage.json",
+        split=f"{SPLIT}/split.parquet",
+        counts=f"{SPLIT}/counts.json",
+        lineage=f"{SPLIT}/lineage.json",
     log:
-        f"{LOGS}/split/split.log",
+        f"{logs('split')}/split.log",
     benchmark:
-        f"{BENCHMARKS}/split/split.tsv"
+        f"{benchmarks('split')}/split.tsv"
     threads: 1
     resources:
         mem_mb=8000,

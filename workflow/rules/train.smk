@@ -31,13 +31,3 @@ rule train:
     shell:
         "unirefine train --config {params.config:q} --shards {params.shards} --output {params.directory}"
         " 2>&1 | tee {log}"
-
-
-# Before the first job: a finished training that would run again is told, and long work is not started unasked.
-onstart:
-    try:
-        if line := retraining(workflow.dag, Path(TRAIN) / "final"):
-            print(f"unirefine: warning: {line}", file=sys.stderr)
-    except UserError as error:
-        print(f"unirefine: error: {error.line()}", file=sys.stderr)
-        raise SystemExit(1)

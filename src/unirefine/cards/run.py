@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
-from unirefine import lineage
+from unirefine import lineage, places
 from unirefine.cards.data import data_card
 from unirefine.cards.model import model_card
+from unirefine.places import stage_path
 from unirefine.provenance import read_json, write_text
 
 MODEL_CARD = "model-card.md"
@@ -14,16 +15,19 @@ MODEL_CARD = "model-card.md"
 def write_cards(results: Path) -> list[Path]:
     """Write `shard/README.md`, `train/model-card.md` and its copy in the exported model; returns the paths.
 
-    The exported model's copy is the README.md that the Hub shows. Raises UserError when a stage has not run.
+    The exported model's copy is the README.md that the Hub shows. Shards of another run keep that run's card. Raises
+    UserError when a stage has not run.
     """
-    audit = read_json(results / "decontaminate" / "identity.json")
+    audit = read_json(stage_path(results, "decontaminate") / "identity.json")
     evaluation = read_json(results / "evaluate" / "perplexity.json")
-    manifest = read_json(results / "shard" / "manifest.json")
+    manifest = read_json(stage_path(results, "shard") / "manifest.json")
     trained = read_json(results / "train" / "final" / "train.json")
-    shards, model = lineage.read(results / "shard"), lineage.read(results / "train" / "final")
-    written = [results / "shard" / "README.md", results / "train" / MODEL_CARD]
-    write_text(written[0], data_card(results.name, shards, manifest, audit))
-    write_text(written[1], model_card(results.name, model, trained, evaluation, audit))
+    shards, model = lineage.read(stage_path(results, "shard")), lineage.read(results / "train" / "final")
+    written = [results / "train" / MODEL_CARD]
+    write_text(written[0], model_card(results.name, model, trained, evaluation, audit))
+    if "shard" not in places.read(results):
+        written.insert(0, results / "shard" / "README.md")
+        write_text(written[0], data_card(results.name, shards, manifest, audit))
     exported = results / "train" / "final" / "huggingface" / "README.md"
-    shutil.copyfile(written[1], exported)
+    shutil.copyfile(written[-1], exported)
     return [*written, exported]

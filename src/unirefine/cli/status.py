@@ -36,5 +36,5 @@ def _run(arguments: argparse.Namespace) -> None:
         taken = duration(stage.seconds) if stage.seconds else ""
         print(
             f"{stage.name:<14} {stage.state:<11} {jobs:>7} jobs  {human(stage.bytes, 'B'):>8}  {taken:>7}"
-            f"  {', '.join(stage.why)}".rstrip()
+            f"  {', '.join(stage.why + stage.notes)}".rstrip()
         )

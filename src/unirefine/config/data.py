@@ -23,8 +23,17 @@ UNIPROT_MIRRORS = (
 class Run(Block):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "uniref"
     """Name of the run: everything it writes goes to `results/<name>/`, `logs/<name>/`, `benchmarks/<name>/`."""
+    base: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """An earlier run in the same `results/`: the stages from release to shard that would come out the same are taken
+    from it. From the first that differs on, everything is this run's own (docs/reruns.md)."""
     threads: Count = 8
     """Threads of one data-half job (records, curate, cluster, decontaminate, shard)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Run":
+        if self.base == self.name:
+            raise ValueError("run.base is run.name; name an earlier run, or leave it out")
+        return self
 
 
 class Release(Block):

@@ -13,8 +13,9 @@ from typing import Any
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from unirefine import lineage
+from unirefine import lineage, places
 from unirefine.errors import UserError
+from unirefine.places import stage_path
 from unirefine.provenance import atomic_path, read_json
 
 PROFILES = (
@@ -24,8 +25,8 @@ PROFILES = (
 )
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
 """Where sha256 and md5 are defined."""
-PACKED = ("*/*.json", "*/*/*.json", "*/*/*/*.json", "train/final/metrics.jsonl", "*/*.md", "report/*.html")
-"""What of a run is packed: its small files that people and programs read."""
+PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*.md", "report.html")
+"""What of a stage is packed: its small files that people and programs read."""
 CHECKOUT = Path(__file__).parents[3]
 
 
@@ -35,7 +36,7 @@ def write_crate(results: Path, output: Path) -> dict[str, int]:
     Returns how many files it packs and how many it names by hash. Raises UserError when the run is not finished, and
     outside a checkout, which holds the workflow.
     """
-    model, shards = lineage.read(results / "train" / "final"), lineage.read(results / "shard")
+    model, shards = lineage.read(results / "train" / "final"), lineage.read(stage_path(results, "shard"))
     evaluation = read_json(results / "evaluate" / "perplexity.json")
     if not (CHECKOUT / "Snakefile").exists():
         raise UserError("the workflow is not here", where=CHECKOUT, fix="run it from a checkout")
@@ -123,10 +124,17 @@ def _options(crate: ROCrate, workflow: Any, model: Mapping[str, Any]) -> Iterabl
 
 
 def _packed(crate: ROCrate, results: Path) -> list[Any]:
-    found = sorted({path for pattern in PACKED for path in results.glob(pattern)})
+    """Small files of all stages, those that are shared with another run too."""
+    stages = {path.name: path for path in results.iterdir() if path.is_dir()} | places.read(results)
+    found = {
+        f"results/{stage}/{path.relative_to(directory).as_posix()}": path
+        for stage, directory in stages.items()
+        for pattern in PACKED
+        for path in directory.glob(pattern)
+    }
     return [
-        crate.add_file(path, f"results/{path.relative_to(results).as_posix()}", record_size=True)
-        for path in found
+        crate.add_file(path, name, record_size=True)
+        for name, path in sorted(found.items())
         if path.is_file() and not path.name.startswith(".") and "checkpoints" not in path.parts
     ]
 

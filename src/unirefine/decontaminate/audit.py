@@ -168,6 +168,7 @@ def _identity(config: Decontaminate, directory: Path, before: Clusters, result: 
         "audit": {
             "policy": config.audit_failures,
             "settings": config.audit.model_dump(mode="json"),
+            "sample": config.audit_sample,
             "hits": result.hits,
             "clusters": result.clusters,
             "sampled_clusters": result.sampled,

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
+from unirefine.places import stage_path
 
 LENGTH_EDGES = np.geomspace(10, 50_000, 61)
 """Bins of sequence length in residues; the longest UniProt sequence seen has 49,499."""
@@ -32,8 +33,8 @@ def column_counts(path: Path, column: str, edges: np.ndarray) -> np.ndarray:
 
 def length_counts(results: Path) -> dict[str, np.ndarray]:
     """Lengths of the kept sequences by level, over LENGTH_EDGES."""
-    files = {"UniRef90 members": results / "cluster" / "membership.parquet"}
-    files["UniRef50 representatives"] = results / "cluster" / "clusters.parquet"
+    files = {"UniRef90 members": stage_path(results, "cluster") / "membership.parquet"}
+    files["UniRef50 representatives"] = stage_path(results, "cluster") / "clusters.parquet"
     return {name: column_counts(path, "length", LENGTH_EDGES) for name, path in files.items()}
 
 
@@ -47,7 +48,7 @@ def size_edges(largest: int) -> np.ndarray:
 
 def cluster_sizes(results: Path) -> tuple[np.ndarray, np.ndarray]:
     """(edges float[n + 1], clusters int64[n]): how many UniRef50 clusters have how many UniRef90 members."""
-    path = results / "cluster" / "clusters.parquet"
+    path = stage_path(results, "cluster") / "clusters.parquet"
     statistics = [
         group.column(pq.ParquetFile(path).schema_arrow.get_field_index("size")).statistics.max
         for group in _row_groups(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.errors import UserError
+from unirefine.places import stage_path
 from unirefine.provenance import read_json
 
 STAGES = ("records", "curate", "cluster", "decontaminate", "shard")
@@ -27,8 +28,8 @@ class Entry:
 def read_counts(results: Path, stage: str) -> dict[str, Any]:
     """A stage's counts; the records stage writes one file a level, joined here."""
     if stage != "records":
-        return read_json(results / stage / "counts.json")
-    files = [results / stage / level / "counts.json" for level in LEVELS]
+        return read_json(stage_path(results, stage) / "counts.json")
+    files = [stage_path(results, stage) / level / "counts.json" for level in LEVELS]
     found = [read_json(path) for path in files if path.exists()]
     if not found:
         return read_json(files[-1])  # its error says which file is missing
@@ -50,7 +51,9 @@ def read_ledger(results: Path) -> list[Entry]:
                 stage=stage, level=level, entered=counts["in"], kept=counts["kept"], removed=dict(counts["removed"])
             )
             if entry.entered != entry.kept + sum(entry.removed.values()):
-                raise UserError(f"{level} counts of {stage} do not add up", where=results / stage / "counts.json")
+                raise UserError(
+                    f"{level} counts of {stage} do not add up", where=stage_path(results, stage) / "counts.json"
+                )
             before, count = kept.get(level, (stage, entry.entered))
             if count != entry.entered:
                 raise UserError(

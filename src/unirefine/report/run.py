@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unirefine import lineage
 from unirefine.config import Report
+from unirefine.places import stage_path
 from unirefine.progress import human
 from unirefine.provenance import read_json, versions
 from unirefine.report import gather, sections
@@ -22,7 +23,7 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
     origin = lineage.read(results / "train" / "final")
     release = origin["release"]
     entries = read_ledger(results)
-    identity = read_json(results / "decontaminate" / "identity.json")
+    identity = read_json(stage_path(results, "decontaminate") / "identity.json")
     final = read_json(results / "train" / "final" / "train.json")
     evaluation = read_json(results / "evaluate" / "perplexity.json")
     table = {row["key"]: row for row in evaluation["table"]}

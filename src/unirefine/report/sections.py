@@ -9,6 +9,7 @@ import numpy as np
 from unirefine import published
 from unirefine.config import Model
 from unirefine.lineage import code_of
+from unirefine.places import stage_path
 from unirefine.progress import duration, human
 from unirefine.provenance import read_json
 from unirefine.report import figures, gather
@@ -233,7 +234,7 @@ def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def shard_section(results: Path) -> Section:
     """Shards and where to look further."""
-    manifest = read_json(results / "shard" / "manifest.json")
+    manifest = read_json(stage_path(results, "shard") / "manifest.json")
     rows = [
         [side, *(f"{counts[key]:,}" for key in ("documents", "sequences", "tokens"))]
         for side, counts in manifest["sides"].items()

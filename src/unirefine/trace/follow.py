@@ -10,6 +10,7 @@ import polars as pl
 from unirefine import lineage
 from unirefine.errors import UserError
 from unirefine.hashing import keyed_hash
+from unirefine.places import stage_path
 from unirefine.provenance import read_json
 from unirefine.sides import REMOVED, SIDES, VALIDATION
 from unirefine.tables import open_parquet
@@ -63,20 +64,21 @@ def follow(results: Path, name: str, offset: Callable[[Path, int], int]) -> Iter
 
 
 def _release(results: Path) -> dict[str, Any] | None:
-    """release.json, or what the shards' lineage holds of it where runs share their downloads."""
-    release = results / "release" / "release.json"
+    """release.json, or what the shards' lineage holds of it where the downloads are gone."""
+    release = stage_path(results, "release") / "release.json"
     if release.exists():
         return read_json(release)
-    return lineage.read(results / "shard")["release"] if (results / "shard" / lineage.FILE).exists() else None
+    shards = stage_path(results, "shard")
+    return lineage.read(shards)["release"] if (shards / lineage.FILE).exists() else None
 
 
 def _find(results: Path, name: str) -> tuple[Record | None, str]:
     """The record; or why the records stage removed it."""
     for level, full in candidates(name):
-        record = find_record(results / "records", level, full)
+        record = find_record(stage_path(results, "records"), level, full)
         if record is not None:
             return record, ""
-        found = removal(results / "records" / level / "removed.parquet", level, full)
+        found = removal(stage_path(results, "records") / level / "removed.parquet", level, full)
         if found:
             return None, f"{full}: {_reasons(found)}"
     raise UserError(f"{name} is not in this release", where=results, fix="check the id and --results")
@@ -107,15 +109,15 @@ def _onwards(results: Path, record: Record, offset: Callable[[Path, int], int]) 
     _check(results, "cluster", record)
     place = _place(results, record)
     role = "is" if place.id == record.id else "in"
-    disputed = removal(results / "cluster" / "violations.parquet", record.level, record.id)
+    disputed = removal(stage_path(results, "cluster") / "violations.parquet", record.level, record.id)
     noted = f"; {_reasons(disputed).removeprefix('removed: ')}" if disputed else ""
     yield Step(
         "cluster",
         f"{role} {place.id}, cluster {place.index:,} of {place.clusters:,}, {_counted(place.size, 'member')}{noted}",
     )
-    side = _side(results / "split", "split", place)
+    side = _side(stage_path(results, "split"), "split", place)
     yield Step("split", SIDES[side] + _rank(results, place, side))
-    final = _side(results / "decontaminate", "decontaminate", place)
+    final = _side(stage_path(results, "decontaminate"), "decontaminate", place)
     _check(results, "decontaminate", record)
     assert final != REMOVED, place
     yield Step("decontaminate", "kept" + _similar(results, place, side))
@@ -124,9 +126,9 @@ def _onwards(results: Path, record: Record, offset: Callable[[Path, int], int]) 
 
 def _check(results: Path, stage: str, record: Record) -> None:
     """Raises _Gone when a stage has not been run, or removed the id."""
-    if not (results / stage / "counts.json").exists():
+    if not (stage_path(results, stage) / "counts.json").exists():
         raise _Gone(stage, "not run yet")
-    found = removal(results / stage / "removed.parquet", record.level, record.id)
+    found = removal(stage_path(results, stage) / "removed.parquet", record.level, record.id)
     if not found:
         return
     text = _reasons(found)
@@ -143,25 +145,26 @@ def _check(results: Path, stage: str, record: Record) -> None:
 
 
 def _removed_path(results: Path, stage: str, level: str) -> Path:
-    return results / stage / level / "removed.parquet" if stage == "records" else results / stage / "removed.parquet"
+    directory = stage_path(results, stage)
+    return directory / level / "removed.parquet" if stage == "records" else directory / "removed.parquet"
 
 
 def _place(results: Path, record: Record) -> _Place:
     """The cluster of a record."""
-    path = results / "cluster" / "clusters.parquet"
+    path = stage_path(results, "cluster") / "clusters.parquet"
     with open_parquet(path, "cluster") as file:
         total = file.metadata.num_rows
         level = (file.schema_arrow.metadata or {})[b"representative_level"].decode()
     if record.level == level == "uniref50":
         (index,) = find_rows(path, "cluster", "row", record.row, 1)
     else:
-        members = results / "cluster" / "membership.parquet"
+        members = stage_path(results, "cluster") / "membership.parquet"
         rows = find_rows(members, "cluster", "row", record.row, 1)
         if not rows:
             raise _Gone("cluster", "in no cluster, and not listed as removed: run the cluster stage again")
         index = row_of(members, "cluster", rows[0], ["cluster"])["cluster"]
     found = row_of(path, "cluster", index, ["key", "row", "size"])
-    name = record_at(results / "records", level, found["row"])["id"]
+    name = record_at(stage_path(results, "records"), level, found["row"])["id"]
     return _Place(index, total, found["key"], found["size"], name)
 
 
@@ -174,7 +177,7 @@ def _side(directory: Path, stage: str, place: _Place) -> int:
 
 def _rank(results: Path, place: _Place, side: int) -> str:
     """Why the cluster is on its side, where a hash decided."""
-    said = read_json(results / "split" / "counts.json")
+    said = read_json(stage_path(results, "split") / "counts.json")
     if said["method"] == "ids":
         return ", by the id list" if side == VALIDATION else ""
     value = int(keyed_hash(said["seed"], place.key))
@@ -184,11 +187,11 @@ def _rank(results: Path, place: _Place, side: int) -> str:
 
 def _similar(results: Path, place: _Place, side: int) -> str:
     """What the searches found of a held-out cluster, or of a train cluster that stays."""
-    hits = pl.scan_parquet(sorted((results / "decontaminate" / "hits").glob("part-*.parquet")))
+    hits = pl.scan_parquet(sorted((stage_path(results, "decontaminate") / "hits").glob("part-*.parquet")))
     if side != 0:
         taken = hits.filter(pl.col("target") == place.index).select(pl.col("cluster").n_unique()).collect().item()
         return f", {_counted(taken, 'train cluster')} similar to it {'was' if taken == 1 else 'were'} removed"
-    audit = results / "decontaminate" / "audit.parquet"
+    audit = stage_path(results, "decontaminate") / "audit.parquet"
     if not audit.exists():
         return ", not audited yet"
     left = pl.read_parquet(audit).filter(pl.col("cluster") == place.index)
@@ -199,7 +202,7 @@ def _similar(results: Path, place: _Place, side: int) -> str:
 
 def _shard(results: Path, record: Record, place: _Place, side: int, offset: Callable[[Path, int], int]) -> str:
     """Where the sequence is in the shards; for a UniRef50 id in train, where its members are."""
-    directory = results / "shard"
+    directory = stage_path(results, "shard")
     if not (directory / "manifest.json").exists():
         raise _Gone("shard", "not run yet")
     held_out = side != 0

@@ -96,7 +96,8 @@ def test_identity_before_and_after(finished):
     assert (settings["sensitivity"], settings["max_seqs"], settings["evalue"]) == (7.5, 1000, 1e-3)
     assert identity["search"] | {"sensitivity": 7.5, "max_seqs": 1000} == settings
     assert identity["audit"] == {
-        "policy": "error", "hits": 0, "clusters": 0, "sampled_clusters": 56, "sampled_clusters_missed": 0,
+        "policy": "error", "sample": 1000, "hits": 0, "clusters": 0, "sampled_clusters": 56,
+        "sampled_clusters_missed": 0,
     }  # fmt: skip
     assert len(pl.read_parquet(finished.path("audit.parquet"))) == 0
 
