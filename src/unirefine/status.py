@@ -126,13 +126,13 @@ def _started(job: Any, persistence: Any) -> bool:
 
 def is_held(results: Path) -> bool:
     """Whether a workflow runs on these results: the lock that `preflight.hold` takes is held, on whatever machine."""
-    if not (results / HELD).exists():
-        return False
-    with (results / HELD).open("rb+") as handle:
-        try:
+    try:
+        with (results / HELD).open("rb+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except OSError:  # none has run, or the file system knows no locks
+        return False
     return False
 
 

@@ -2,9 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,12 @@ class Workflow:
     directory: Path
     source: Path | None = None
     """Where unirefine is imported from, in place of what is installed."""
+    checkout: Path = ROOT
+    """Where the Snakefile is."""
 
     def command(self, *arguments: str, config: Path | None = None) -> list[str]:
         """Snakemake's command line."""
-        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(self.checkout / "Snakefile")]
         command += ["--directory", str(self.directory), "--cores", "2", "--rerun-incomplete"]
         # the last one, because it takes every word after it for another config file
         return [*command, "--configfile", str(config or self.directory / "small.yaml")]
@@ -50,7 +53,9 @@ class Workflow:
     def unirefine(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run a command of ours in the directory; stdout and stderr are kept apart."""
         command = [sys.executable, "-m", "unirefine.cli.main", *map(str, arguments)]
-        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False, timeout=900)
+        return subprocess.run(
+            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False, timeout=900
+        )
 
     def planned(self, *arguments: str, config: Path | None = None) -> set[str]:
         """Names of the rules that a dry run would execute."""
@@ -69,6 +74,21 @@ class Workflow:
         path = self.directory / f"{name}.yaml"
         path.write_text(yaml.safe_dump(values))
         return path
+
+    def status(self, config: str = "small.yaml", *arguments: object) -> dict[str, str]:
+        """The lines of `unirefine status`, by stage."""
+        done = self.unirefine("status", "--config", config, *arguments)
+        assert done.returncode == 0, done.stderr
+        return {line.split()[0]: line for line in done.stdout.splitlines()}
+
+    def edited(self, directory: Path, *places: str) -> "Workflow":
+        """The same with a copy of the source, in which some packages or modules have one more comment."""
+        shutil.copytree(ROOT / "src", directory / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        for place in places:
+            module = directory / "src/unirefine" / place
+            module = module / "__init__.py" if module.is_dir() else module
+            module.write_text(module.read_text() + "# edited\n")
+        return replace(self, source=directory / "src")
 
 
 def prepare(directory: Path) -> Workflow:
@@ -97,3 +117,10 @@ def finished(tmp_path_factory):
     done = ready.snakemake()
     assert done.returncode == 0, done.stdout
     return ready
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The finished run, to be spoilt."""
+    shutil.copytree(finished.directory, tmp_path / "copy", symlinks=True)
+    return replace(finished, directory=tmp_path / "copy")

@@ -1,8 +1,10 @@
-"""docs/reruns.md, row by row, on one finished run; then status, clean, and the guard of a long training."""
+"""docs/reruns.md, row by row: dry runs on one finished run, and on one that has every input file there is."""
 
 import json
-import re
+import os
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,26 +13,37 @@ import yaml
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = Path(__file__).parents[2]
 REPORT = {"report", "all"}
-EVALUATE = {"evaluate", "cards"} | REPORT
-TRAIN = {"train", "embed"} | EVALUATE
+CARDS = {"cards", "all"}
+EVALUATE = {"evaluate"} | CARDS | REPORT
+EMBED = {"embed", "all"}
+TRAIN = {"train"} | EMBED | EVALUATE
 SHARD = {"shard"} | TRAIN
+AUDIT = {"decontaminate"} | EVALUATE
 SEARCH = {"decontaminate_prepare", "decontaminate_search", "decontaminate_remove", "decontaminate"} | SHARD
 SPLIT = {"split"} | SEARCH
-CURATE = {"curate", "cluster"} | SPLIT
+CLUSTER = {"cluster"} | SPLIT
+CURATE = {"curate"} | CLUSTER
 RECORDS = {"records_uniref50", "records_uniref90"} | CURATE
 DOWNLOAD = {"release_fetch", "release"}
+CONDA = {"conda_version": "25.9.0", "conda_prefix": "/opt/conda", "platform": "linux-64", "root_prefix": "/opt/conda"}
+INPUTS = {
+    "small": {
+        "split": {"method": "ids", "ids": "ids.txt"},
+        "curate": {"designs": "designs.fasta"},
+        "train": {"init": "init"},
+        "embed": {"fasta": "embed.fasta"},
+    },
+    "own": {
+        "release": {"source": "fasta", "fasta": "own.fasta", "name": None},
+        "cluster": {"membership": "mmseqs"},
+    },
+}
+"""Options that name input files, for runs that are declared finished."""
 
 
 def options(**blocks):
     """The row's change is one of the config."""
     return lambda run, _tmp: (run, run.config_with("row", blocks))
-
-
-def edited_input(run, tmp):
-    shutil.copytree(run.directory, tmp / "copy", symlinks=True)
-    with (tmp / "copy/purge.txt").open("a") as purge:
-        purge.write("P99999\n")
-    return type(run)(tmp / "copy"), None
 
 
 def one_more_purge_list(run, tmp):
@@ -39,23 +52,16 @@ def one_more_purge_list(run, tmp):
     return options(release={"purge_lists": [*lists, "more.txt"]})(run, tmp)
 
 
-def edited_code(package):
-    """A copy of the source with one more comment in a package, in place of the checkout's."""
-
-    def change(run, tmp):
-        shutil.copytree(ROOT / "src", tmp / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        module = tmp / "src/unirefine" / package / "__init__.py"
-        module.write_text(module.read_text() + "# edited\n")
-        return type(run)(run.directory, source=tmp / "src"), None
-
-    return change
+def edited_code(*places):
+    """The row's change is one of the code."""
+    return lambda run, tmp: (run.edited(tmp, *places), None)
 
 
-def another_mmseqs(run, tmp):
+def another_mmseqs(run, tmp, **blocks):
     tool = tmp / "mmseqs"
     tool.write_text("#!/bin/sh\necho another-version\n")
     tool.chmod(0o755)
-    return options(tools={"mmseqs": str(tool)})(run, tmp)
+    return options(tools={"mmseqs": str(tool)}, **blocks)(run, tmp)
 
 
 ROWS = {
@@ -64,30 +70,55 @@ ROWS = {
         options(release={"attempts": 5, "stall_seconds": 9, "mirrors": ["file:elsewhere", "file:site"]}), set()),
     "release.name": (options(release={"name": "2026_04"}), DOWNLOAD | RECORDS),
     "one more purge list": (one_more_purge_list, DOWNLOAD | CURATE),
-    "a purge list or another input file edited": (edited_input, DOWNLOAD | CURATE),
     "option of records": (options(records={"verify_checksums": False}), RECORDS),
     "option of curate": (options(curate={"min_length": 30}), CURATE),
+    "option of cluster": (options(cluster={"violations": "error"}), CLUSTER),
     "option of split": (options(split={"seed": 1}), SPLIT),
     "option of a search": (options(decontaminate={"search": {"sensitivity": 5.7}}), SEARCH),
-    "decontaminate.audit_sample": (options(decontaminate={"audit_sample": 50}), {"decontaminate"} | EVALUATE),
+    "decontaminate.audit_sample": (options(decontaminate={"audit_sample": 50}), AUDIT),
     "option of shard": (options(shard={"seed": 1}), SHARD),
     "option of train": (options(train={"steps": 40}), TRAIN),
     "option of evaluate": (options(evaluate={"seed": 1}), EVALUATE),
-    "option of embed": (options(embed={"layer": 1}), {"embed", "all"}),
+    "option of embed": (options(embed={"layer": 1}), EMBED),
     "option of report": (options(report={"title": "another"}), REPORT),
+    "code of release": (edited_code("release"), set()),
+    "code of records": (edited_code("records"), RECORDS),
+    "code of curate": (edited_code("curate"), CURATE),
+    "code of cluster": (edited_code("cluster"), CLUSTER),
     "code of split": (edited_code("split"), SPLIT),
+    "code of decontaminate": (edited_code("decontaminate"), SEARCH),
     "code of shards": (edited_code("shards"), SHARD),
-    "code of train or model": (edited_code("train"), set()),
+    "code of train, model or sampling": (edited_code("train", "model", "sampling"), set()),
+    "code of evaluate": (edited_code("evaluate"), EVALUATE),
+    "code of embed": (edited_code("embed"), EMBED),
+    "code of cards": (edited_code("cards"), CARDS),
     "code of report": (edited_code("report"), REPORT),
+    "code that stages share": (edited_code("ids.py", "hashing.py", "tables.py", "tools.py", "config"), set()),
     "another version of MMseqs2": (another_mmseqs, SEARCH),
-    "another run.name": (
+    "another run.name": (options(run={"name": "second"}), DOWNLOAD | RECORDS),
+    "another run.name, the same release.directory": (
         options(run={"name": "second"}, release={"directory": "results/small/release"}), RECORDS),
+    "another run.name with run.base, option of train": (
+        options(run={"name": "second", "base": "small"}, train={"steps": 40}), TRAIN),
+    "another run.name with run.base, option of split": (
+        options(run={"name": "second", "base": "small"}, split={"seed": 1}), SPLIT),
 }  # fmt: skip
+FILES = {
+    "a purge list edited": ("small", "purge.txt", DOWNLOAD | CURATE),
+    "curate.designs edited": ("small", "designs.fasta", CURATE),
+    "split.ids edited": ("small", "ids.txt", SPLIT),
+    "train.init edited": ("small", "init/model.safetensors", TRAIN),
+    "embed.fasta edited": ("small", "embed.fasta", EMBED),
+    "own FASTA edited": ("own", "own.fasta", {"release", "records_uniref90"} | CURATE),
+}
+OTHERS = {"another version of MMseqs2, own FASTA", "envs/mmseqs2.yaml, with `--sdm conda`"}
 
 
 def test_the_documented_rows_are_the_tested_ones():
     table = (ROOT / "docs/reruns.md").read_text().split("|---|---|---|\n")[1].split("\n\n")[0]
-    assert [line.split("|")[1].strip() for line in table.splitlines()] == list(ROWS)
+    rows = [line.split("|")[1].strip() for line in table.splitlines()]
+    assert len(rows) == len(set(rows))
+    assert set(rows) == {*ROWS, *FILES, *OTHERS}
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -97,71 +128,70 @@ def test_a_change_reruns_what_depends_on_it_and_no_more(finished, tmp_path, row)
     assert run.planned(config=config) == expected
 
 
-@pytest.fixture
-def copy(finished, tmp_path):
-    """The finished run, to be spoilt."""
-    shutil.copytree(finished.directory, tmp_path / "copy", symlinks=True)
-    return type(finished)(tmp_path / "copy")
+def declared_finished(finished, directory, kind, *arguments):
+    """(A copy of the finished run, its config with some of INPUTS): Snakemake is told that this is what made it."""
+    shutil.copytree(finished.directory, directory, symlinks=True)
+    run = replace(finished, directory=directory)
+    (directory / "init").mkdir()
+    for name in ("ids.txt", "designs.fasta", "init/model.safetensors", "embed.fasta", "own.fasta"):
+        (directory / name).write_text(">P12345\n")
+    for name in ("target", "queries/part-000-of-002", "queries/part-001-of-002"):  # are temporary
+        file = directory / f"results/small/decontaminate/{name}.fasta"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(">P12345\n")
+    config = run.config_with("inputs", INPUTS[kind])
+    touched = run.snakemake("--touch", "--forceall", *arguments, config=config)
+    assert touched.returncode == 0, touched.stdout
+    assert run.planned(*arguments, config=config) == set()
+    return run, config
 
 
-def status(run, config="small.yaml"):
-    done = run.unirefine("status", "--config", config)
-    assert done.returncode == 0, done.stderr
-    return {line.split()[0]: line for line in done.stdout.splitlines()}
+@pytest.fixture(scope="module")
+def with_inputs(finished, tmp_path_factory):
+    """By kind: a run that is declared finished, and its config."""
+    return {kind: declared_finished(finished, tmp_path_factory.mktemp(kind) / "run", kind) for kind in INPUTS}
 
 
-def test_status_tells_done_stale_and_why_missing_and_interrupted(copy):
-    lines = status(copy)
-    assert len(lines) == 12
-    assert all(re.search(r"done +(\d+)/\1 jobs +[\d.]+ k?B", line) for line in lines.values()), lines
-    copy.config_with("seeded", {"split": {"seed": 3}})
-    lines = status(copy, "seeded.yaml")
-    assert re.search(r"stale +0/1 jobs .* option seed$", lines["split"])
-    assert "what it reads is made again" in lines["train"]
-    assert " done " in lines["cluster"]
-    shutil.rmtree(copy.directory / "results/small/embed")
-    assert re.search(r"missing +0/1 jobs .*output missing", status(copy)["embed"])
+@pytest.mark.parametrize("row", FILES)
+def test_an_edited_input_reruns_what_reads_it_and_no_more(with_inputs, row):
+    kind, name, expected = FILES[row]
+    run, config = with_inputs[kind]
+    file = run.directory / name
+    before, dates = file.read_bytes(), (file.stat().st_atime, file.stat().st_mtime)
+    try:
+        file.write_bytes(before + b"P99999\n")
+        os.utime(file, (time.time() + 1,) * 2)
+        assert run.planned(config=config) == expected
+    finally:
+        file.write_bytes(before)
+        os.utime(file, dates)
 
 
-def test_status_of_a_wrong_config_is_one_line(copy):
-    copy.config_with("typo", {"splitt": {"seed": 3}})
-    done = copy.unirefine("status", "--config", "typo.yaml")
-    assert done.returncode == 1
-    assert re.fullmatch(r"unirefine status: error: \S*typo\.yaml: unknown key 'splitt'.*\n", done.stderr)
+def test_another_mmseqs_clusters_an_own_fasta_again(with_inputs, tmp_path):
+    run, config = with_inputs["own"]
+    run, config = another_mmseqs(run, tmp_path, **INPUTS["own"])
+    assert run.planned(config=config) == CLUSTER
 
 
-def test_clean_says_what_it_costs_and_asks(copy):
-    directory = copy.directory / "results/small/evaluate"
-    done = copy.unirefine("clean", "evaluate", "--config", "small.yaml")
-    assert done.returncode == 1
-    assert "nobody to ask; give --yes" in done.stderr
-    assert directory.exists()
-    told = [line.split()[0] for line in done.stdout.splitlines()[1:]]
-    assert told == ["evaluate", "cards", "report", "in"]
-    done = copy.unirefine("clean", "evaluate", "--config", "small.yaml", "--yes")
-    assert done.returncode == 0, done.stderr
-    assert not directory.exists()
-    assert "gone, but nothing that is due reads it" in status(copy)["evaluate"]
-    assert copy.planned("evaluate") == {"evaluate"}
-
-
-def test_a_long_training_is_not_thrown_away_by_an_edit_upstream(copy):
-    facts = copy.directory / "results/small/train/final/train.json"
-    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"seconds": 200000}))
-    config = copy.config_with("seeded", {"split": {"seed": 3}})
-    before = sorted((copy.directory / "results/small").rglob("*"))
-    done = copy.snakemake(config=config)
-    assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if "error:" in line]
-    assert "training runs again, because of split (option seed); it took 55h33m, and nothing was started" in line
-    assert "Traceback" not in done.stdout
-    assert sorted((copy.directory / "results/small").rglob("*")) == before
-    assert copy.snakemake("shard", config=config).returncode == 0, "stages before it are free to run"
-
-
-def test_a_short_training_is_replaced_with_a_word(copy):
-    done = copy.snakemake("train", config=copy.config_with("longer", {"train": {"steps": 31}}))
-    assert done.returncode == 0, done.stdout
-    (line,) = [line for line in done.stdout.splitlines() if "warning:" in line]
-    assert "training runs again, because of train (option steps); results/small/train/final is replaced" in line
-    assert "continues after step 30" in done.stdout
+def test_another_environment_file_reruns_what_uses_it(finished, tmp_path, monkeypatch):
+    """Conda is answered for, as in test_deployment: nothing is installed by a dry run or a touch."""
+    conda = tmp_path / "bin" / "conda"
+    conda.parent.mkdir()
+    answers = {
+        "info": json.dumps(CONDA),
+        "config": '{"get": {"channel_priority": "strict"}}',
+        "--version": "conda 25.9.0",
+    }
+    cases = "\n".join(f"*{word}*) echo '{answer}';;" for word, answer in answers.items())
+    conda.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\n')
+    conda.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{conda.parent}:{os.environ['PATH']}")
+    run, config = declared_finished(finished, tmp_path / "run", "small", "--sdm", "conda")
+    for name in ("Snakefile", "workflow", "envs"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    run = replace(run, checkout=tmp_path)
+    assert run.planned("--sdm", "conda", config=config) == set(), "the same files elsewhere"
+    with (tmp_path / "envs/mmseqs2.yaml").open("a") as environment:
+        environment.write("  - zlib\n")
+    assert run.planned("--sdm", "conda", config=config) == CLUSTER

@@ -157,6 +157,15 @@ def all_records():
     return parts + [f"{RECORDS}/{level}/counts.json" for level in LEVELS]
 
 
+def initial_weights():
+    """The files of the model that training starts from: the date of their directory does not tell of an edit."""
+    if CONFIG.train.init is None:
+        return []
+    directory = Path(CONFIG.train.init)
+    found = [*directory.glob("*.safetensors"), *directory.glob("config.json")]
+    return sorted(map(str, found)) or CONFIG.train.init
+
+
 def shard_prefixes():
     """`train-000-of-064`, ..., `validation`, and `test` where one was asked for."""
     count = CONFIG.shard.parts

@@ -8,7 +8,7 @@ rule train:
     input:
         shards=rules.shard.output.shards,
         manifest=rules.shard.output.manifest,
-        init=CONFIG.train.init or [],
+        init=initial_weights(),
     output:
         final=directory(f"{TRAIN}/final"),
     log:

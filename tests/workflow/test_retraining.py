@@ -1,0 +1,55 @@
+"""A finished training is not thrown away unasked, and never without a word."""
+
+import json
+import shutil
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture
+def long(copy):
+    """A finished run whose training took days."""
+    facts = copy.directory / "results/small/train/final/train.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"seconds": 200000}))
+    return copy
+
+
+def refused(run, *arguments, config=None):
+    """The line that says why nothing was started; nothing of the results has changed."""
+    before = sorted((run.directory / "results").rglob("*"))
+    done = run.snakemake(*arguments, config=config)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert "Traceback" not in done.stdout
+    assert sorted((run.directory / "results").rglob("*")) == before
+    return line
+
+
+def test_an_edit_of_an_early_stage_throws_no_long_training_away(long, tmp_path):
+    line = refused(long, config=long.config_with("seeded", {"split": {"seed": 3}}))
+    assert "training runs again, because of split (option seed); it took 55h33m, and nothing was started" in line
+
+    edited = long.edited(tmp_path, "split")
+    assert "because of split (code); it took 55h33m" in refused(edited)
+    assert edited.snakemake("split", "-R", "split").returncode == 0, "stages before it are free to run"
+    assert "because of decontaminate (changed input split.parquet); it took 55h33m" in refused(edited)
+
+
+def test_nor_do_shards_that_are_gone_or_were_made_anew(long):
+    assert long.snakemake("-R", "shard", "--until", "shard").returncode == 0
+    assert "because of train (changed input " in refused(long)
+    shutil.rmtree(long.directory / "results/small/shard")
+    assert "because of shard (output missing" in refused(long)
+    done = long.snakemake("-R", "train", "--until", "train")
+    assert done.returncode == 0, done.stdout
+    assert "continues after step 30" in done.stdout, "the shards came out the same"
+
+
+def test_a_short_training_is_replaced_with_a_word(copy):
+    done = copy.snakemake("train", config=copy.config_with("longer", {"train": {"steps": 31}}))
+    assert done.returncode == 0, done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if "warning:" in line]
+    assert "training runs again, because of train (option steps); results/small/train/final is replaced" in line
+    assert "continues after step 30" in done.stdout

@@ -1,0 +1,94 @@
+"""`unirefine status` and `unirefine clean` on real runs: finished, running, killed."""
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from unirefine.progress import human
+from unirefine.status import size
+from unirefine.tools import find_mmseqs
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def test_status_tells_done_stale_and_why_and_missing(copy):
+    lines = copy.status()
+    assert len(lines) == 12
+    assert all(re.search(r"done +(\d+)/\1 jobs +[\d.]+ k?B", line) for line in lines.values()), lines
+    copy.config_with("seeded", {"split": {"seed": 3}})
+    lines = copy.status("seeded.yaml")
+    assert re.search(r"stale +0/1 jobs .* option seed$", lines["split"])
+    assert "what it reads is made again" in lines["train"]
+    assert " done " in lines["cluster"]
+    shutil.rmtree(copy.directory / "results/small/embed")
+    assert re.search(r"missing +0/1 jobs .*output missing", copy.status()["embed"])
+
+
+def test_a_size_counts_what_no_rule_declares(finished):
+    train = finished.directory / "results/small/train"
+    assert size(train / "checkpoints") > size(train / "final") / 2
+    assert f"  {human(size(train), 'B')}  " in finished.status()["train"]
+
+
+def test_status_of_a_wrong_config_is_one_line(finished):
+    finished.config_with("typo", {"splitt": {"seed": 3}})
+    done = finished.unirefine("status", "--config", "typo.yaml")
+    assert done.returncode == 1
+    assert re.fullmatch(r"unirefine status: error: \S*typo\.yaml: unknown key 'splitt'.*\n", done.stderr)
+
+
+def test_what_other_code_made_is_noted_and_not_stale(finished, tmp_path):
+    edited = finished.edited(tmp_path, "ids.py")
+    lines = edited.status("small.yaml", "--snakefile", finished.checkout / "Snakefile")
+    for stage in ("records", "curate", "cluster", "split", "decontaminate", "shard", "train"):
+        assert re.search(r" done .* made by other code \(unirefine ", lines[stage]), lines[stage]
+    assert "other code" not in "".join(finished.status().values())
+
+
+def test_running_then_killed_then_interrupted(copy, tmp_path):
+    tool, searching = tmp_path / "mmseqs", tmp_path / "searching"
+    tool.write_text(f'#!/bin/sh\n[ "$1" = search ] && touch {searching} && sleep 600\nexec {find_mmseqs()} "$@"\n')
+    tool.chmod(0o755)
+    config = copy.config_with("slow", {"tools": {"mmseqs": str(tool)}, "decontaminate": {"audit_sample": 0}})
+    # the version is that of before: another would only be one more reason
+    run = subprocess.Popen(
+        copy.command("decontaminate", "-R", "decontaminate_search", config=config), env=copy.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        while not searching.exists():
+            assert run.poll() is None, run.stdout.read()
+            time.sleep(0.05)
+        assert " running " in copy.status("slow.yaml")["decontaminate"]
+        done = copy.unirefine("clean", "embed", "--config", "slow.yaml", "--yes")
+        assert done.returncode == 1
+        assert "a workflow is running on these results" in done.stderr
+        assert (copy.directory / "results/small/embed").exists()
+    finally:
+        for process in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
+            process.send_signal(signal.SIGKILL)
+        run.wait()
+    lines = copy.status("slow.yaml")
+    assert " interrupted " in lines["decontaminate"]
+    assert not any(" running " in line for line in lines.values())
+    assert copy.unirefine("clean", "embed", "--config", "slow.yaml", "--yes").returncode == 0
+
+
+def test_clean_says_what_it_costs_and_asks(copy):
+    directory = copy.directory / "results/small/evaluate"
+    done = copy.unirefine("clean", "evaluate", "--config", "small.yaml")
+    assert done.returncode == 1
+    assert "nobody to ask; give --yes" in done.stderr
+    assert directory.exists()
+    told = [line.split()[0] for line in done.stdout.splitlines()[1:]]
+    assert told == ["evaluate", "cards", "report", "in"]
+    done = copy.unirefine("clean", "evaluate", "--config", "small.yaml", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert not directory.exists()
+    assert "gone, but nothing that is due reads it" in copy.status()["evaluate"]
+    assert copy.planned("evaluate") == {"evaluate"}
