@@ -25,7 +25,7 @@ def test_an_unknown_option_names_the_nearest_one_of_its_block():
 
 
 def test_an_option_like_no_other_gets_the_list():
-    assert "valid keys: name, threads" in explain({"run": {"zzzzzz": 1}})
+    assert "valid keys: name, base, threads" in explain({"run": {"zzzzzz": 1}})
 
 
 @pytest.mark.parametrize(
