@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 def test_status_tells_done_stale_and_why_and_missing(copy):
     lines = copy.status()
     assert len(lines) == 12
-    assert all(re.search(r"done +(\d+)/\1 jobs +[\d.]+ k?B", line) for line in lines.values()), lines
+    assert all(re.search(r"done +(\d+)/\1 jobs +[\d.]+ [kM]?B", line) for line in lines.values()), lines
     copy.config_with("seeded", {"split": {"seed": 3}})
     lines = copy.status("seeded.yaml")
     assert re.search(r"stale +0/1 jobs .* option seed$", lines["split"])
