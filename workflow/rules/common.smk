@@ -182,7 +182,9 @@ def archived_files():
 
 def planned_downloads(wildcards, output):
     """All single downloads, so that each looks for room for all. Not tracked, as `untracked` says."""
-    return [name for name in places.release_files(CONFIG) if name not in archived_files()]
+    return [
+        name for name in places.release_files(CONFIG) if name not in archived_files()
+    ]
 
 
 def local_source(wildcards):
