@@ -7,7 +7,7 @@ options, whose results are the outputs. Everything is read from the lineage, so 
 import datetime
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rocrate.model.contextentity import ContextEntity
@@ -23,11 +23,37 @@ PROFILES = (
     ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
     ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0"),
 )
+BIOSCHEMAS = "https://bioschemas.org/profiles"
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
 """Where sha256 and md5 are defined."""
+APACHE = ("https://spdx.org/licenses/Apache-2.0", "Apache License 2.0", "The code of the workflow.")
+CC_BY = (
+    "https://spdx.org/licenses/CC-BY-4.0",
+    "Creative Commons Attribution 4.0 International",
+    "UniProt's data and what is made of them: name UniProt wherever you pass them on.",
+)
+OWN_DATA = "The licence of your own FASTA; the workflow's code is under Apache-2.0."
+NO_LICENCE = "None has been chosen for the weights; see results/train/model-card.md."
+ENCODINGS = {
+    ".gz": "application/gzip",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".md": "text/markdown",
+    ".bin": "application/octet-stream",
+    ".idx": "application/octet-stream",
+    ".safetensors": "application/octet-stream",
+}
+"""Media types by suffix; what is not here is text."""
 PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*.md", "report.html")
 """What of a stage is packed: its small files that people and programs read."""
 CHECKOUT = Path(__file__).parents[3]
+HOMES = {
+    "unirefine": "https://pypi.org/project/unirefine/",
+    "python": "https://www.python.org/",
+    "mmseqs": "https://github.com/soedinglab/MMseqs2",
+}
+"""Pages of the software; the others are packages of PyPI."""
 
 
 def write_crate(results: Path, output: Path) -> dict[str, int]:
@@ -44,16 +70,20 @@ def write_crate(results: Path, output: Path) -> dict[str, int]:
     crate.metadata.extra_contexts.append(CONTEXT)
     crate.name = f"unirefine run {results.name}"
     crate.description = f"An ESM-2 trained and evaluated by unirefine, run {results.name}: its workflow and provenance."
-    crate.license = "https://spdx.org/licenses/Apache-2.0"
+    data_licence = OWN_DATA if (model["release"] or {}).get("source") == "fasta" else _licence(crate, CC_BY)
+    crate.root_dataset["license"] = data_licence
     crate.root_dataset["conformsTo"] = [
         _context(crate, identifier, "CreativeWork", name=name, version=version)
         for identifier, name, version in PROFILES
     ]
+    about = {"name": "README.md", "encodingFormat": "text/markdown", "about": crate.root_dataset}
+    crate.add_file(CHECKOUT / "README.md", "README.md", properties=about)
+    crate.metadata["conformsTo"] = [{"@id": crate.metadata.profile}, {"@id": PROFILES[-1][0]}]
     workflow = _workflow(crate, model)
     inputs = [*_downloads(crate, model), *_options(crate, workflow, model)]
     packed = _packed(crate, results)
-    named = [_hashed(crate, "shard", file) for file in shards["files"]]
-    named += [_hashed(crate, "train/final", file) for file in model["files"]]
+    named = [_hashed(crate, "shard", file, data_licence) for file in shards["files"]]
+    named += [_hashed(crate, "train/final", file, NO_LICENCE) for file in model["files"]]
     began, ended = _times(results, model)
     action = crate.add_action(
         workflow,
@@ -78,31 +108,56 @@ def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> C
     return crate.add(ContextEntity(crate, identifier, properties={"@type": kind, **properties}))
 
 
+def _licence(crate: ROCrate, licence: tuple[str, str, str]) -> ContextEntity:
+    identifier, name, description = licence
+    return _context(crate, identifier, "CreativeWork", name=name, description=description)
+
+
+def _file(crate: ROCrate, identifier: str, **properties: Any) -> ContextEntity:
+    """A file of the run that is not in the crate; it is part of the dataset all the same."""
+    made = _context(crate, identifier, "File", encodingFormat=_encoding(properties["name"]), **properties)
+    crate.root_dataset.append_to("hasPart", made)
+    return made
+
+
+def _encoding(name: str) -> str:
+    return ENCODINGS.get(PurePosixPath(name).suffix, "text/plain")
+
+
 def _workflow(crate: ROCrate, model: Mapping[str, Any]) -> Any:
     """The Snakefile as main entity, its rules as parts, and the software of all steps."""
-    workflow = crate.add_workflow(CHECKOUT / "Snakefile", "Snakefile", main=True, lang="snakemake")
+    licence = _licence(crate, APACHE)
+    code = {"license": licence, "encodingFormat": "text/plain"}
+    workflow = crate.add_workflow(CHECKOUT / "Snakefile", "Snakefile", main=True, lang="snakemake", properties=code)
     workflow["name"] = "unirefine"
     workflow["version"] = lineage.code_of(model["steps"][-1])
+    workflow["conformsTo"] = {"@id": f"{BIOSCHEMAS}/ComputationalWorkflow/1.0-RELEASE"}
     workflow["hasPart"] = [
-        crate.add_file(path, path.relative_to(CHECKOUT).as_posix(), properties={"name": path.name})
+        crate.add_file(path, path.relative_to(CHECKOUT).as_posix(), properties={"name": path.name, **code})
         for path in sorted((CHECKOUT / "workflow").rglob("*.smk"))
     ]
     used = {name: version for one in model["steps"] for name, version in (one["versions"] | one["tools"]).items()}
     workflow["softwareRequirements"] = [
-        _context(crate, f"#software/{name}", "SoftwareApplication", name=name, softwareVersion=version)
+        _context(crate, home, "SoftwareApplication", name=name, softwareVersion=version, url=home)
         for name, version in used.items()
+        for home in [HOMES.get(name, f"https://pypi.org/project/{name}/")]
     ]
     return workflow
 
 
 def _downloads(crate: ROCrate, model: Mapping[str, Any]) -> Iterable[Any]:
     """Input files, by URL where they have one."""
-    for file in (model["release"] or {"files": []})["files"]:
-        facts = {"name": file["file"], "contentSize": str(file["size"]), "md5": file["md5"], "sha256": file["sha256"]}
+    release = model["release"] or {"files": []}
+    for file in release["files"]:
+        name = file["file"]
+        facts = {"name": name, "contentSize": str(file["size"]), "md5": file["md5"], "sha256": file["sha256"]}
+        if name.startswith(("uniref", "idmapping")):
+            facts["license"] = {"@id": CC_BY[0]}
         if file["url"].startswith("http"):
+            facts |= {"encodingFormat": _encoding(name), "sdDatePublished": release["date"]}
             yield crate.add_file(file["url"], properties=facts)
         else:
-            yield _context(crate, f"#input/{file['file']}", "File", **facts, description=file["url"])
+            yield _file(crate, f"#input/{name}", **facts, description=file["url"])
 
 
 def _options(crate: ROCrate, workflow: Any, model: Mapping[str, Any]) -> Iterable[Any]:
@@ -113,12 +168,14 @@ def _options(crate: ROCrate, workflow: Any, model: Mapping[str, Any]) -> Iterabl
             key = f"{one['stage']}.{name}"
             if key not in parameters:
                 parameters[key] = _context(
-                    crate, f"#parameter/{key}", "FormalParameter", name=key, additionalType="Text", valueRequired=False
-                )
+                    crate, f"#parameter/{key}", "FormalParameter", name=key, additionalType="Text", valueRequired=False,
+                    conformsTo={"@id": f"{BIOSCHEMAS}/FormalParameter/1.0-RELEASE"},
+                )  # fmt: skip
             text = value if isinstance(value, str) else json.dumps(value)
             values[key] = _context(
                 crate, f"#option/{key}", "PropertyValue", name=key, value=text, exampleOfWork=parameters[key]
             )
+            parameters[key]["workExample"] = values[key]
     workflow["input"] = list(parameters.values())
     return values.values()
 
@@ -133,16 +190,24 @@ def _packed(crate: ROCrate, results: Path) -> list[Any]:
         for path in directory.glob(pattern)
     }
     return [
-        crate.add_file(path, name, record_size=True)
+        crate.add_file(
+            path,
+            name,
+            record_size=True,
+            properties={"name": name.removeprefix("results/"), "encodingFormat": _encoding(path.name)},
+        )
         for name, path in sorted(found.items())
         if path.is_file() and not path.name.startswith(".") and "checkpoints" not in path.parts
     ]
 
 
-def _hashed(crate: ROCrate, stage: str, file: Mapping[str, Any]) -> Any:
+def _hashed(crate: ROCrate, stage: str, file: Mapping[str, Any], licence: ContextEntity | str) -> ContextEntity:
     """An output that is too large to be packed."""
-    facts = {"name": file["name"], "contentSize": str(file["bytes"]), "sha256": file["sha256"]}
-    return _context(crate, f"#output/{stage}/{file['name']}", "File", **facts)
+    name = file["name"]
+    return _file(
+        crate, f"#output/{stage}/{name}", name=name, license=licence, contentSize=str(file["bytes"]),
+        sha256=file["sha256"],
+    )  # fmt: skip
 
 
 def _times(results: Path, model: Mapping[str, Any]) -> tuple[str, str]:
