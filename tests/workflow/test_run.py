@@ -7,6 +7,7 @@ import shutil
 
 import polars as pl
 import pytest
+from huggingface_hub import DatasetCard, ModelCard
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 AFTER_SHARD = {"train", "evaluate", "embed", "cards", "report", "all"}
@@ -43,6 +44,42 @@ def test_a_copy_of_the_model_tells_its_whole_way(finished, tmp_path):
     copy = tmp_path / "train/final/huggingface/model.safetensors"
     assert digest == hashlib.sha256(copy.read_bytes()).hexdigest()
     assert exported["steps"][-1]["counts"]["step"] == 30
+
+
+def test_the_file_alone_prints_where_a_model_comes_from(finished, tmp_path):
+    shutil.copy(results(finished) / "train/final/huggingface/lineage.json", tmp_path / "found-on-a-stick.json")
+    told = finished.unirefine("lineage", tmp_path / "found-on-a-stick.json")
+    assert told.returncode == 0, told.stderr
+    lineage = json.loads((tmp_path / "found-on-a-stick.json").read_text())
+    assert "release 2026_03" in told.stdout
+    for file in [*lineage["release"]["files"], *lineage["files"]]:
+        assert file.get("md5", file["sha256"]) in told.stdout
+    for step in lineage["steps"]:
+        assert json.dumps(step["config"]) in told.stdout
+        for name, version in (step["tools"] | step["versions"]).items():
+            assert f"{name} {version}" in told.stdout
+
+
+def test_the_cards_tell_use_perplexity_and_lineage(finished):
+    data, model = (
+        kind.load(results(finished) / place)
+        for kind, place in ((DatasetCard, "shard/README.md"), (ModelCard, "train/final/huggingface/README.md"))
+    )
+    lineage = json.loads((results(finished) / "train/final/lineage.json").read_text())
+    evaluation = json.loads((results(finished) / "evaluate/perplexity.json").read_text())
+    for row in evaluation["table"]:
+        low, high = row["interval"]
+        assert f"| {row['model']} | {row['perplexity']:.3f} | {low:.2f} to {high:.2f} |" in model.text
+    assert round(evaluation["table"][0]["perplexity"], 4) == model.data.eval_results[0].metric_value
+    for card, steps in ((data, lineage["steps"][:-1]), (model, lineage["steps"])):
+        assert "## Intended use" in card.text
+        assert all(file["md5"] in card.text for file in lineage["release"]["files"])
+        for step in steps:
+            assert re.search(rf"\| {step['stage']} \| unirefine .* \| `{step['config_sha256'][:12]}` \|", card.text)
+    assert data.data.license == "cc-by-4.0"
+    for level in ("uniref50", "uniref90"):
+        counts = lineage["steps"][2]["counts"][level]
+        assert re.search(rf"\| curate \| .* \| {counts['in']} \| {counts['kept']} \|", data.text)
 
 
 def test_nothing_half_written_is_left(finished):

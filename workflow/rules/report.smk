@@ -1,5 +1,7 @@
 # One HTML report of the run.
 
+from unirefine.report.captions import CAPTIONS
+
 
 rule report:
     input:
@@ -39,6 +41,7 @@ rule report:
         config=block("report"),
         results=lambda wildcards, output: up(output.page, 2),
         directory=lambda wildcards, output: up(output.page),
+        captions=CAPTIONS,  # read by ../report/figure.rst
         code=code("report"),
     shell:
         "unirefine report --config {params.config:q} --results {params.results} --output {params.directory}"

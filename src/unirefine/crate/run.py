@@ -45,7 +45,7 @@ ENCODINGS = {
     ".safetensors": "application/octet-stream",
 }
 """Media types by suffix; what is not here is text."""
-PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*.md", "report.html")
+PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*.md", "*.html")
 """What of a stage is packed: its small files that people and programs read."""
 CHECKOUT = Path(__file__).parents[3]
 HOMES = {

@@ -14,8 +14,9 @@ from unirefine.report.style import standalone
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table. `numeric`: indices of right-aligned columns; `total`: the last row is a sum."""
+    """A table. `numeric`: indices of right-aligned columns; `total`: the last row is what the others leave."""
 
+    title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     numeric: Sequence[int] = ()

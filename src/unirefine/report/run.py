@@ -29,16 +29,15 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
     table = {row["key"]: row for row in evaluation["table"]}
     baselines = {row["model"]: math.log(row["perplexity"]) for key, row in table.items() if key in BASELINES}
     ours = table["ours"]["perplexity"]
+    origin_of_data = f"release {release['release']}" if release["release"] else "your own FASTA"
     entered, kept = first_and_last(entries, "uniref90")
     return write_report(
         output,
         title=config.title,
-        summary=f"Run {results.name}: from release {release['release'] or 'of your own FASTA'} to a masked "
-        f"perplexity of "
-        f"{ours:.2f}.",
+        summary=f"Run {results.name}: from {origin_of_data} to a masked perplexity of {ours:.2f}.",
         tiles=[
-            (f"{entered:,}", "sequences in"),
-            (f"{kept:,}", "sequences in the shards"),
+            (f"{entered:,}", "sequences in the release"),
+            (f"{kept:,}", "sequences for training"),
             (f"{identity['validation_clusters']:,}", "validation clusters"),
             (human(final["parameters"], "").strip(), "parameters"),
             (f"{ours:.2f}", "perplexity, ours"),

@@ -13,21 +13,26 @@ from unirefine.places import stage_path
 from unirefine.progress import duration, human
 from unirefine.provenance import read_json
 from unirefine.report import figures, gather
+from unirefine.report.captions import CAPTIONS
 from unirefine.report.ledger import LEVELS, Entry, first_and_last, removals
 from unirefine.report.page import Picture, Section, Table
 
 UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
+KEPT = {"uniref50": " for training and validation", "uniref90": " for training"}
+"""Only the representatives of validation clusters are kept, which are no UniRef90 sequences."""
 
 
 def release_section(release: Mapping[str, Any], entries: list[Entry]) -> Section:
     """What was downloaded, from where, its checksums, and how many clusters were published."""
     rows = [[file["file"], human(file["size"], "B"), file["md5"], file["url"]] for file in release["files"]]
     text = [f"Release {release['release'] or 'unnamed'}, source {release['source']}."]
-    tables = [Table(columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])]
+    tables = [Table(title="Files", columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])]
     curated = {entry.level: {"kept": entry.kept} for entry in entries if entry.stage == "curate"}
     if counts := published.count_rows(release, curated):
         text.append(published.WHY)
-        tables.append(Table(columns=published.COLUMNS, rows=counts, numeric=[1, 2, 3]))
+        tables.append(
+            Table(title="Published counts beside ours", columns=published.COLUMNS, rows=counts, numeric=[1, 2, 3])
+        )
     return Section(heading="Release", text=text, tables=tables)
 
 
@@ -46,7 +51,7 @@ def lineage_section(origin: Mapping[str, Any]) -> Section:
     ]
     text += [f"Of unknown origin, because it had no lineage: {path}." for path in origin["unknown"]]
     columns = ["step", "code", "options (SHA-256)", "tools"]
-    return Section(heading="Lineage", text=text, tables=[Table(columns=columns, rows=rows)])
+    return Section(heading="Lineage", text=text, tables=[Table(title="Steps", columns=columns, rows=rows)])
 
 
 def removal_section(entries: list[Entry]) -> Section:
@@ -59,21 +64,15 @@ def removal_section(entries: list[Entry]) -> Section:
         except KeyError:
             continue
         unit, total = UNITS[level], sum(count for _, _, count in rows)
-        text.append(f"{unit}: {entered:,} in = {kept:,} kept + {total:,} removed.")
+        text.append(f"{unit}: {entered:,} in = {kept:,} kept{KEPT[level]} + {total:,} removed.")
+        counts = [("", "in the release", entered), *rows, ("", "kept", kept)]
         body = [
-            [stage, reason.replace("_", " "), f"{count:,}", f"{count / entered:.2%}"] for stage, reason, count in rows
+            [stage, reason.replace("_", " "), f"{count:,}", f"{count / entered:.2%}"] for stage, reason, count in counts
         ]
-        body.append(["", "kept", f"{kept:,}", f"{kept / entered:.2%}"])
-        tables.append(Table(columns=["stage", unit, "count", "share"], rows=body, numeric=[2, 3], total=True))
+        columns = ["removed by", "reason", "count", "share"]
+        tables.append(Table(title=unit, columns=columns, rows=body, numeric=[2, 3], total=True))
         if rows:
-            pictures.append(
-                Picture(
-                    name=f"removed-{level}",
-                    svg=figures.removed(rows, unit),
-                    caption=f"{unit} removed, by reason and stage. Each one is listed with its evidence in the stage's "
-                    "removed.parquet.",
-                )
-            )
+            pictures.append(_picture(f"removed-{level}", figures.removed(rows, unit)))
     return Section(heading="What was removed and why", text=text, tables=tables, figures=pictures)
 
 
@@ -89,18 +88,8 @@ def shape_section(results: Path) -> Section:
     return Section(
         heading="Lengths and cluster sizes",
         figures=[
-            Picture(
-                name="lengths",
-                svg=lengths,
-                caption="Sequence lengths after clustering. Training crops what is longer than its window.",
-            ),
-            Picture(
-                name="cluster-sizes",
-                svg=cluster_sizes,
-                caption="Members per cluster. Every cluster is drawn equally often in training, whatever its size, "
-                "then one "
-                "of its members: without that the few large clusters would dominate.",
-            ),
+            _picture("lengths", lengths),
+            _picture("cluster-sizes", cluster_sizes),
         ],
     )
 
@@ -119,18 +108,8 @@ def training_section(
         heading="Training",
         text=[text],
         figures=[
-            Picture(
-                name="loss",
-                svg=figures.losses(metrics, baselines),
-                caption="Masked loss. Validation falls below a baseline's dashed line where the model has learned "
-                "more than "
-                "that baseline knows: residue frequencies, or pairs of neighbours.",
-            ),
-            Picture(
-                name="throughput",
-                svg=figures.throughput(metrics),
-                caption="Tokens per second over all processes; the gap between the two is padding.",
-            ),
+            _picture("loss", figures.losses(metrics, baselines)),
+            _picture("throughput", figures.throughput(metrics)),
         ],
     )
 
@@ -147,7 +126,8 @@ def split_section(identity: Mapping[str, Any]) -> Section:
         text.append(
             f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train sequence at or above "
             f"{identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before decontamination, "
-            f"{near['after']:,} after it."
+            f"{near['after']:,} after it; the search found no train sequence at all for {side['before']['none']:,} before, "
+            f"{side['after']['none']:,} after."
         )
     text.append(
         f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "
@@ -175,11 +155,7 @@ def _identity_picture(name: str, side: Mapping[str, Any], identity: Mapping[str,
         log_y=False,
         mark=identity["threshold"],
     )
-    caption = (
-        f"Each {name} cluster's nearest train sequence. Everything right of the line must be gone after "
-        f"decontamination. Without any alignment: {side['before']['none']:,} before, {side['after']['none']:,} after."
-    )
-    return Picture(name="identity" if name == "validation" else f"identity-{name}", svg=svg, caption=caption)
+    return _picture("identity" if name == "validation" else f"identity-{name}", svg)
 
 
 def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
@@ -188,9 +164,14 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
     tables = [perplexity_table(evaluation), card_table(evaluation)]
     for name, rows in evaluation["breakdowns"].items():
         body = [[row["bin"], f"{row['masked']:,}", *(f"{row[key]:.2f}" for key in columns)] for row in rows]
-        heading = f"by {name.replace('_', ' ')}"
+        group = name.replace("_", " ")
         tables.append(
-            Table(columns=[heading, "masked", *columns.values()], rows=body, numeric=range(1, len(columns) + 2))
+            Table(
+                title=f"Perplexity by {group}",
+                columns=[group, "masked", *columns.values()],
+                rows=body,
+                numeric=range(1, len(columns) + 2),
+            )
         )
     text = [
         f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences; the mask is "
@@ -215,7 +196,8 @@ def perplexity_table(evaluation: Mapping[str, Any]) -> Table:
                 f"{row['ratio']:.3f}" if "ratio" in row else "",
             ]
         )
-    return Table(columns=["model", "perplexity", "95% interval", "ours / it"], rows=rows, numeric=[1, 2, 3])
+    columns = ["model", "perplexity", "95% interval", "ours / it"]
+    return Table(title="Masked perplexity", columns=columns, rows=rows, numeric=[1, 2, 3])
 
 
 def card_table(evaluation: Mapping[str, Any]) -> Table:
@@ -225,7 +207,11 @@ def card_table(evaluation: Mapping[str, Any]) -> Table:
         values = ["" if row[key] is None else f"{row[key]:.3f}" for key in ("huggingface", "ours", "published")]
         rows.append([row["model"], *values, "" if row["difference"] is None else f"{row['difference']:+.1e}"])
     columns = ["checkpoint", "Hugging Face", "ours", "Lin et al.", "difference"]
-    return Table(columns=columns, rows=rows, numeric=[1, 2, 3, 4])
+    return Table(title="Both engines and the published value", columns=columns, rows=rows, numeric=[1, 2, 3, 4])
+
+
+def _picture(name: str, svg: str) -> Picture:
+    return Picture(name=name, svg=svg, caption=CAPTIONS[name])
 
 
 def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -241,6 +227,11 @@ def shard_section(results: Path) -> Section:
     ]
     return Section(
         heading="Shards",
-        text=["Megatron indexed shards: a document is a UniRef50 cluster, a sequence one of its UniRef90 members."],
-        tables=[Table(columns=["side", "clusters", "sequences", "residues"], rows=rows, numeric=[1, 2, 3])],
+        text=[
+            "Megatron indexed shards: a document is a UniRef50 cluster. For training its sequences are its UniRef90 "
+            "members; for validation its representative stands for it."
+        ],
+        tables=[
+            Table(title="Sides", columns=["side", "clusters", "sequences", "residues"], rows=rows, numeric=[1, 2, 3])
+        ],
     )

@@ -17,7 +17,7 @@ _VARIABLES = {INK: "ink", FAINT: "faint", **{color: f"series-{i}" for i, color i
 
 _STYLE = {
     "font.family": "sans-serif",
-    "font.size": 10,
+    "font.size": 10.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,
@@ -39,8 +39,11 @@ plt.rcParams.update(_STYLE)
 
 
 def canvas(height: float = 3.2) -> tuple[Figure, Axes]:
-    """An empty figure, 7 inches wide (it scales with the page) and `height` inches high."""
-    return plt.subplots(figsize=(7.0, height))
+    """An empty figure, 5.6 inches wide (it scales with the page) and `height` inches high.
+
+    At that width its text is readable on a phone and as large as the page's on a desktop.
+    """
+    return plt.subplots(figsize=(5.6, height))
 
 
 def render(figure: Figure) -> str:
@@ -52,7 +55,7 @@ def render(figure: Figure) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"font: (\d+)px '[^;]*;", r"font: \1px sans-serif;", svg)
+    svg = re.sub(r"font-family: '[^;\"]*", "font-family: system-ui, sans-serif", svg)  # the page's own
     for color, name in _VARIABLES.items():
         svg = svg.replace(color, f"var(--{name})")
     return svg

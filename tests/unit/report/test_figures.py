@@ -70,3 +70,9 @@ def test_every_cluster_size_has_a_bin(largest):
     assert np.all(np.diff(edges) > 0)
     assert edges[0] < 1
     assert edges[-1] > largest
+
+
+def test_text_takes_the_readers_font():
+    svg = SVGS["losses"]()
+    assert "font-family: system-ui, sans-serif" in svg
+    assert "DejaVu" not in svg

@@ -22,7 +22,13 @@ def report(tmp_path):
         heading="What was removed",
         text=["20 in = 19 kept + 1 removed."],
         tables=[
-            Table(columns=["reason", "count"], rows=[["<synthetic>", "1"], ["kept", "19"]], numeric=[1], total=True)
+            Table(
+                title="Reasons",
+                columns=["reason", "count"],
+                rows=[["<synthetic>", "1"], ["kept", "19"]],
+                numeric=[1],
+                total=True,
+            )
         ],
         figures=[Picture(name="removed", svg=SVG, caption="What to see.")],
     )

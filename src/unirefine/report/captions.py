@@ -1,0 +1,38 @@
+"""What to see in each figure, by its file name: for our page and for `snakemake --report`, which must say the same.
+
+Plain sentences: no HTML, and nothing that reStructuredText reads as markup. Imported by the workflow, so nothing heavy.
+"""
+
+_REMOVED = (
+    "{} removed, by reason, with the stage in brackets and as colour. The scale is logarithmic: compare the counts"
+    " beside the bars, not their lengths. Each one is listed with its evidence in the removed.parquet of its stage."
+)
+_IDENTITY = (
+    "How similar the nearest train sequence is to each {} cluster. Right of the dotted line, which is the threshold,"
+    " nothing may be left after decontamination. Clusters whose nearest sequence was not found by the search are not"
+    " drawn; the text counts them."
+)
+CAPTIONS = {
+    "loss": (
+        "Masked loss; the thin line is training without smoothing. Both curves should fall together, and validation"
+        " should cross the dashed lines: below one of them the model knows more than that baseline, which knows the"
+        " frequencies of residues (unigram) or of pairs of neighbours (bigram). Validation that rises while training"
+        " falls is overfitting."
+    ),
+    "throughput": (
+        "Tokens per second over all processes. The gap between the lines is what padding costs; both should stay level,"
+        " after the first steps."
+    ),
+    "removed-uniref50": _REMOVED.format("UniRef50 clusters"),
+    "removed-uniref90": _REMOVED.format("UniRef90 sequences"),
+    "identity": _IDENTITY.format("validation"),
+    "identity-test": _IDENTITY.format("test"),
+    "lengths": (
+        "Lengths of what was clustered. Most proteins have some hundred residues; of those longer than its window,"
+        " training sees a crop."
+    ),
+    "cluster-sizes": (
+        "Members per cluster; most clusters are small, at the left. Training draws every cluster equally often and then"
+        " one of its members: otherwise the few large ones, at the right, would dominate."
+    ),
+}
