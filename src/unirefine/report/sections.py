@@ -126,8 +126,8 @@ def split_section(identity: Mapping[str, Any]) -> Section:
         text.append(
             f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train sequence at or above "
             f"{identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before decontamination, "
-            f"{near['after']:,} after it; the search found no train sequence at all for {side['before']['none']:,} before, "
-            f"{side['after']['none']:,} after."
+            f"{near['after']:,} after it; the search found no train sequence at all for {side['before']['none']:,} "
+            f"before, {side['after']['none']:,} after."
         )
     text.append(
         f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "
