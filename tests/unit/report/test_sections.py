@@ -24,7 +24,7 @@ def test_the_split_is_told_with_the_settings_of_both_searches():
     section = split_section(identity())
     assert [picture.name for picture in section.figures] == ["identity"]
     assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity" in section.text[0]
-    assert section.text[0].endswith("0 after it.")
+    assert "0 after it; the search found no train sequence at all for 3 before, 3 after." in section.text[0]
     assert "(-s 7.5 --max-seqs 1000, after -s 7 --max-seqs 300), found 0 hits" in section.text[1]
     assert "Of 9 train clusters" in section.text[1] and "1 had one" in section.text[1]
 
@@ -33,7 +33,7 @@ def test_a_test_split_has_its_own_sentence_and_figure():
     test = {"clusters": 5, "before": counts(30, 31, 32), "after": counts(2)}
     section = split_section(identity(test))
     assert [picture.name for picture in section.figures] == ["identity", "identity-test"]
-    assert "Of 5 test clusters, 3 had" in section.text[1] and section.text[1].endswith("0 after it.")
+    assert "Of 5 test clusters, 3 had" in section.text[1] and "0 after it;" in section.text[1]
     assert "best identity of a test cluster to train" in section.figures[1].svg
 
 
