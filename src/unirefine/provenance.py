@@ -1,15 +1,19 @@
 """Atomic files, hashes, counts and manifests: what every stage writes beside its data.
 
 Nothing is ever written in place. A file appears under its name only when it is complete and on disk, so
-a killed stage leaves either the old file or none, never a torn one.
+a killed stage leaves either the old file or none, never a torn one. What it leaves beside it goes when the file is
+written the next time.
 """
 
 import contextlib
+import glob
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,26 +21,75 @@ from typing import Any
 from unirefine.errors import UserError
 
 CHUNK = 1 << 20
+_TOKEN_BYTES = 6
+_ANY_TOKEN = "[0-9a-f]" * 2 * _TOKEN_BYTES
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the same directory; on success fsync it and rename it to `path`.
 
-    On any exception the temporary file is deleted and `path` stays as it was.
+    On any exception the temporary file is deleted and `path` stays as it was. Raises UserError when another process has
+    begun to write `path` meanwhile: the last one to begin owns it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = aside(path)
     try:
         yield part
-        with part.open("rb+") as handle:
+        with _still_ours(part, path), part.open("rb+") as handle:
             os.fsync(handle.fileno())
-        part.replace(path)
+        with _still_ours(part, path):
+            part.replace(path)
         fsync_directory(path.parent)
     except BaseException:
-        part.unlink(missing_ok=True)
+        discard(part)
         raise
+
+
+def aside(path: Path, kind: str = "tmp") -> Path:
+    """A name beside `path` for what is not finished, which no process on any node has used; its directory is made.
+
+    Deletes what earlier writers of `path`, all killed, left under such names.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{_ANY_TOKEN}.{kind}"):
+        discard(left)
+    return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}.{kind}")
+
+
+@contextlib.contextmanager
+def aside_directory(path: Path, kind: str = "tmp") -> Iterator[Path]:
+    """Yield a new directory beside `path`, which is deleted in the end; those of killed processes are deleted first.
+
+    Its name is new, so a program that outlived a killed stage does not write into the next one's directory.
+    """
+    directory = aside(path, kind)
+    directory.mkdir()
+    try:
+        yield directory
+    finally:
+        discard(directory)
+
+
+def discard(path: Path) -> None:
+    """Delete a file or a directory of no worth. Where the file system forbids it, the next writer will."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def _still_ours(part: Path, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(
+            f"{part.name}, which was to become it, is gone: another process writes it, or its directory was lost",
+            where=path,
+            fix="run only one of them",
+        ) from None
 
 
 def fsync_directory(directory: Path) -> None:

@@ -5,7 +5,6 @@ runs of each (level, reason) are merged. So removing ten million short sequences
 """
 
 import contextlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unirefine.provenance import aside_directory
 from unirefine.tables import TableWriter, table_writer
 
 SCHEMA = pa.schema([("level", pa.string()), ("id", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
@@ -96,15 +96,15 @@ def _merge(sources: list[Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
 def removed_writer(path: Path | str, *, run_rows: int = RUN_ROWS) -> Iterator[Removed]:
     """Collect removals inside the block; on success write them sorted to `path`, atomically.
 
-    Runs are spilled to a temporary directory beside `path`, which is always deleted. `run_rows`: rows in memory.
+    Runs are spilled to a directory beside `path`, which is deleted at the end, or by the next writer after a kill.
+    `run_rows`: rows in memory.
 
     >>> with removed_writer("curate/removed.parquet") as removed:
     ...     removed.add("uniref50", "too_short", ["UniRef50_P12345"], ["12 residues; min_length is 30"])
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
-        removed = Removed(Path(directory), run_rows)
+    with aside_directory(path, "runs") as directory:
+        removed = Removed(directory, run_rows)
         yield removed
         with table_writer(path, SCHEMA) as writer:
             removed.write_to(writer)

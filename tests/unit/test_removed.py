@@ -1,3 +1,6 @@
+import contextlib
+import shutil
+
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -47,3 +50,14 @@ def test_a_failure_leaves_nothing(tmp_path):
         removed.add("uniref50", "a", ["x"], ["y"])
         raise KeyError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_a_killed_writer_spilled_are_deleted(tmp_path):
+    with contextlib.suppress(KeyError), removed_writer(tmp_path / "removed.parquet", run_rows=1) as removed:
+        removed.add("uniref50", "a", ["x"], ["y"])
+        (spilled,) = tmp_path.iterdir()
+        shutil.copytree(spilled, tmp_path / "kept")  # what kill -9 leaves
+        raise KeyError
+    (tmp_path / "kept").rename(spilled)
+    write(tmp_path / "removed.parquet", [("uniref50", "x", "a")], 1, 1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["removed.parquet"]

@@ -1,13 +1,11 @@
 """`unirefine <stage> ...`: one thin module per stage, imported only when it is called."""
 
 import argparse
-import errno
 import importlib
-import os
 import sys
 
 from unirefine import __version__
-from unirefine.errors import UserError
+from unirefine.faults import told
 
 STAGES = {
     "minisite": "build a miniature UniProt site from committed proteins, for the demo and the tests",
@@ -48,31 +46,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = stage.parser().parse_args(argv[1:])
     try:
         arguments.run(arguments)
-    except UserError as error:
-        return _fail(known.stage, error.line())
     except KeyboardInterrupt:
         return _fail(known.stage, "interrupted; nothing half-written was left", code=130)
-    except OSError as error:
-        if error.errno not in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EACCES,
-            errno.EROFS,
-            errno.ENOENT,
-            errno.EPERM,
-        ):
+    except Exception as error:
+        fault = told(error)
+        if fault is None:
             raise
-        return _fail(known.stage, f"{error.filename or 'a file'}: {_advice(error)}")
+        return _fail(known.stage, fault.line())
     return 0
-
-
-def _advice(error: OSError) -> str:
-    text = os.strerror(error.errno or 0).lower()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{text}; free some space and run the stage again, nothing half-written was left"
-    if error.errno == errno.ENOENT:
-        return f"{text}; run the stage that writes it"
-    return f"{text}; check the permissions of the directory"
 
 
 def _fail(stage: str, text: str, code: int = 1) -> int:

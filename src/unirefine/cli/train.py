@@ -6,6 +6,7 @@ from pathlib import Path
 from unirefine.cli.common import add_config, config_of, stage_parser
 from unirefine.config import Train
 from unirefine.errors import UserError
+from unirefine.faults import told
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
 
         train(config, arguments.shards, arguments.output)
         shutdown()
-    except UserError as error:
-        if launcher.report(error.line()):
+    except Exception as error:
+        fault = told(error)
+        if fault is not None and launcher.report(fault.line()):
             raise SystemExit(1) from None
         raise

@@ -1,6 +1,5 @@
 """Cluster a lab's own FASTA: MMseqs2 makes the 90% level, whose representatives stay, and the 50% level."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from unirefine.cluster.mmseqs import cluster_levels
 from unirefine.cluster.order import group_members, positions, sort_rows
 from unirefine.config import Cluster
 from unirefine.errors import UserError
-from unirefine.provenance import level_counts, write_counts
+from unirefine.provenance import aside_directory, level_counts, write_counts
 from unirefine.removed import removed_writer
 from unirefine.tables import record_parts, strings_at
 from unirefine.tools import find_mmseqs, tool_version
@@ -34,13 +33,8 @@ def cluster_own(
     output.mkdir(parents=True, exist_ok=True)
     log = output / "mmseqs.log"
     log.unlink(missing_ok=True)
-    work = output / ".mmseqs"
-    shutil.rmtree(work, ignore_errors=True)  # gigabytes that a killed run may have left
-    work.mkdir()
-    try:
+    with aside_directory(output / "mmseqs") as work:
         first, second = cluster_levels(config, parts, kept, binary=binary, work=work, log=log, threads=threads)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     reason = f"in_{round(100 * config.identities[0])}_percent_cluster"
     with removed_writer(output / "removed.parquet") as removed:
         for rows in blocks(np.flatnonzero(kept & (second == NONE))):

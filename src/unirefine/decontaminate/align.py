@@ -6,8 +6,6 @@ alignments only, and writes identities cut (not rounded) to three decimals, whil
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -27,18 +25,6 @@ SCHEMA = {
 }
 _OUTPUT = "query,target,fident,qcov,tcov,evalue,bits"
 _COLUMNS = ("query", "target_name", "identity", "query_coverage", "target_coverage", "evalue", "bits")
-
-
-@contextmanager
-def work_directory(directory: Path, name: str) -> Iterator[Path]:
-    """`<directory>/.<name>.tmp`, empty at first (a killed run may have left one), deleted at the end."""
-    work = directory / f".{name}.tmp"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def align(

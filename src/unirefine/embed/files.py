@@ -121,12 +121,11 @@ def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None
 
 def _join_arrays(target: Path, paths: Sequence[Path]) -> None:
     rows = sum(pq.read_metadata(path).num_rows for path in paths)
-    with atomic_path(target) as part:
-        hidden = pq.read_schema(paths[0]).field("vector").type.list_size
-        array = np.lib.format.open_memmap(part, "w+", np.float32, (rows, hidden))
-        first = 0
+    hidden = pq.read_schema(paths[0]).field("vector").type.list_size
+    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, hidden)}
+    # written, not mapped: on a full disk a mapped page is a SIGBUS, which nothing can tell of
+    with atomic_path(target) as part, part.open("wb") as handle:
+        np.lib.format.write_array_header_1_0(handle, header)
         for path in paths:
             vectors = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()
-            array[first : first + len(vectors)] = vectors.flatten().to_numpy().reshape(-1, hidden)
-            first += len(vectors)
-        array.flush()
+            handle.write(vectors.flatten().to_numpy().astype("<f4", copy=False))

@@ -1,5 +1,6 @@
 """Save and continue: the state of a run is its weights, its optimizer's moments, and the numbers in complete.json."""
 
+import contextlib
 import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -39,7 +40,8 @@ class Saver:
                 checkpoint.save(path, self.model, self.optimizer, extra=state)
         except (OSError, CheckpointException) as error:
             if main:
-                checkpoints.sweep(self.directory)
+                with contextlib.suppress(OSError):  # the file system may be lost altogether
+                    checkpoints.sweep(self.directory)
             kept = checkpoints.complete(self.directory)
             raise UserError(
                 f"the checkpoint could not be written (is the disk full?): {_reason(error)}",

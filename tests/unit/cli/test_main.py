@@ -38,7 +38,7 @@ def raising(error):
         ),
         (
             OSError(errno.EROFS, "x", "a.bin"),
-            "unirefine split: error: a.bin: read-only file system; check the permissions",
+            "unirefine split: error: a.bin: read-only file system; mount it for writing",
         ),
         (
             FileNotFoundError(errno.ENOENT, "x", "a.bin"),

@@ -147,7 +147,7 @@ def test_a_failing_step_is_one_line_and_leaves_only_its_log(families, tmp_path, 
 
 
 def test_what_a_killed_run_left_is_cleared(families):
-    scratch = families.paths[2] / ".mmseqs"
+    scratch = families.paths[2] / f".mmseqs.{'0' * 12}.tmp"
     scratch.mkdir(parents=True)
     (scratch / "sequences").write_text("half")
     cluster(LINCLUST, *families.paths)

@@ -111,15 +111,15 @@ def test_an_mmseqs_that_fails_is_one_line_and_leaves_nothing(stage, capfd, body,
     assert sorted(path.name for path in stage.path().iterdir()) == ["queries", "target.fasta"]
 
 
-def test_a_killed_search_leaves_no_result_and_its_directory_is_reused(stage):
+def test_a_killed_search_leaves_no_result_and_its_directory_goes_with_the_next(stage):
     stage.prepare(Decontaminate(parts=1))
     slow = fake_mmseqs(stage.directory, "time.sleep(600)")
     process = subprocess.Popen([sys.executable, "-m", "unirefine.cli.main", *search_command(stage, slow)])
-    left = stage.path(".search-part-000-of-001.tmp")
     for _ in range(600):
-        if (left / "mmseqs").exists():
+        if list(stage.path().glob(".search-part-000-of-001.*.tmp/mmseqs")):
             break
         time.sleep(0.05)
+    (left,) = stage.path().glob(".search-part-000-of-001.*.tmp")
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     process.kill()
     process.wait()

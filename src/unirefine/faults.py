@@ -1,0 +1,61 @@
+"""Faults of the machine under a stage (disk, quota, mount, limits) as one line that says what to do; bugs are not."""
+
+import errno
+import os
+import re
+
+from unirefine.errors import UserError
+
+_NO_SPACE = "free some space and run the stage again, nothing half-written was left"
+_NO_ANSWER = (
+    "this machine has lost that file system, or its disk fails: see to it and run the stage again, nothing half-written"
+    " counts"
+)
+_ADVICE = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): _NO_SPACE,
+    (errno.EACCES, errno.EPERM): "check the permissions of the directory",
+    (errno.EROFS,): "mount it for writing and run the stage again",
+    (errno.ENOENT,): "run the stage that writes it, or see whether this machine has lost its directory",
+    (errno.EMFILE, errno.ENFILE): "raise `ulimit -n`",
+    (errno.ENOMEM,): "give the stage more memory or fewer threads",
+    (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP): "check the path",
+    (
+        errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+        errno.ENETDOWN, errno.ENETUNREACH, errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN, errno.ECONNRESET,
+        errno.ECONNREFUSED, errno.ECONNABORTED, errno.EAGAIN, errno.EBUSY, errno.ENOLCK, errno.EUCLEAN,
+    ): _NO_ANSWER,
+}  # fmt: skip
+_ADVICE_OF = {number: advice for numbers, advice in _ADVICE.items() for number in numbers}
+_IN_TEXT = re.compile(r"\(os error (\d+)\)")  # how Rust (polars, safetensors) names what the system said
+
+
+def told(error: BaseException) -> UserError | None:
+    """The UserError that tells of this fault: itself, or one made from what the system answered; None for a bug.
+
+    >>> told(OSError(errno.ESTALE, "", "clusters.parquet")).where
+    'clusters.parquet'
+    >>> told(ZeroDivisionError()) is None
+    True
+    """
+    if isinstance(error, UserError):
+        return error
+    number = _system_error(error)
+    advice = _ADVICE_OF.get(number)
+    if advice is None:
+        return None
+    # pyarrow names the file in its text only, if at all
+    where = getattr(error, "filename", None) or _named_in(str(error)) or "a file"
+    return UserError(os.strerror(number).lower(), where=where, fix=advice)
+
+
+def _system_error(error: BaseException) -> int:
+    """The errno of an exception; 0 where it has none."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = _IN_TEXT.search(str(error))
+    return int(found[1]) if found is not None else 0
+
+
+def _named_in(text: str) -> str | None:
+    found = re.search(r"file '([^']+)'", text)
+    return found[1] if found is not None else None

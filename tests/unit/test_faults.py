@@ -1,0 +1,76 @@
+"""Real faults of a system call, as every library that we write with raises them."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from unirefine.errors import UserError
+from unirefine.faults import told
+
+LOST = (
+    errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENODEV,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", LOST)
+def test_a_lost_file_system_is_named_as_such(number):
+    line = told(OSError(number, "x", "a.bin")).line()
+    assert line == (
+        f"a.bin: {os.strerror(number).lower()}; this machine has lost that file system, or its disk fails: see to it"
+        " and run the stage again, nothing half-written counts"
+    )
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_no_space_is_named_as_such(number):
+    assert "free some space and run the stage again" in told(OSError(number, "x", "a.bin")).line()
+
+
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), OSError("no number"), OSError(errno.EBADF, "x"), KeyError("y")])
+def test_a_bug_is_not_told(bug):
+    assert told(bug) is None
+
+
+def test_a_mistake_tells_itself():
+    error = UserError("bad", where="x")
+    assert told(error) is error
+
+
+def write_parquet(path):
+    pq.write_table(pa.table({"x": list(range(200_000))}), path, compression="none")
+
+
+WRITERS = {
+    "python": lambda path: path.write_bytes(bytes(1 << 20)),
+    "pyarrow": write_parquet,
+    "polars": lambda path: pl.DataFrame({"x": range(200_000)}).write_parquet(path, compression="uncompressed"),
+    "safetensors": lambda path: save_file({"x": torch.zeros(1 << 18)}, path),
+}
+
+
+@pytest.mark.parametrize("library", WRITERS)
+def test_a_file_that_cannot_grow_is_told_whatever_library_writes(tmp_path, library):
+    """In a process of its own whose files may have 64 kB."""
+    done = subprocess.run(
+        [sys.executable, __file__, library, str(tmp_path / "x")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
+    assert "file too large; free some space and run the stage again" in done.stdout
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+    try:
+        WRITERS[sys.argv[1]](Path(sys.argv[2]))
+    except Exception as error:
+        print(told(error) or f"a traceback of {error!r}")
