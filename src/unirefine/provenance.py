@@ -6,6 +6,7 @@ written the next time.
 """
 
 import contextlib
+import errno
 import glob
 import hashlib
 import importlib.metadata
@@ -22,6 +23,7 @@ from unirefine.errors import UserError
 
 CHUNK = 1 << 20
 _TOKEN_BYTES = 6
+_WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _ANY_TOKEN = "[0-9a-f]" * 2 * _TOKEN_BYTES
 
 
@@ -41,8 +43,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         with _still_ours(part, path):
             part.replace(path)
         fsync_directory(path.parent)
-    except BaseException:
+    except BaseException as error:
         discard(part)
+        if isinstance(error, OSError) and error.errno in _WRITING_FAILED:
+            error.filename = error.filename or str(path)
         raise
 
 
@@ -90,6 +94,9 @@ def _still_ours(part: Path, path: Path) -> Iterator[None]:
             where=path,
             fix="run only one of them",
         ) from None
+    except OSError as error:  # what fsync says names no file
+        error.filename = str(path)
+        raise
 
 
 def fsync_directory(directory: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbour (`jobs`)
 SMALL = Path(__file__).parent / "small.yaml"
 
 

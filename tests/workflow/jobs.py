@@ -1,0 +1,174 @@
+"""One job of the workflow as Snakemake would run it, without Snakemake around it: to be killed, starved and cut off."""
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CLOCKED = {
+    "date", "seconds", "data_wait", "tokens_per_second", "padded_tokens_per_second", "memory_bytes", "url",
+}  # fmt: skip
+"""Keys of JSON whose values are of the day, not of the data."""
+# of torch's checkpoints (their order of tensors is that of arrival) and what is written about times
+UNCOMPARED = re.compile(r"\.distcp$|\.metadata$|common\.pt$|/report\.html$|README\.md$|card\.md$|\.svg$")
+NAMELESS = re.compile(r"/events\.out\.tfevents|/\.lock$|/\.mounted$|/filler$")
+"""One more for each start of a training; or none of ours."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A rule's command and what it declares, relative to the directory it runs in."""
+
+    rule: str
+    command: str
+    outputs: tuple[Path, ...]
+
+    @property
+    def stage(self) -> Path:
+        """`results/<run>/<stage>`: where it writes."""
+        return Path(*self.outputs[0].parts[:3])
+
+    def forget(self, directory: Path) -> None:
+        """Delete the outputs, as Snakemake does before it runs a job; undeclared files stay."""
+        for output in self.outputs:
+            path = directory / output
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def start(
+        self, directory: Path, environment: dict[str, str], first: Callable[[], None] | None = None
+    ) -> subprocess.Popen[str]:
+        """The command in a process group of its own; `first` is called in it before."""
+        return subprocess.Popen(
+            ["bash", "-c", f"set -euo pipefail; {self.command}"], cwd=directory, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=first,
+        )  # fmt: skip
+
+    def run(self, directory: Path, environment: dict[str, str]) -> float:
+        """To its end, well; returns the seconds from its first write to its end."""
+        process = self.start(directory, environment)
+        began = first_write(process, directory / self.stage)
+        output = process.communicate(timeout=600)[0]
+        assert process.returncode == 0, output
+        return time.monotonic() - began
+
+
+def parse(dry_run: str) -> dict[str, Job]:
+    """The jobs of `snakemake --dry-run --printshellcmds`; the first one of each rule."""
+    found: dict[str, Job] = {}
+    pattern = r"^(?:local)?rule (\w+):\n(?:    input: .*\n)?    output: (.*)\n(?:.+\n)*?Shell command: (unirefine .*)"
+    for rule, outputs, command in re.findall(pattern, dry_run, re.MULTILINE):
+        found.setdefault(rule, Job(rule, command, tuple(map(Path, outputs.split(", ")))))
+    return found
+
+
+def first_write(process: subprocess.Popen[str], directory: Path) -> float:
+    """Wait until something in `directory` appears, goes or grows, or the process ends; the moment."""
+    before = _state(directory)
+    while process.poll() is None and _state(directory) == before:
+        time.sleep(0.005)
+    return time.monotonic()
+
+
+def _state(directory: Path) -> dict[Path, tuple[int, int]]:
+    found = {}
+    for path in directory.rglob("*"):
+        try:
+            about = path.lstat()
+        except FileNotFoundError:
+            continue
+        found[path] = (about.st_mtime_ns, about.st_size)
+    return found
+
+
+def kill_9(process: subprocess.Popen[str]) -> None:
+    """Its group and whatever it started outside of it, as Slurm or a crash of the node does."""
+    everything = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGKILL)
+    for child in everything:
+        if child.is_running():
+            child.send_signal(signal.SIGKILL)
+    psutil.wait_procs(everything, timeout=30)
+    process.communicate()
+
+
+def snapshot(directory: Path) -> dict[str, str]:
+    """Every path below a directory with the SHA-256 of its content: JSON without times; `directory` for directories."""
+    return {
+        str(path.relative_to(directory)): _digest(path)
+        for path in sorted(directory.rglob("*"))
+        if not NAMELESS.search(str(path))
+    }
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        return "directory"
+    if UNCOMPARED.search(str(path)):
+        return "not compared"
+    content = path.read_bytes()
+    if path.suffix in (".json", ".jsonl"):
+        lines = content.splitlines() if path.suffix == ".jsonl" else [content]
+        content = json.dumps([_timeless(json.loads(line)) for line in lines]).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _timeless(value: object) -> object:
+    if isinstance(value, dict):
+        if str(value.get("name", "")).endswith((".distcp", "common.pt")):
+            return value["name"]
+        return {key: _timeless(each) for key, each in value.items() if key not in CLOCKED}
+    return [_timeless(each) for each in value] if isinstance(value, list) else value
+
+
+def told(output: str) -> list[str]:
+    """The lines that explain a failure, one for each job; no traceback beside them."""
+    lines = {line for line in output.splitlines() if line.startswith("unirefine") and "error:" in line}
+    assert lines, output
+    assert "Traceback" not in output, output
+    return sorted(lines)
+
+
+SYSTEM_CALLS = {
+    "x86_64": (0xC000003E, {"fsync": (74, 75), "rename": (82, 264, 316)}),
+    "aarch64": (0xC00000B7, {"fsync": (82, 83), "rename": (38, 276)}),
+}
+
+
+def failing_calls(call: str, number: int) -> None:
+    """From here on the kernel answers `call` (fsync or rename) of this process and its children with errno `number`.
+
+    A seccomp filter: no rights are needed, and it holds for every library.
+    """
+    machine, calls = SYSTEM_CALLS[platform.machine()]
+    load, equal, end = 0x20, 0x15, 0x06
+    numbers = calls[call]
+    program = [(load, 0, 0, 4), (equal, 0, len(numbers) + 1, machine), (load, 0, 0, 0)]
+    program += [(equal, len(numbers) - place, 0, each) for place, each in enumerate(numbers)]
+    program += [(end, 0, 0, 0x7FFF0000), (end, 0, 0, 0x00050000 | number)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
+    described = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(code)))
+    system = ctypes.CDLL(None, use_errno=True)
+    for arguments in ((38, 1, 0, 0, 0), (22, 2, ctypes.c_void_p(ctypes.addressof(described)), 0, 0)):
+        if system.prctl(*arguments):
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def with_mounts(workflow, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in a mount namespace of its own, in the workflow's directory; mounts end with it."""
+    unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    return subprocess.run(
+        [*unshare, "bash", "-c", script], cwd=workflow.directory, env=workflow.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900,
+    )  # fmt: skip
