@@ -38,7 +38,8 @@ def require_writable(*directories: Path | str) -> None:
 def warning_of_future(directory: Path | str, now: float | None = None) -> str | None:
     """One line about the file below `directory` that is dated furthest ahead of `now` (seconds; the clock), if any is.
 
-    Snakemake compares dates: what was made from such a file looks out of date until the clock has passed it.
+    Snakemake compares dates: what was made from such a file looks out of date until the clock has passed it. (Files
+    below 1 MB it compares by content.)
     """
     now = time.time() if now is None else now
     dates = ((path.lstat().st_mtime, path) for path in Path(directory).rglob("*") if path.is_file())
@@ -47,8 +48,9 @@ def warning_of_future(directory: Path | str, now: float | None = None) -> str | 
         return None
     ahead = datetime.timedelta(seconds=round(date - now))
     return (
-        f"{path} is dated {ahead} ahead of this machine's clock, so what is made from it looks out of date and is made"
-        f" again; set the clock right, then: find {directory} -newermt now -exec touch {{}} +"
+        f"{path} is dated {ahead} ahead of this machine's clock, so Snakemake makes again what is made from it,"
+        f" and refuses it as older than its input; set the clock right, then:"
+        f" find {directory} -newermt now -exec touch {{}} +"
     )
 
 

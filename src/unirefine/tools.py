@@ -15,6 +15,8 @@ from typing import IO
 from unirefine.errors import UserError
 
 _TAIL_BYTES = 4096
+_FULL_BYTES = 1 << 22
+"""Less than this is free on a disk that a program has just filled."""
 _SIGNAL_HINTS = {
     signal.SIGKILL: "probably out of memory: give it more, or fewer threads",
     signal.SIGILL: "this CPU lacks an instruction set the binary needs: set tools.mmseqs to a build for it",
@@ -108,7 +110,7 @@ def _run(
         output.flush()
         if code:
             last = _last_line(errors) or _last_line(output, begin) or "it said nothing"
-            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code))
+            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code, words))
 
 
 def _kill_group(process: subprocess.Popen) -> None:
@@ -146,7 +148,11 @@ def _failure(code: int) -> str:
     return f"failed with exit code {code}"
 
 
-def _hint(code: int) -> str | None:
+def _hint(code: int, words: list[str]) -> str | None:
+    """What to do about it: most programs do not say why they could not write."""
+    for directory in {Path(word).parent for word in words[1:] if os.sep in word}:
+        if directory.is_dir() and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free < _FULL_BYTES:
+            return f"the disk of {directory} is full: free some space and run the stage again"
     return _SIGNAL_HINTS.get(signal.Signals(-code)) if code < 0 else None
 
 

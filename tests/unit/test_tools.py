@@ -59,6 +59,17 @@ def test_output_goes_to_the_log(tmp_path):
     assert lines[0].startswith("$ sh -c echo $WORD")
 
 
+def test_a_program_that_failed_on_a_full_disk_is_given_the_cause(tmp_path):
+    """On a real disk of one page; what MMseqs2 says there is "Cannot close data file"."""
+    code = "from unirefine.tools import run_tool; run_tool(['cp', '/bin/sh', 'small/copy'])"
+    script = f'mkdir small && mount -t tmpfs -o size=4096 tmpfs small && {sys.executable} -c "{code}"'
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    done = subprocess.run(
+        ["unshare", *user, "--mount", "sh", "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].endswith("the disk of small is full: free some space and run the stage again")
+
+
 @pytest.mark.parametrize("logged", [True, False])
 @pytest.mark.parametrize(
     ("command", "message"),
