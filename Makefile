@@ -24,7 +24,7 @@ install: .venv/installed  ## create .venv with the pinned packages
 	@test -n "$(PYTHON)" || { echo "unirefine needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,slurm]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,slurm,storage]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps roc-validator  # of what it asks for, dev has what it imports
 	touch $@
 

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,21 @@ def require_writable(*directories: Path | str) -> None:
                 where=f"{directory}/",
                 fix="nothing was started; mount it for writing or give it another owner, or use another run.name",
             )
+
+
+def require_bucket(provider: Any, prefix: str) -> None:
+    """Raises UserError unless the object storage of `prefix` answers: Snakemake's plugins take an outage for no files.
+
+    provider: that of a Snakemake storage plugin.
+    """
+    try:
+        provider.object(f"{prefix.rstrip('/')}/results").exists()
+    except Exception as error:  # each plugin has its own kinds
+        raise UserError(
+            f"cannot be read: {' '.join(str(error).split())}",
+            where=prefix,
+            fix="nothing was started; check the endpoint, the network and the credentials of this shell",
+        ) from None
 
 
 def warning_of_future(directory: Path | str, now: float | None = None) -> str | None:
@@ -82,16 +98,21 @@ def guard_others(dag: Any, places: Mapping[str, Path], config: Config) -> None:
             )
 
 
-def retraining(dag: Any, final: Path) -> str | None:
-    """One line when the plan (Snakemake's DAG) would replace the trained model `final`, with the stages that cause it.
+def retraining(dag: Any) -> str | None:
+    """One line when the plan (Snakemake's DAG) would replace the trained model, with the stages that cause it.
 
     None when there is no such model, or when it was asked for with `-R train`. Raises UserError instead where that
     training took more than LONG and anything but its own options causes it: an edit or an option of an earlier stage,
     shards that are gone, a changed input.
     """
     job = next((job for job in dag.needrun_jobs() if job.rule.name == "train"), None)
-    if job is None or not (final / "train.json").exists() or dag.reason(job).forced:
+    if job is None or dag.reason(job).forced:
         return None
+    final = job.output[0]
+    facts = trained(final)
+    if facts is None:
+        return None
+    shown = final.storage_object.query if final.is_storage else final
     before = [one for one in dag.bfs(dag.dependencies, job) if one is not job and dag.needrun(one)]
     found: dict[str, list[str]] = {}
     for one in [*before, job]:
@@ -99,14 +120,29 @@ def retraining(dag: Any, final: Path) -> str | None:
         told += [why for why in root_causes(dag.reason(one)) if why not in told]
     causes = [f"{stage} ({', '.join(why)})" for stage, why in found.items() if why]
     line = f"training runs again, because of {', '.join(causes)}"
-    took = read_json(final / "train.json")["seconds"]
+    took = facts["seconds"]
     asked = all(why.startswith("option ") for why in found.pop("train"))
     if took < LONG or (asked and not any(found.values())):
-        return f"{line}; {final} is replaced"
+        return f"{line}; {shown} is replaced"
     raise UserError(
-        f"{line}; it took {duration(took)}, and nothing was started", where=final,
+        f"{line}; it took {duration(took)}, and nothing was started", where=shown,
         fix="add `-R train` to train again, or give the config another run.name to keep both",
     )  # fmt: skip
+
+
+def trained(final: Any) -> dict[str, Any] | None:
+    """`train.json` of the model that is train's output `final` (Snakemake's), here or in a bucket; None without one."""
+    if not final.is_storage:
+        path = Path(final) / "train.json"
+        return read_json(path) if path.exists() else None
+    provider = final.storage_object.provider
+    facts = provider.object(f"{final.storage_object.query}/train.json")
+    if not facts.exists():
+        return None
+    with tempfile.TemporaryDirectory() as aside:  # in its own place it would look like a copy of the whole model
+        facts.set_local_path(Path(aside) / "train.json")
+        facts.retrieve_object()
+        return read_json(facts.local_path())
 
 
 def root_causes(reason: Any) -> list[str]:

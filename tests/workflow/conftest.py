@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -25,18 +25,22 @@ class Workflow:
     """Where unirefine is imported from, in place of what is installed."""
     checkout: Path = ROOT
     """Where the Snakefile is."""
+    options: tuple[str, ...] = ()
+    """Of Snakemake, in every call."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Environment variables, in every call."""
 
     def command(self, *arguments: str, config: Path | None = None) -> list[str]:
         """Snakemake's command line."""
         command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(self.checkout / "Snakefile")]
-        command += ["--directory", str(self.directory), "--cores", "2", "--rerun-incomplete"]
+        command += ["--directory", str(self.directory), "--cores", "2", "--rerun-incomplete", *self.options]
         # the last one, because it takes every word after it for another config file
         return [*command, "--configfile", str(config or self.directory / "small.yaml")]
 
     @property
     def environment(self) -> dict[str, str]:
         """That of a shell in which the project's environment is active."""
-        changed = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        changed = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **self.variables}
         return os.environ | changed | ({"PYTHONPATH": str(self.source)} if self.source else {})
 
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,8 @@ CLUSTER = place("cluster")
 rule cluster:
     input:
         records=all_records(),
+        removed=[f"{RECORDS}/{level}/removed.parquet" for level in LEVELS],
+        lineage=ancient(lineage_of("curate")),
         kept=rules.curate.output.kept,
         curated=rules.curate.output.counts,
         idmapping=(

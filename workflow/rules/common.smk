@@ -11,6 +11,7 @@ from unirefine.errors import UserError
 from unirefine.preflight import (
     guard_others,
     hold,
+    require_bucket,
     require_writable,
     retraining,
     warning_of_future,
@@ -18,9 +19,12 @@ from unirefine.preflight import (
 from unirefine.provenance import source_digest
 from unirefine.tools import find_mmseqs, tool_version
 
+BUCKET = workflow.storage_settings.default_storage_prefix
 STARTS = workflow.is_main_process and not workflow.output_settings.dryrun
 try:
     CONFIG = parse_config(config, where=str((workflow.configfiles or ["config"])[-1]))
+    if BUCKET and workflow.is_main_process:
+        require_bucket(workflow.storage_registry.default_storage_provider, BUCKET)
     RUN = CONFIG.run.name
     # A job takes what its workflow has noted, because the run that it shares with may have gone on since.
     PLACES = (
@@ -163,7 +167,7 @@ def initial_weights():
         return []
     directory = Path(CONFIG.train.init)
     found = [*directory.glob("*.safetensors"), *directory.glob("config.json")]
-    return sorted(map(str, found)) or CONFIG.train.init
+    return [own(path) for path in sorted(map(str, found)) or [CONFIG.train.init]]
 
 
 def shard_prefixes():
@@ -187,6 +191,16 @@ def planned_downloads(wildcards, output):
     ]
 
 
+def own(path):
+    """A file of the user's as an input: on this machine also where results are in a bucket. Nothing for no file."""
+    return local(path) if path else []
+
+
+def lineage_of(stage):
+    """Where a stage's results come from: read beside the results, but its date (`ancient`) makes nothing again."""
+    return f"{place(stage)}/lineage.json"
+
+
 def local_source(wildcards):
     """The path on this machine that a file comes from, where it does not come over the network."""
     if wildcards.file == "taxdump.tar.gz":
@@ -195,4 +209,4 @@ def local_source(wildcards):
         source = CONFIG.release.purge_lists[int(wildcards.file[6:-4])]
     else:
         return []
-    return [] if ":" in source else source
+    return [] if ":" in source else own(source)

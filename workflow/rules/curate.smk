@@ -6,11 +6,12 @@ CURATE = place("curate")
 rule curate:
     input:
         records=all_records(),
+        lineage=ancient([f"{RECORDS}/{level}/lineage.json" for level in LEVELS]),
         taxdump=f"{RELEASE}/taxdump.tar.gz" if CONFIG.release.taxdump else [],
         purge=[
             f"{RELEASE}/purge-{i}.txt" for i in range(len(CONFIG.release.purge_lists))
         ],
-        designs=CONFIG.curate.designs or [],
+        designs=own(CONFIG.curate.designs),
     output:
         kept=expand(f"{CURATE}/{{level}}.parquet", level=LEVELS),
         removed=f"{CURATE}/removed.parquet",

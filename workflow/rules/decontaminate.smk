@@ -79,6 +79,7 @@ rule decontaminate_remove:
         records=all_records(),
         clusters=rules.cluster.output,
         split=rules.split.output.split,
+        lineage=ancient(lineage_of("split")),
     output:
         split=f"{DECONTAMINATE}/split.parquet",
         removed=f"{DECONTAMINATE}/removed.parquet",

@@ -4,7 +4,8 @@
 rule embed:
     input:
         final=rules.train.output.final,
-        source=CONFIG.embed.fasta or rules.shard.output.shards,
+        source=own(CONFIG.embed.fasta) or rules.shard.output.shards,
+        manifest=[] if CONFIG.embed.fasta else rules.shard.output.manifest,
     output:
         sequences=f"{RESULTS}/embed/sequences.parquet",
         residues=(

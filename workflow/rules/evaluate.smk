@@ -5,6 +5,7 @@ rule evaluate:
     input:
         final=rules.train.output.final,
         shards=rules.shard.output.shards,
+        manifest=rules.shard.output.manifest,
         clusters=rules.cluster.output.clusters,
         identity=rules.decontaminate.output.identity,
         nearest=expand(

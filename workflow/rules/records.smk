@@ -8,7 +8,7 @@ for records_level_name in LEVELS:
             f"records_{records_level_name}"
         input:
             file=(
-                CONFIG.release.fasta
+                own(CONFIG.release.fasta)
                 if OWN_FASTA
                 else f"{RELEASE}/{records_level_name}.{EXTENSION}"
             ),

@@ -57,7 +57,7 @@ rule release:
     input:
         files=expand(f"{RELEASE}/{{file}}", file=places.release_files(CONFIG)),
         facts=expand(f"{RELEASE}/{{file}}.json", file=places.release_files(CONFIG)),
-        fasta=CONFIG.release.fasta if OWN_FASTA else [],
+        fasta=own(CONFIG.release.fasta) if OWN_FASTA else [],
     output:
         f"{RELEASE}/release.json",
     log:

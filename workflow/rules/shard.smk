@@ -11,6 +11,7 @@ rule shard:
         # an audit must have passed; another sample of it makes no other shards
         audit=ancient(f"{DECONTAMINATE}/identity.json"),
         release=rules.release.output,
+        lineage=ancient(lineage_of("decontaminate")),
     output:
         shards=expand(
             f"{SHARDS}/{{prefix}}.{{suffix}}",

@@ -6,7 +6,8 @@ SPLIT = place("split")
 rule split:
     input:
         clusters=rules.cluster.output.clusters,
-        ids=CONFIG.split.ids or [],
+        lineage=ancient(lineage_of("cluster")),
+        ids=own(CONFIG.split.ids),
     output:
         split=f"{SPLIT}/split.parquet",
         counts=f"{SPLIT}/counts.json",

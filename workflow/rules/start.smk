@@ -4,7 +4,7 @@
 onstart:
     try:
         guard_others(workflow.dag, PLACES, CONFIG)
-        if line := retraining(workflow.dag, Path(TRAIN) / "final"):
+        if line := retraining(workflow.dag):
             print(f"unirefine: warning: {line}", file=sys.stderr)
         places.write(Path(RESULTS), PLACES)
         # held by this process until it ends, however it ends: so `unirefine status` knows that it runs

@@ -8,6 +8,7 @@ rule train:
     input:
         shards=rules.shard.output.shards,
         manifest=rules.shard.output.manifest,
+        lineage=ancient(lineage_of("shard")),
         init=initial_weights(),
     output:
         final=directory(f"{TRAIN}/final"),
