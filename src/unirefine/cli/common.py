@@ -1,11 +1,15 @@
 """What the command-line modules share: the parser with its example, and the stage's config block."""
 
 import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel
 
+from unirefine import locks
 from unirefine.config import load_block
 from unirefine.errors import UserError
 
@@ -48,3 +52,23 @@ def config_of(arguments: argparse.Namespace, kind: type[AnyBlock], block: str) -
             raise UserError(f"--set {text!r} is not KEY=VALUE")
         overrides[key] = yaml.safe_load(value)
     return load_block(kind, block, arguments.config, overrides)
+
+
+def alone(
+    run: Callable[[argparse.Namespace], None],
+    lock: Callable[[argparse.Namespace], Path | None] = lambda arguments: Path(arguments.output) / ".lock",
+) -> Callable[[argparse.Namespace], None]:
+    """`run`, but one process at a time: it first waits for whoever else holds the lock file of its output.
+
+    lock: the lock file of a command line, None when it writes nothing. Of several ranks only the first asks for it.
+    """
+
+    def locked(arguments: argparse.Namespace) -> None:
+        path = lock(arguments)
+        if path is None or os.environ.get("RANK", "0") != "0":
+            run(arguments)
+            return
+        with locks.exclusive(path, wait=True):
+            run(arguments)
+
+    return locked

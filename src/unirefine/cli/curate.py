@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, config_of, stage_parser
 from unirefine.tables import LEVELS
 
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--threads", type=int, default=1, metavar="N", help="threads of jackhmmer (curate.designs)")
     made.add_argument("--output", required=True, metavar="DIR", help="where to write")
-    made.set_defaults(run=run)
+    made.set_defaults(run=alone(run))
     return made
 
 

@@ -1,9 +1,10 @@
 """`unirefine decontaminate prepare | search | remove | audit`."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, config_of, stage_parser
 
 _EXAMPLE = """cd results/demo
   unirefine decontaminate prepare --records records --clusters cluster --split split --output decontaminate
@@ -37,11 +38,18 @@ def parser() -> argparse.ArgumentParser:
     return stage
 
 
-def _step(steps: argparse._SubParsersAction, name: str, text: str, run: object) -> argparse.ArgumentParser:
+def _step(steps: argparse._SubParsersAction, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
     step = steps.add_parser(name, help=text, description=text)
     add_config(step, "decontaminate")
-    step.set_defaults(run=run)
+    step.set_defaults(run=alone(run, _lock))
     return step
+
+
+def _lock(arguments: argparse.Namespace) -> Path:
+    """Parts are searched side by side in one directory: each has a lock of its own."""
+    if "part" in arguments:
+        return arguments.directory / f".search-{arguments.part:03d}.lock"
+    return (arguments.output if "output" in arguments else arguments.directory) / ".lock"
 
 
 def _inputs(step: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, config_of, stage_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--threads", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="default: %(default)s"
     )
-    made.set_defaults(run=run)
+    made.set_defaults(run=alone(run, lambda arguments: arguments.output / arguments.level / ".lock"))
     return made
 
 

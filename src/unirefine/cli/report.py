@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, config_of, stage_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,8 +21,12 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--show", action="store_true", help="write nothing; print where the report is and the perplexities"
     )
-    built.set_defaults(run=run)
+    built.set_defaults(run=alone(run, _lock))
     return built
+
+
+def _lock(arguments: argparse.Namespace) -> Path | None:
+    return None if arguments.show else (arguments.output or arguments.results / "report") / ".lock"
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, config_of, stage_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     split.add_argument("--clusters", type=Path, required=True, metavar="DIR", help="directory of the cluster stage")
     split.add_argument("--output", type=Path, required=True, metavar="DIR", help="where split.parquet goes")
     add_config(split, "split")
-    split.set_defaults(run=_run)
+    split.set_defaults(run=alone(_run))
     return split
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from unirefine import locks
 from unirefine.errors import UserError
 from unirefine.progress import human
 from unirefine.provenance import CHUNK
@@ -85,11 +85,9 @@ def locked(part: Path) -> Iterator[BinaryIO]:
     """Open the part for reading and writing, for this process only. An empty part does not stay."""
     while True:
         handle = part.open("ab+")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(handle):
             handle.close()
-            raise UserError("another process is downloading it", where=part, fix="wait for it, or stop it") from None
+            raise UserError("another process is downloading it", where=part, fix="wait for it, or stop it")
         if part.exists() and os.fstat(handle.fileno()).st_ino == part.stat().st_ino:
             break
         handle.close()  # its former owner finished between open and lock

@@ -6,11 +6,10 @@ codes are ours: Slurm's or Snakemake's SIGTERM reaches the workers and is not fo
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
+import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -191,23 +190,6 @@ def report(line: str) -> bool:
 
 
 @contextlib.contextmanager
-def lock(output: Path) -> Iterator[None]:
-    """Hold `<output>/.lock`, so that two runs never train into the same directory. Raises UserError.
-
-    The kernel releases it when the process ends, however it ends.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                "another training run is writing here", where=output, fix="wait for it, stop it, or change --output"
-            ) from None
-        yield
-
-
-@contextlib.contextmanager
 def _forward_signals(directory: Path) -> Iterator[None]:
     """Pass SIGTERM and SIGUSR1 on to every worker that registered, and leave word for those that will."""
 
@@ -245,5 +227,14 @@ def _first_node() -> str:
             "train.parallel.nodes is above 1 but nothing says where the nodes meet",
             fix="set MASTER_ADDR (and MASTER_PORT) on every node, or start under srun",
         )
-    listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
-    return f"{listed.stdout.split()[0]}:{port}"
+    return f"{first_host(nodes)}:{port}"
+
+
+def first_host(nodes: str) -> str:
+    """The first name of Slurm's list of hosts. Not asked of `scontrol`, which a container does not have.
+
+    >>> first_host("gpu[007-009,12]-ib,login1")
+    'gpu007-ib'
+    """
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)[0]  # type: ignore[index]
+    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", first)

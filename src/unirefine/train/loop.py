@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from time import perf_counter
 
+from unirefine import locks
 from unirefine.config import Train
 from unirefine.model.convert import load_huggingface
 from unirefine.model.esm2 import build_esm2
@@ -38,7 +39,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
     shards = open_shards(shards_directory)
     identity = checkpoints.identity(config, sha256_file(shards_directory / "manifest.json"))
     main = platform.rank() == 0
-    with launcher.lock(output) if main else contextlib.nullcontext():
+    with locks.exclusive(output / ".lock", wait=False) if main else contextlib.nullcontext():
         if is_finished(output, config, identity):
             if main:
                 print(f"already trained: {output / 'final'}")

@@ -13,13 +13,6 @@ from unirefine.errors import UserError
 from unirefine.train import launcher
 
 
-def test_two_runs_cannot_write_to_one_output(tmp_path):
-    with launcher.lock(tmp_path), pytest.raises(UserError, match="another training run"), launcher.lock(tmp_path):
-        pass
-    with launcher.lock(tmp_path):
-        pass
-
-
 def test_srun_with_a_task_per_process_becomes_a_rank():
     slurm = {"PROCID": "9", "LOCALID": "1", "NTASKS": "16", "JOB_ID": "12345678"}
     # patch.dict, not monkeypatch: it also takes back what adopt_srun itself puts into the environment
@@ -61,6 +54,20 @@ def test_nodes_without_a_meeting_point_are_refused(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="nothing says where the nodes meet; set MASTER_ADDR"):
         launcher._first_node()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node1", "node1"),
+        ("node[1-2]", "node1"),
+        ("gpu[007-009,12]-ib,login1", "gpu007-ib"),
+        ("a,b[1-4]", "a"),
+        ("rack[2,4]n[03-05]", "rack2n03"),
+    ],
+)
+def test_the_first_host_of_slurms_list(nodes, first):
+    assert launcher.first_host(nodes) == first
 
 
 @pytest.fixture
