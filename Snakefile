@@ -9,7 +9,10 @@ if not workflow.configfiles:
     configfile: "config/demo.yaml"
 
 
-container: "envs/unirefine.sif"
+IMAGE = "envs/unirefine.sif"
+
+
+container: IMAGE
 
 
 include: "workflow/rules/common.smk"

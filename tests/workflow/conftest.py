@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -129,3 +130,32 @@ def copy(finished, tmp_path):
     """The finished run, to be spoilt."""
     shutil.copytree(finished.directory, tmp_path / "copy", symlinks=True)
     return replace(finished, directory=tmp_path / "copy")
+
+
+@pytest.fixture
+def jobs_of(monkeypatch):
+    """(directory, config, words of Snakemake's command line) -> the jobs of its own dry run, every rule among them."""
+
+    def plan(directory: Path, config: Path, *words: str) -> list[Any]:
+        from snakemake.api import SnakemakeApi
+        from snakemake.cli import parse_args
+        from snakemake.settings import types as settings
+
+        monkeypatch.chdir(directory)
+        _, read = parse_args(["--dry-run", *words])
+        methods = read.software_deployment_method
+        with SnakemakeApi(settings.OutputSettings(dryrun=True, quiet={settings.Quietness.ALL})) as api:
+            workflow = api.workflow(
+                settings.ResourceSettings(
+                    cores=64, overwrite_resources=read.set_resources, default_resources=read.default_resources
+                ),
+                config_settings=settings.ConfigSettings(configfiles=[config]),
+                deployment_settings=settings.DeploymentSettings(
+                    deployment_method=methods, apptainer_args=read.apptainer_args
+                ),
+                snakefile=ROOT / "Snakefile",
+            )
+            workflow.dag(settings.DAGSettings()).execute_workflow(pseudo_executor="dryrun")
+            return list(workflow._workflow.dag.jobs)
+
+    return plan

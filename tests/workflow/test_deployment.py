@@ -10,16 +10,22 @@ from pathlib import Path
 
 import pytest
 
-CONFIG = Path(__file__).parents[2] / "config/uniref-current.yaml"
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config/uniref-current.yaml"
 CONDA = {"conda_version": "25.9.0", "conda_prefix": "/opt/conda", "platform": "linux-64", "root_prefix": "/opt/conda"}
 
 
-def dry_run(workflow, tools: Path, method: str, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A plan for a full release with that software deployment, the tool answering with what is in `answers`."""
+def answer_with(tools: Path, method: str, answers: dict[str, str]) -> None:
+    """A program of that name which answers to the words in `answers`."""
     cases = "\n".join(f"*{word}*) echo '{answer}';;" for word, answer in answers.items())
     tool = tools / method
     tool.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\n')
     tool.chmod(0o755)
+
+
+def dry_run(workflow, tools: Path, method: str, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A plan for a full release with that software deployment, the tool answering with what is in `answers`."""
+    answer_with(tools, method, answers)
     command = workflow.command("--dry-run", "--sdm", method, config=CONFIG)
     path = workflow.environment["PATH"]
     return subprocess.run(
@@ -37,10 +43,26 @@ def test_conda_brings_mmseqs_of_the_pinned_version(workflow, tmp_path):
     assert "decontaminate_search" in planned.stdout
 
 
-def test_apptainer_plans_every_stage(workflow, tmp_path):
-    planned = dry_run(workflow, tmp_path, "apptainer", {"--version": "apptainer version 1.4.0"})
-    assert planned.returncode == 0, planned.stderr
-    assert "train" in planned.stdout
+def test_apptainer_runs_every_job_in_the_image(tmp_path, monkeypatch, jobs_of):
+    """Training too, but `srun` starts its containers, one a node: an image has no Slurm in it."""
+    answer_with(tmp_path, "apptainer", {"--version": "apptainer version 1.4.0"})
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    jobs = jobs_of(tmp_path, CONFIG, "--sdm", "apptainer", "--profile", str(ROOT / "profiles/slurm"))
+    images = {job.rule.name: job.container_img_url for job in jobs if not job.rule.norun}
+    assert {"curate", "decontaminate_search", "shard", "train", "evaluate", "embed", "report"} <= set(images)
+    assert not images.pop("train")
+    assert set(images.values()) == {"envs/unirefine.sif"}
+    (train,) = (job.shellcmd for job in jobs if job.rule.name == "train")
+    slurm, container = train.split("} ", 1)
+    assert slurm == "${SLURM_JOB_ID:+srun --nodes 1 --ntasks 1 --ntasks-per-node 1 --cpu-bind=none --wait=60"
+    assert container.startswith("apptainer exec --home $PWD --nv envs/unirefine.sif unirefine train --config ")
+
+
+def test_without_containers_training_starts_by_itself(workflow, jobs_of):
+    (train,) = (
+        job for job in jobs_of(workflow.directory, workflow.directory / "small.yaml") if job.rule.name == "train"
+    )
+    assert train.shellcmd.split()[:2] == ["unirefine", "train"]
 
 
 @pytest.mark.parametrize("method", ["conda", "apptainer"])

@@ -4,6 +4,19 @@
 TRAIN = f"{RESULTS}/train"
 
 
+def within_container(wildcards, output, resources):
+    """What stands before `unirefine train`: with `--sdm apptainer` the start of a container on every node, else nothing.
+
+    An image has no Slurm, so `srun` starts the containers, not a container `srun`. Not tracked (it is made of outputs).
+    """
+    if "apptainer" not in map(str, workflow.deployment_settings.deployment_method):
+        return ""
+    nodes = resources.nodes
+    step = f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind=none --wait=60"
+    arguments = workflow.deployment_settings.apptainer_args
+    return f"${{SLURM_JOB_ID:+{step}}} apptainer exec --home $PWD {arguments} {IMAGE}"
+
+
 rule train:
     input:
         shards=rules.shard.output.shards,
@@ -16,6 +29,9 @@ rule train:
         f"{LOGS}/train/train.log",
     benchmark:
         f"{BENCHMARKS}/train/train.tsv"
+    # This rule starts its container itself, see `within_container`.
+    container:
+        None
     threads: CONFIG.train.parallel.processes_per_node
     resources:
         nodes=CONFIG.train.parallel.nodes,
@@ -29,6 +45,7 @@ rule train:
         config=block("train"),
         shards=lambda wildcards, input: up(input.manifest),
         directory=lambda wildcards, output: up(output.final),
+        start=within_container,
     shell:
-        "unirefine train --config {params.config:q} --shards {params.shards} --output {params.directory}"
+        "{params.start} unirefine train --config {params.config:q} --shards {params.shards} --output {params.directory}"
         " 2>&1 | tee {log}"

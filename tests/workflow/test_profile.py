@@ -1,0 +1,67 @@
+"""profiles/slurm as Snakemake reads it: what each job asks for at its first and its second attempt."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROFILE = ("--profile", str(ROOT / "profiles/slurm"))
+LOCAL = {"all", "release", "cards", "report"}
+MB = 1 << 20
+
+
+def asked(job, attempt: int) -> dict:
+    """The job's resources at that attempt."""
+    job.attempt = attempt
+    return dict(job.resources.items())
+
+
+@pytest.fixture(params=["uniref-current", "uniref-2024_03"])
+def jobs(request, tmp_path, jobs_of):
+    """One job of each rule that is submitted, every input being there as a file of 40 MB."""
+    config = ROOT / f"config/{request.param}.yaml"
+    for job in jobs_of(tmp_path, config, *PROFILE):
+        for path in map(Path, job.input):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w") as sparse:
+                sparse.truncate(40 * MB)
+    again = jobs_of(tmp_path, config, *PROFILE)  # a plan keeps which files it has seen
+    return {job.rule.name: job for job in again if job.rule.name not in LOCAL}
+
+
+def test_memory_and_time_of_every_job_grow_with_the_attempt(jobs):
+    assert {"curate", "cluster", "split", "decontaminate_search", "shard", "train", "evaluate", "embed"} <= set(jobs)
+    for rule, job in jobs.items():
+        first, second = asked(job, 1), asked(job, 2)
+        for name in ("mem_mb", "runtime"):
+            assert second[name] > first[name] > 0, (rule, name)
+
+
+def test_the_profile_speaks_of_every_job_itself(jobs):
+    """Nothing is left to the defaults, which know nothing of a stage."""
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    for rule in jobs:
+        assert {"mem_mb", "runtime"} <= set(profile["set-resources"].get(rule, {})), rule
+
+
+def test_sizes_follow_the_input(jobs):
+    search = jobs["decontaminate_search"]
+    assert asked(search, 1)["mem_mb"] == 8000 + 10 * 80, "the part and the held-out sequences"
+    assert asked(search, 1)["runtime"] == 60 + 80
+
+
+@pytest.mark.parametrize("processes", [8, 4])
+def test_training_asks_for_a_gpu_for_each_process_of_a_node(workflow, jobs_of, processes):
+    options = {"parallel": {"processes_per_node": processes, "nodes": 2}, "micro_batch": 1}
+    config = workflow.config_with(f"gpus{processes}", {"train": options})
+    (train,) = (job for job in jobs_of(workflow.directory, config, *PROFILE) if job.rule.name == "train")
+    first = asked(train, 1)
+    assert (first["gres"], first["nodes"], first["tasks"], first["tasks_per_gpu"]) == (f"gpu:{processes}", 2, 2, 0)
+
+
+def test_what_the_docs_list_is_what_the_profile_lists():
+    table = (ROOT / "docs/cluster.md").read_text().split("| rule | jobs |")[1].split("\n\n")[0]
+    rules = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())["set-resources"]
+    for rule in rules:
+        assert f"`{rule}`" in table or (rule.startswith("records_") and "`records_*`" in table), rule
