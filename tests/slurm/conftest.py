@@ -13,6 +13,7 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+import rough  # noqa: E402
 from pipeline import ROOT, Pipeline  # noqa: E402
 from timeline import draw  # noqa: E402
 from virtual import VirtualCluster, require_slurm  # noqa: E402
@@ -35,14 +36,20 @@ def prepared(tmp_path_factory, cluster):
     shutil.copy(ROOT / "resources/demo/purge.txt", directory)
     site = [sys.executable, "-m", "unirefine.cli.main", "minisite", "--demo", "--limit-clusters", "240"]
     subprocess.run([*site, "--output", str(directory / "site")], check=True, cwd=ROOT)
-    return Pipeline(directory, cluster)
+    made = Pipeline(directory, cluster)
+    made.install_apptainer()
+    return made
 
 
 @pytest.fixture(scope="session")
-def pipeline(prepared):
+def seen(prepared):
+    """What was seen while the workflow ran on the cluster up to the report, in spite of all that happened to it."""
+    return rough.run(prepared)
+
+
+@pytest.fixture(scope="session")
+def pipeline(prepared, seen):
     """The workflow has run on the cluster up to the report."""
-    prepared.run()
     yield prepared
     if "UNIREFINE_SLURM_TIMELINE" in os.environ:
-        logs = prepared.directory / ".snakemake/slurm_logs"
-        draw(prepared.cluster.directory / "jobs.txt", logs, Path(os.environ["UNIREFINE_SLURM_TIMELINE"]))
+        draw(prepared.recorded(), Path(os.environ["UNIREFINE_SLURM_TIMELINE"]))

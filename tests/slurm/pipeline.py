@@ -37,9 +37,27 @@ class Pipeline:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The cluster's, with this Python's commands first."""
+        """The cluster's, with this Python's commands first, and an apptainer."""
         environment = os.environ | self.cluster.environment
-        return environment | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"}
+        return environment | {"PATH": f"{Path(sys.executable).parent}:{self.directory}/programs:{environment['PATH']}"}
+
+    def install_apptainer(self) -> None:
+        """A program that takes apptainer's place: it runs the command with nothing but this Python on PATH.
+
+        So what runs in it finds no Slurm, as in an image. It notes the node in the file `containers`.
+        """
+        program = self.directory / "programs/apptainer"
+        program.parent.mkdir()
+        program.write_text(
+            f"""#!/bin/bash
+[[ $1 == --version ]] && exec echo apptainer version 1.4.0
+while [[ $1 != *.sif ]]; do shift; done
+echo "$SLURMD_NODENAME" >> {self.directory}/containers
+unset SLURM_CONF
+PATH={Path(sys.executable).parent} exec "${{@:2}}"
+"""
+        )
+        program.chmod(0o755)
 
     def start(self, *arguments: str, config: str = "slurm.yaml") -> subprocess.Popen:
         """Snakemake in the background; what it prints goes to snakemake.log."""
@@ -62,6 +80,21 @@ class Pipeline:
         """Snakemake to its end."""
         return self.finish(self.start(*arguments, config=config))
 
+    def jobs(self, rule: str) -> list[dict[str, str]]:
+        """What Slurm's accounting knows of the jobs of a rule (or of a group, by its beginning), oldest first."""
+        return [job for job in self.recorded() if job["rule"].startswith(rule)]
+
+    def recorded(self) -> list[dict[str, str]]:
+        """All of Snakemake's jobs in the accounting; `rule` is added from the place of its log of the job."""
+        logs = self.directory / ".snakemake/slurm_logs"
+        rules = {log.stem: log.relative_to(logs).parts[0].removeprefix("rule_") for log in logs.rglob("*.log")}
+        return [job | {"rule": rules[job["JobIDRaw"]]} for job in self.cluster.jobs() if job["JobIDRaw"] in rules]
+
+    def log(self, name: str) -> str:
+        """What a stage's log says now, empty when there is none."""
+        path = self.directory / "logs" / name
+        return path.read_text() if path.exists() else ""
+
     def training(self, name: str, **options: object) -> Path:
         """A run of its own that takes everything before training from the first one; its `train` directory."""
         values = yaml.safe_load((self.directory / "slurm.yaml").read_text())
@@ -73,7 +106,7 @@ class Pipeline:
         return results / name / "train"
 
 
-def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 600) -> None:
+def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 900) -> None:
     """Until `done()`; fails when Snakemake ends before, or when it takes longer."""
     deadline = time.monotonic() + seconds
     while not done():
@@ -82,7 +115,11 @@ def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 600) -
         time.sleep(0.2)
 
 
-def interrupt(running: subprocess.Popen) -> int:
-    """Ctrl-C, and the exit status that follows."""
+def interrupt(pipeline: Pipeline, running: subprocess.Popen) -> None:
+    """Ctrl-C: Snakemake fails with status 1, and its jobs leave the queue."""
     running.send_signal(signal.SIGINT)
-    return running.wait(300)
+    assert running.wait(300) == 1
+    deadline = time.monotonic() + 180
+    while pipeline.cluster.queue():
+        assert time.monotonic() < deadline, f"still in the queue after Ctrl-C: {pipeline.cluster.queue()}"
+        time.sleep(0.5)

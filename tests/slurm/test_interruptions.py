@@ -1,19 +1,24 @@
 """Training on two nodes is stopped in every way that a cluster knows, and goes on."""
 
+import json
 import re
-import time
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from pipeline import Pipeline, interrupt, wait_for
 
 from unirefine.train.checkpoints import complete
+from unirefine.train.launcher import EXIT_PREEMPTED
 
 ENDLESS = {"steps": 1_000_000, "checkpoint_every": 20, "validate_every": 1_000_000, "log_every": 20}
 
 pytestmark = pytest.mark.timeout(1800)
 
 
-def newest(train) -> int:
+def newest(train: Path) -> int:
     """Step of the newest complete checkpoint, 0 without one."""
     found = complete(train / "checkpoints")
     return int(found[-1].name.removeprefix("step-")) if found else 0
@@ -26,15 +31,35 @@ def continued(pipeline: Pipeline, name: str) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-def finish(pipeline: Pipeline, name: str, train) -> None:
+def finish(pipeline: Pipeline, name: str, train: Path, *arguments: str) -> None:
     """The next run of the workflow: a few steps more and training is finished, from the newest checkpoint on."""
     saved = newest(train)
     config = pipeline.directory / f"{name}.yaml"
     config.write_text(config.read_text().replace(f"steps: {ENDLESS['steps']}", f"steps: {saved + 10}"))
-    pipeline.run(f"results/{name}/train/final", config=config.name)
+    pipeline.run(f"results/{name}/train/final", *arguments, config=config.name)
     assert continued(pipeline, name) == saved
     assert newest(train) == saved + 10
     assert (train / "final").exists()
+
+
+def uninterrupted(pipeline: Pipeline, name: str, steps: int, output: Path) -> dict[int, float]:
+    """Loss by step of the same training on this machine, in two processes of one node, that nothing stops."""
+    options = yaml.safe_load((pipeline.directory / f"{name}.yaml").read_text())["train"]
+    options["parallel"] = {"processes_per_node": 2}
+    command = [sys.executable, "-m", "unirefine.cli.main", "train", "--config", json.dumps(options)]
+    command += ["--shards", str(pipeline.directory / "results/slurm/shard"), "--output", str(output)]
+    running = subprocess.Popen(command, env=pipeline.environment, stdout=subprocess.DEVNULL)
+    wait_for(lambda: max(losses(output), default=0) >= steps, f"step {steps}", running)
+    running.terminate()
+    assert running.wait(120) == EXIT_PREEMPTED
+    return losses(output)
+
+
+def losses(train: Path) -> dict[int, float]:
+    """Loss by step, from metrics.jsonl; its last line may still be being written."""
+    path = train / "metrics.jsonl"
+    lines = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
+    return {line["step"]: line["loss"] for line in map(json.loads, lines) if "loss" in line}
 
 
 def test_time_limit_and_ctrl_c(pipeline):
@@ -45,12 +70,12 @@ def test_time_limit_and_ctrl_c(pipeline):
     wait_for(lambda: continued(pipeline, "limit"), "a second job continues", running)
     told = (pipeline.directory / "snakemake.log").read_text()
     assert "Error in rule train" in told
-    assert interrupt(running) == 1
-    wait_for_empty_queue(pipeline)
+    assert {job["TimelimitRaw"] for job in pipeline.jobs("train") if job["State"] == "FAILED"} == {"2"}
+    interrupt(pipeline, running)
     finish(pipeline, "limit", train)  # also shows that the directory is not locked
 
 
-def test_shared_files_hang_and_a_node_dies(pipeline):
+def test_shared_files_hang_and_a_node_dies(pipeline, tmp_path):
     train = pipeline.training("death", **ENDLESS)
     running = pipeline.start("results/death/train/final", config="death.yaml")
     wait_for(lambda: newest(train) >= 40, "two checkpoints", running)
@@ -65,16 +90,18 @@ def test_shared_files_hang_and_a_node_dies(pipeline):
     wait_for(lambda: "Error in rule train" in (pipeline.directory / "snakemake.log").read_text(), "the loss", running)
     pipeline.cluster.start_node("node1")
     wait_for(lambda: continued(pipeline, "death"), "a second job continues", running)
-    assert continued(pipeline, "death") >= saved
-    assert interrupt(running) == 1
-    wait_for_empty_queue(pipeline)
-    finish(pipeline, "death", train)
+    resumed = continued(pipeline, "death")
+    assert resumed >= saved
+    wait_for(lambda: newest(train) >= resumed + 40, "it goes on", running)
+    interrupt(pipeline, running)
+    assert "NODE_FAIL" in {job["State"] for job in pipeline.jobs("train")}
 
+    found = losses(train)
+    wanted = uninterrupted(pipeline, "death", resumed + 40, tmp_path / "train")
+    compared = sorted(found.keys() & wanted.keys())
+    assert compared[-1] >= resumed + 40
+    assert [found[step] for step in compared] == pytest.approx([wanted[step] for step in compared], rel=1e-5)
 
-def wait_for_empty_queue(pipeline: Pipeline) -> None:
-    """Ctrl-C has cancelled what ran; its processes have half a minute to end."""
-    for _ in range(60):
-        if not pipeline.cluster.queue():
-            return
-        time.sleep(1)
-    raise AssertionError(f"still in the queue after Ctrl-C: {pipeline.cluster.queue()}")
+    # the last run of all is in an image that knows nothing of Slurm
+    finish(pipeline, "death", train, "--sdm", "apptainer")
+    assert sorted((pipeline.directory / "containers").read_text().split()) == ["node1", "node2"]

@@ -1,28 +1,21 @@
-"""The whole workflow through profiles/slurm on a real Slurm, training on two nodes."""
+"""The whole workflow through profiles/slurm on a real Slurm, its data stages interrupted in every way (rough.py)."""
 
 import json
 import subprocess
 import sys
 
 import pytest
-from pipeline import ROOT, Pipeline
-from timeline import records
+from pipeline import ROOT
 
 from unirefine.provenance import read_json
 
 pytestmark = pytest.mark.timeout(1800)
 
 
-def jobs(pipeline: Pipeline) -> dict[str, dict[str, str]]:
-    """What Slurm recorded of the first job of each rule or group (`train`, `group_tables_...`)."""
-    found = records(pipeline.cluster.directory / "jobs.txt", pipeline.directory / ".snakemake/slurm_logs")
-    return {record["rule"]: record for record in reversed(found)}
-
-
-def test_shards_are_those_of_a_local_run(pipeline, tmp_path):
+def test_shards_are_those_of_a_local_run_that_nothing_interrupted(pipeline, tmp_path):
     local = tmp_path / "local"
     local.mkdir()
-    for name in ("slurm.yaml", "purge.txt", "site"):
+    for name in ("slurm.yaml", "purge.txt", "site", "mmseqs"):
         (local / name).symlink_to(pipeline.directory / name)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(local)]
     command += ["--cores", "2", "shard", "--configfile", str(local / "slurm.yaml")]
@@ -38,16 +31,31 @@ def test_shards_are_those_of_a_local_run(pipeline, tmp_path):
         assert shard[0].read_bytes() == shard[1].read_bytes(), name
 
 
+def test_a_lost_node_and_a_time_limit_are_new_jobs_with_more_time(seen):
+    assert {job["NodeList"]: job["State"] for job in seen.first} == {"node1": "NODE_FAIL", "node2": "TIMEOUT"}
+    assert [job["TimelimitRaw"] for job in seen.first] == ["1", "1"]
+    assert [job["TimelimitRaw"] for job in seen.second] == ["32", "32"]
+
+
+def test_a_job_submitted_twice_waits_for_the_first(seen, pipeline):
+    """kill -9 of Snakemake left the second jobs running; both they and the third came to their end."""
+    before = {job["JobIDRaw"] for job in seen.second}
+    assert any(f"(Slurm job {number}) is writing here" in seen.waited for number in before)
+    done = {job["JobIDRaw"] for job in pipeline.jobs("decontaminate_search") if job["State"] == "COMPLETED"}
+    assert before < done
+    assert len(done) == 4
+
+
 def test_every_stage_was_a_job_of_the_size_in_the_profile(pipeline):
-    done = jobs(pipeline)
-    assert {record["JobState"] for record in done.values()} == {"COMPLETED"}
-    train = done["train"]
-    assert (train["NodeCnt"], train["NodeList"], train["TimeLimit"]) == ("2", "node[1-2]", str(7 * 24 * 60))
-    assert "mem=400000M" in train["Tres"]
-    assert "TresPerNode=gres:gpu:8" in pipeline.cluster.run("scontrol", "show", "job", train["JobId"])
-    assert done["decontaminate"]["TimeLimit"] == "1440"
-    (tables,) = (record for name, record in done.items() if name.startswith("group_tables"))
-    assert tables["NodeCnt"] == "1"
+    done = {job["rule"].split("_")[0]: job for job in pipeline.recorded() if job["State"] == "COMPLETED"}
+    assert {"release", "records", "group", "decontaminate", "shard", "train", "evaluate", "embed"} <= set(done)
+    (train,) = pipeline.jobs("train")
+    assert (train["NNodes"], train["NodeList"], train["TimelimitRaw"]) == ("2", "node[1-2]", str(3 * 24 * 60))
+    assert {"mem=400000M", "node=2", "gres/gpu=2"} <= set(train["ReqTRES"].split(","))
+    (tables,) = pipeline.jobs("group_tables")
+    assert tables["NNodes"] == "1"
+    audit = [job for job in pipeline.jobs("decontaminate") if job["rule"] == "decontaminate"]
+    assert [job["TimelimitRaw"] for job in audit] == ["1440"]
 
 
 def test_it_ends_with_a_model_and_a_report(pipeline):

