@@ -30,7 +30,8 @@ def find_mmseqs(configured: str | None = None) -> Path:
     Raises UserError that says what to do when there is none.
     """
     if configured is not None:
-        found = shutil.which(Path(configured).expanduser())
+        # a path stays one: `./mmseqs` is not looked for on PATH
+        found = shutil.which(Path(configured).expanduser().absolute() if os.sep in configured else configured)
         if found is None:
             raise UserError(
                 f"tools.mmseqs is {configured!r}, which is no program",

@@ -38,6 +38,9 @@ def test_a_configured_path_or_name_goes_first(tmp_path, monkeypatch):
     assert tool_version(own) == "17-own"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_mmseqs("my-mmseqs") == own
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    assert find_mmseqs("./my-mmseqs") == own
 
 
 def test_an_active_conda_environment_goes_before_the_package(tmp_path, monkeypatch):
