@@ -56,4 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
         print(f"{level}: {counts['in']:,} records, {counts['kept']:,} kept; removed: {reasons}")
     roots = ", ".join(map(str, done.taxonomy["roots"]))
+    for level, count in done.taxonomy.get("kept_with_artificial_members", {}).items():
+        if count:
+            print(f"{level}: {count:,} have an artificial member and stay; curate.artificial_members: any removes them")
     print(f"artificial taxa: {done.taxonomy['artificial_taxa']:,} below {roots}, from the {done.taxonomy['source']}")

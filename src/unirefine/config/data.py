@@ -87,8 +87,11 @@ class Records(Block):
 class Curate(Block):
     artificial_taxa: tuple[int, ...] = (81077,)
     """Roots of the NCBI subtrees that are artificial (81077: artificial sequences)."""
-    artificial_members: bool = True
-    """Where XML gives the representative's own taxon: apply the rule to it too, not just to the common taxon."""
+    artificial_members: Literal["none", "representative", "any"] = "representative"
+    """Whose taxa the rule looks at beside the common taxon, where XML gives them. `none`: nobody's (once `false`).
+    `representative` (once `true`): that of the representative, whose sequence trains; where it has none, an entry goes
+    when all members that have one are artificial. `any`: one artificial member is enough, so that natural proteins with
+    a similar construct go too."""
     min_length: Count = 1
     """Shortest sequence kept, in residues."""
     max_length: Count | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from unirefine.alphabet import BYTE_TO_TOKEN, UNK
 from unirefine.config import Curate
@@ -13,6 +14,7 @@ from unirefine.curate.designs import DesignHit, find_designs
 from unirefine.curate.letters import count_letters
 from unirefine.curate.purge import PurgeList
 from unirefine.curate.taxonomy import ArtificialTaxa
+from unirefine.ids import OTHER, id_of
 from unirefine.tables import numbers
 
 REASONS = (
@@ -36,6 +38,8 @@ class Tally:
 
     unknown_taxa: int = 0
     """Records whose common taxon the taxonomy dump does not have."""
+    artificial_members: int = 0
+    """Records that the rule on taxa keeps although a member has an artificial taxon."""
     purged: set[int] = field(default_factory=set)
     """Positions in the purge list that matched a record."""
     letters: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
@@ -62,7 +66,9 @@ class Rules:
 
     def columns(self) -> list[str]:
         """The columns of the records that the active rules need."""
-        columns = ["key", "id", "taxon_id", "rep_taxon_id", "length"]
+        columns = ["key", "id", "taxon_id", "length"]
+        if self.config.artificial_members != "none":
+            columns += ["rep_taxon_id", "other_taxa"]
         return [*columns, "sequence"] if self.reads_letters or self.designs else columns
 
     def judge(self, batch: pa.RecordBatch, tally: Tally) -> list[Verdict]:
@@ -88,13 +94,25 @@ class Rules:
     def _by_taxon(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
         common = numbers(batch["taxon_id"], -1)
         tally.unknown_taxa += self.taxa.unknown(common)
-        sources = [("common taxon", common)]
-        if self.config.artificial_members:
-            sources.append(("representative's taxon", numbers(batch["rep_taxon_id"], -1)))
-        for name, taxa in sources:
-            roots = self.taxa.roots_of(taxa)
-            rows = np.flatnonzero((roots != 0) & kept)
-            yield "artificial_taxon", rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
+        yield self._own_taxon("common taxon", common, kept)
+        if self.config.artificial_members == "none":
+            return
+        representative = numbers(batch["rep_taxon_id"], -1)
+        yield self._own_taxon("representative's taxon", representative, kept)
+        members = _artificial_members(batch["other_taxa"], self.taxa)
+        if self.config.artificial_members == "any":
+            rows = np.flatnonzero((members.artificial > 0) & kept)
+            yield "artificial_taxon", rows, [members.text(row) for row in rows]
+        else:
+            whole = (members.artificial > 0) & (members.artificial == members.taxa) & (representative == -1)
+            rows = np.flatnonzero(whole & kept)
+            yield "artificial_taxon", rows, [f"all members known to have a taxon: {members.text(row)}" for row in rows]
+        tally.artificial_members += int(((members.artificial > 0) & kept).sum())
+
+    def _own_taxon(self, name: str, taxa: np.ndarray, kept: np.ndarray) -> Verdict:
+        roots = self.taxa.roots_of(taxa)
+        rows = np.flatnonzero((roots != 0) & kept)
+        return "artificial_taxon", rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
 
     def _by_purge_list(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Verdict:
         matches = self.purge.match(numbers(batch["key"]), batch["id"])
@@ -139,6 +157,44 @@ class Rules:
         )
         positions = sorted(hits)
         return "de_novo_design", candidates[positions], [hits[position].text() for position in positions]
+
+
+@dataclass(frozen=True)
+class _Members:
+    """The taxa of a batch's members that differ from their representative's."""
+
+    taxa: np.ndarray
+    """int64[records]: how many different ones there are."""
+    artificial: np.ndarray
+    """int64[records]: how many of them are artificial."""
+    first: dict[int, tuple[int, int, int]]
+    """Record to (member key, taxon, root) of the first artificial one."""
+
+    def text(self, row: int) -> str:
+        """Evidence on one record that has an artificial member."""
+        key, taxon, root = self.first[row]
+        return _taxon_evidence(f"member {id_of(key) if key >> 62 != OTHER else f'(key {key})'}'s taxon", taxon, root)
+
+
+def _artificial_members(other_taxa: pa.ListArray, artificial: ArtificialTaxa) -> _Members:
+    """other_taxa: the column of the records, n lists or nulls."""
+    rows = pc.list_parent_indices(other_taxa).to_numpy()
+    taxa, members = (column.to_numpy() for column in other_taxa.flatten().flatten())
+    roots = artificial.roots_of(taxa)
+    found = np.flatnonzero(roots != 0)
+    first_rows, first = np.unique(rows[found], return_index=True)
+    at = found[first]
+    return _Members(
+        np.bincount(rows, minlength=len(other_taxa)),
+        np.bincount(rows[found], minlength=len(other_taxa)),
+        dict(
+            zip(
+                first_rows.tolist(),
+                zip(members[at].tolist(), taxa[at].tolist(), roots[at].tolist(), strict=True),
+                strict=True,
+            )
+        ),
+    )
 
 
 def _taxon_evidence(name: str, taxon: int, root: int) -> str:

@@ -72,6 +72,8 @@ def curate(
         "roots": list(config.artificial_taxa),
         "artificial_taxa": int((taxa.root > 0).sum()),
     }
+    if config.artificial_members != "none":
+        taxonomy["kept_with_artificial_members"] = _by_level(tallies, lambda tally: tally.artificial_members)
     facts = {
         "taxonomy": taxonomy | {"records_with_unknown_taxon": _by_level(tallies, lambda tally: tally.unknown_taxa)},
         "purge_lists": _purge_facts(purge, purge_lists, tallies),

@@ -7,6 +7,10 @@ import numba
 import numpy as np
 import pyarrow as pa
 
+OTHER_TAXON = pa.struct(
+    [pa.field("taxon_id", pa.int32(), nullable=False), pa.field("member_key", pa.uint64(), nullable=False)]
+)
+"""A taxon that some member has and the representative has not, and the first member that has it."""
 RECORDS = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),
@@ -14,8 +18,10 @@ RECORDS = pa.schema(
         pa.field("taxon_id", pa.int32()),
         pa.field("rep_taxon_id", pa.int32()),
         pa.field("member_count", pa.int32()),
+        pa.field("listed_members", pa.int32()),
         pa.field("representative", pa.string()),
         pa.field("length", pa.int32(), nullable=False),
+        pa.field("other_taxa", pa.list_(OTHER_TAXON)),
         pa.field("sequence", pa.string(), nullable=False),
     ]
 )
@@ -23,7 +29,6 @@ MEMBERS = pa.schema(
     [
         pa.field("cluster_key", pa.uint64(), nullable=False),
         pa.field("member_key", pa.uint64(), nullable=False),
-        pa.field("taxon_id", pa.int32()),
     ]
 )
 
@@ -52,14 +57,15 @@ MISSING = -1
 
 Columns = namedtuple(
     "Columns",
-    "key begin status detail taxon rep_taxon count id_end id rep_end rep seq_end seq"
-    " member_end member member_taxon stats",
+    "key begin status detail taxon rep_taxon count listed id_end id rep_end rep seq_end seq"
+    " member_end member other_end other_taxon other_member stats",
 )
 """Buffers of up to n entries, filled by a numba kernel.
 
 key uint64[n], begin int64[n] (offset of the entry in the block), status uint8[n], detail uint64[n, 2] (evidence of
-a bad status); taxon, rep_taxon, count int32[n] (MISSING: none); *_end int32[n + 1] (offsets into the uint8 buffers id,
-rep, seq); member_end int64[n + 1] (offsets into member uint64[] and member_taxon int32[]); stats int64[8].
+a bad status); taxon, rep_taxon, count int32[n] (MISSING: none); listed int32[n] (members that an entry of XML lists);
+*_end int32[n + 1] (offsets into the uint8 buffers id, rep, seq); member_end int64[n + 1] (offsets into member
+uint64[]); other_end int32[n + 1] (offsets into other_taxon int32[] and other_member uint64[]); stats int64[8].
 """
 
 
@@ -91,6 +97,7 @@ def allocate(entries: int, size: int, members: int) -> Columns:
         taxon=np.empty(entries, np.int32),
         rep_taxon=np.empty(entries, np.int32),
         count=np.empty(entries, np.int32),
+        listed=np.zeros(entries, np.int32),
         id_end=np.zeros(entries + 1, np.int32),
         id=np.empty(size, np.uint8),
         rep_end=np.zeros(entries + 1, np.int32),
@@ -99,7 +106,9 @@ def allocate(entries: int, size: int, members: int) -> Columns:
         seq=np.empty(size, np.uint8),
         member_end=np.zeros(entries + 1, np.int64),
         member=np.empty(members, np.uint64),
-        member_taxon=np.empty(members, np.int32),
+        other_end=np.zeros(entries + 1, np.int32),
+        other_taxon=np.empty(members, np.int32),
+        other_member=np.empty(members, np.uint64),
         stats=np.zeros(len(STATS) + 1, np.int64),
     )
 
@@ -108,6 +117,9 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parse
     """The first n entries as Arrow. `offset`: of the block in the stream."""
     lengths = np.diff(columns.seq_end[: n + 1])
     has_rep = np.diff(columns.rep_end[: n + 1]) > 0
+    listed, other_taxa = pa.nulls(n, pa.int32()), pa.nulls(n, RECORDS.field("other_taxa").type)
+    if with_members:
+        listed, other_taxa = pa.array(columns.listed[:n]), _other_taxa(columns, n)
     records = pa.RecordBatch.from_arrays(
         [
             pa.array(columns.key[:n]),
@@ -115,8 +127,10 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parse
             _integers(columns.taxon[:n]),
             _integers(columns.rep_taxon[:n]),
             _integers(columns.count[:n]),
+            listed,
             _strings(columns.rep_end, columns.rep, n, has_rep),
             pa.array(lengths),
+            other_taxa,
             _strings(columns.seq_end, columns.seq, n, None),
         ],
         schema=RECORDS,
@@ -125,8 +139,7 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parse
     if with_members:
         rows = int(columns.member_end[n])
         clusters = np.repeat(columns.key[:n], np.diff(columns.member_end[: n + 1]))
-        arrays = [pa.array(clusters), pa.array(columns.member[:rows]), _integers(columns.member_taxon[:rows])]
-        members = pa.RecordBatch.from_arrays(arrays, schema=MEMBERS)
+        members = pa.RecordBatch.from_arrays([pa.array(clusters), pa.array(columns.member[:rows])], schema=MEMBERS)
     return Parsed(
         records=records,
         begin=columns.begin[:n] + offset,
@@ -135,6 +148,14 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parse
         members=members,
         member_end=columns.member_end[: n + 1],
         stats=columns.stats,
+    )
+
+
+def _other_taxa(columns: Columns, n: int) -> pa.ListArray:
+    rows = columns.other_end[n]
+    arrays = [pa.array(columns.other_taxon[:rows]), pa.array(columns.other_member[:rows])]
+    return pa.ListArray.from_arrays(
+        pa.array(columns.other_end[: n + 1]), pa.StructArray.from_arrays(arrays, fields=list(OTHER_TAXON))
     )
 
 

@@ -60,7 +60,7 @@ _MEMBER_COUNT, _COMMON_TAXON, _TAXON = _word("member count"), _word("common taxo
 _ACCESSION, _UNIPARC = _word("UniProtKB accession"), _word("UniParc ID")
 
 _MIN_ENTRY_BYTES = len('<entry id="UniRef50_X"></entry>')
-_MIN_MEMBER_BYTES = len('<member><property type="UniRef90 ID" value="UniRef90_X"/></member>')
+_MIN_MEMBER_BYTES = len('<member><property type="NCBI taxonomy" value="1"/></member>')
 END, MALFORMED, NO_SEQUENCE_ATTRIBUTE, WRONG_MEMBER, NESTED = range(5)
 _MALFORMED = {
     MALFORMED: "not the XML of a UniRef entry",
@@ -179,6 +179,8 @@ def _entry(
     out.seq_end[n + 1] = out.seq_end[n]
     out.taxon[n] = out.rep_taxon[n] = out.count[n] = MISSING
     first_member = members = out.member_end[n]
+    first_taxon = taxa = out.other_end[n]
+    listed = 0
     i, closed, a0, a1, _b0, _b1 = attributes(raw, i + 1 + len(_ENTRY), _ID, _ID)
     if i < 0 or closed:
         return (~i if i < 0 else int(out.begin[n])), MALFORMED
@@ -208,14 +210,16 @@ def _entry(
                 return i, MALFORMED
             i += 1
             if equals(raw, name, stop, _MEMBER) or equals(raw, name, stop, _REPRESENTATIVE):
+                listed += 1
                 if has_other:
                     out.member[members] = other_key
-                    # the taxon is told of the other cluster only by the member that it is named after
-                    out.member_taxon[members] = taxon if own_key == other_key else MISSING
                     members += 1
                 if in_representative:
                     out.rep_taxon[n] = taxon
-                in_representative = False
+                elif taxon != MISSING and taxon != out.rep_taxon[n]:
+                    out.other_taxon[taxa], out.other_member[taxa] = taxon, own_key
+                    taxa += 1
+                in_representative, has_other, taxon = False, False, MISSING
             elif equals(raw, name, stop, _ENTRY):
                 break
         elif equals(raw, name, stop, _PROPERTY):
@@ -267,7 +271,9 @@ def _entry(
                 has_other, own_key, taxon = False, np.uint64(0), MISSING
     if out.status[n] == OK and out.seq_end[n + 1] == out.seq_end[n]:
         out.status[n] = EMPTY
-    out.member_end[n + 1] = _deduplicate(out.member, out.member_taxon, first_member, members)
+    out.listed[n] = listed
+    out.member_end[n + 1] = _distinct_keys(out.member, first_member, members)
+    out.other_end[n + 1] = _distinct_taxa(out.other_taxon, out.other_member, first_taxon, taxa)
     out.stats[NO_COUNT] += out.count[n] == MISSING
     out.stats[NO_REPRESENTATIVE] += out.rep_end[n + 1] == out.rep_end[n]
     out.stats[NO_MEMBERS] += members == first_member
@@ -333,17 +339,29 @@ def _hexadecimal(raw: np.ndarray, start: int, end: int) -> tuple[int, bool]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _deduplicate(keys: np.ndarray, taxa: np.ndarray, start: int, end: int) -> int:
-    """Sort keys[start:end] with their taxa and drop repeats in place; a known taxon wins. Returns the new end."""
+def _distinct_keys(keys: np.ndarray, start: int, end: int) -> int:
+    """Sort keys[start:end] and drop repeats in place. Returns the new end."""
     if end - start < 2:
         return end
-    order = start + np.argsort(keys[start:end], kind="mergesort")
-    sorted_keys, sorted_taxa = keys[order], taxa[order]
+    keys[start:end].sort()
+    at = start + 1
+    for k in range(start + 1, end):
+        if keys[k] != keys[at - 1]:
+            keys[at] = keys[k]
+            at += 1
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
+def _distinct_taxa(taxa: np.ndarray, members: np.ndarray, start: int, end: int) -> int:
+    """Sort taxa[start:end] and drop repeats in place; of the members the first one stays. Returns the new end."""
+    if end - start < 2:
+        return end
+    order = start + np.argsort(taxa[start:end], kind="mergesort")  # stable
+    sorted_taxa, sorted_members = taxa[order], members[order]
     at = start
-    for k in range(len(sorted_keys)):
-        if at > start and keys[at - 1] == sorted_keys[k]:
-            taxa[at - 1] = max(taxa[at - 1], sorted_taxa[k])
-        else:
-            keys[at], taxa[at] = sorted_keys[k], sorted_taxa[k]
+    for k in range(len(order)):
+        if at == start or taxa[at - 1] != sorted_taxa[k]:
+            taxa[at], members[at] = sorted_taxa[k], sorted_members[k]
             at += 1
     return at

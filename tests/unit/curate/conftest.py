@@ -16,8 +16,10 @@ SCHEMA = pa.schema(
         ("taxon_id", pa.int32()),
         ("rep_taxon_id", pa.int32()),
         ("member_count", pa.int32()),
+        ("listed_members", pa.int32()),
         ("representative", pa.string()),
         ("length", pa.int32()),
+        ("other_taxa", pa.list_(pa.struct([("taxon_id", pa.int32()), ("member_key", pa.uint64())]))),
         ("sequence", pa.string()),
     ]
 )

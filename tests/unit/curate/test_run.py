@@ -81,10 +81,61 @@ def test_every_removal_has_reason_and_evidence_at_both_levels(make_records, tmp_
     assert counts["letters"]["uniref90"]["J"] == 9
 
 
-def test_the_representatives_taxon_can_be_ignored(make_records, tmp_path):
-    records = make_records({"uniref50": LEVEL50})
-    curate(Curate(artificial_members=False), records, ["uniref50"], tmp_path / "out")
-    assert ("uniref50", "UniRef50_P00004") not in removals(tmp_path / "out")
+def members(*pairs):
+    return [{"taxon_id": taxon, "member_key": key_of(name)} for taxon, name in pairs]
+
+
+MEMBERS = [
+    record("P00001", taxon_id=1, rep_taxon_id=9606, other_taxa=members((32630, "P00002"))),
+    record("P00003", taxon_id=1, rep_taxon_id=32630, other_taxa=members((9606, "P00004"))),
+    record("P00005", taxon_id=1, other_taxa=members((9606, "P00006"), (32630, "UPI00000000AA"))),
+    record("P00007", taxon_id=None, other_taxa=members((29278, "P10636-7"), (32630, "P00008"))),
+    record("P00009", taxon_id=1, other_taxa=[]),
+    record("P00010", taxon_id=32630, rep_taxon_id=32630, other_taxa=members((81077, "P00011"))),
+    record("P00012", taxon_id=1, rep_taxon_id=9606, other_taxa=members((562, "P00013"), (81077, "P10636-600"))),
+]
+COMMON = {"P00010": "common taxon 32630 is in the subtree of 81077"}
+REPRESENTATIVE = COMMON | {"P00003": "representative's taxon 32630 is in the subtree of 81077"}
+
+
+@pytest.mark.parametrize("level", ["uniref50", "uniref90"])
+@pytest.mark.parametrize(
+    ("policy", "expected", "stay"),
+    [
+        ("none", COMMON, None),
+        (
+            "representative",
+            REPRESENTATIVE
+            | {"P00007": "all members known to have a taxon: member P10636-7's taxon 29278 is in the subtree of 81077"},
+            3,
+        ),
+        (
+            "any",
+            REPRESENTATIVE
+            | {
+                "P00001": "member P00002's taxon 32630 is in the subtree of 81077",
+                "P00005": "member UPI00000000AA's taxon 32630 is in the subtree of 81077",
+                "P00007": "member P10636-7's taxon 29278 is in the subtree of 81077",
+                "P00012": f"member (key {key_of('P10636-600')})'s taxon is 81077",
+            },
+            0,
+        ),
+    ],
+)
+def test_whose_taxa_count_is_a_policy_and_the_evidence_names_the_member(
+    make_records, tmp_path, capsys, level, policy, expected, stay
+):
+    records = make_records({level: MEMBERS})
+    argv = ["curate", "--records", str(records), "--levels", level, "--output", str(tmp_path / "out")]
+    assert main([*argv, "--set", f"artificial_members={policy}"]) == 0
+    prefix = level.replace("unir", "UniR")
+    assert removals(tmp_path / "out") == {
+        (level, f"{prefix}_{name}"): ("artificial_taxon", evidence) for name, evidence in expected.items()
+    }
+    taxonomy = json.loads((tmp_path / "out" / "counts.json").read_text())["taxonomy"]
+    assert taxonomy.get("kept_with_artificial_members", {}).get(level) == stay
+    said = f"{level}: {stay} have an artificial member and stay; curate.artificial_members: any removes them"
+    assert (said in capsys.readouterr().out) == bool(stay)
 
 
 def test_limits_are_inclusive_and_sequences_of_kept_letters_stay(make_records, tmp_path):

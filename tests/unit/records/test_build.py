@@ -48,6 +48,9 @@ def test_fasta_and_xml_of_a_release_give_the_same_records(site, tmp_path, level,
         assert ours.schema == theirs.schema
         assert ours.select(same).equals(theirs.select(same)) and len(ours)
         assert ours["rep_taxon_id"].null_count == len(ours) > theirs["rep_taxon_id"].null_count
+        assert theirs["listed_members"].equals(theirs["member_count"])
+        for name in ("listed_members", "other_taxa"):
+            assert (ours[name].null_count, theirs[name].null_count) == (len(ours), 0)
     counts = [json.loads((tmp_path / kind / level / "counts.json").read_text()) for kind in ("fasta", "xml")]
     assert counts[0]["levels"] == counts[1]["levels"] and counts[0]["residues"] == counts[1]["residues"] > 0
     assert find_parts(tmp_path / "fasta", level, "members") is None

@@ -75,7 +75,7 @@ member = st.fixed_dictionaries(
     {
         "accession": accessions,
         "other": st.none() | accessions,
-        "taxon": st.none() | st.integers(1, 2**31 - 1),
+        "taxon": st.none() | st.integers(1, 4) | st.integers(1, 2**31 - 1),
         "name": st.text(TEXT, max_size=12),
     }
 )
@@ -130,7 +130,8 @@ def by_lxml(data: bytes) -> tuple[list[dict], list[tuple]]:
     for entry in etree.fromstring(data).iter(f"{NAMESPACE}entry"):
         of_entry = {p.get("type"): p.get("value") for p in entry.findall(f"{NAMESPACE}property")}
         sequence = "".join(entry.find(f".//{NAMESPACE}sequence").text.split())
-        taxa: dict[int, int | None] = {}
+        others: set[int] = set()
+        first_with: dict[int, int] = {}
         for number, reference in enumerate(entry.iter(f"{NAMESPACE}dbReference")):
             of_member = {p.get("type"): p.get("value") for p in reference}
             taxon = int(of_member["NCBI taxonomy"]) if "NCBI taxonomy" in of_member else None
@@ -138,9 +139,10 @@ def by_lxml(data: bytes) -> tuple[list[dict], list[tuple]]:
                 representative, rep_taxon = reference.get("id"), taxon
             if "UniRef90 ID" in of_member:
                 other = of_member["UniRef90 ID"].removeprefix("UniRef90_")
-                own = of_member.get("UniProtKB accession", reference.get("id"))
-                known = [t for t in (taxa.get(key_of(other)), taxon if own == other else None) if t is not None]
-                taxa[key_of(other)] = max(known, default=None)
+                others.add(key_of(other))
+            own = of_member.get("UniProtKB accession", reference.get("id"))
+            if taxon not in (None, rep_taxon):
+                first_with.setdefault(taxon, key_of(own))
         key = key_of(entry.get("id").removeprefix("UniRef50_"))
         records.append(
             {
@@ -149,12 +151,14 @@ def by_lxml(data: bytes) -> tuple[list[dict], list[tuple]]:
                 "taxon_id": int(of_entry["common taxon ID"]) if "common taxon ID" in of_entry else None,
                 "rep_taxon_id": rep_taxon,
                 "member_count": int(of_entry["member count"]) if "member count" in of_entry else None,
+                "listed_members": number + 1,
                 "representative": representative,
                 "length": len(sequence),
+                "other_taxa": [{"taxon_id": taxon, "member_key": own} for taxon, own in sorted(first_with.items())],
                 "sequence": sequence,
             }
         )
-        claims += [(key, other, taxon) for other, taxon in sorted(taxa.items())]
+        claims += [(key, other) for other in sorted(others)]
     return records, claims
 
 
@@ -170,17 +174,30 @@ def test_same_records_and_members_as_lxml(entries, seed):
     found.records.validate(full=True)
 
 
-@pytest.mark.parametrize("size", [1, 33, 40])
-def test_members_of_a_large_cluster_are_deduplicated(entry, xml, size):
-    """The taxon of a UniRef90 cluster is told by the member that it is named after, wherever that stands."""
-    members = [(f"P{10000 + i}", f"P{10000 + i % 20}", 100 + i) for i in reversed(range(size))]
+@pytest.mark.parametrize("size", [1, 33, 40, 5000])
+def test_members_and_taxa_of_a_large_cluster_are_deduplicated(entry, xml, size):
+    """A taxon is told of the first member that has it; the representative's own (10) is not repeated."""
+    members = [(f"P{10000 + i}", f"P{10000 + i % 20}", 9 + i * 7 % 13) for i in reversed(range(size))]
     found = parsed(xml(entry("Q6GZX4", members=tuple(members))))
-    expected = {key_of("Q6GZX4"): 10} | {key_of(f"P{10000 + i}"): 100 + i for i in range(min(size, 20))}
     rows = found.members.to_pylist()
-    assert {row["member_key"]: row["taxon_id"] for row in rows} == expected
-    assert [row["member_key"] for row in rows] == sorted(expected)
+    assert [row["member_key"] for row in rows] == sorted(
+        {key_of("Q6GZX4")} | {key_of(f"P{10000 + i}") for i in range(min(size, 20))}
+    )
     assert {row["cluster_key"] for row in rows} == {key_of("Q6GZX4")}
-    assert found.member_end.tolist() == [0, len(expected)]
+    assert found.member_end.tolist() == [0, len(rows)]
+    first = {taxon: name for name, _other, taxon in reversed(members) if taxon != 10}
+    (record,) = found.records.to_pylist()
+    assert record["other_taxa"] == [
+        {"taxon_id": taxon, "member_key": key_of(name)} for taxon, name in sorted(first.items())
+    ]
+    assert record["listed_members"] == record["member_count"] == 1 + size
+
+
+def test_members_are_counted_as_they_are_listed(entry, xml):
+    """Not as the entry states, and also where a member says nothing that the records need."""
+    text = entry("P12345").replace("</entry>", "<member></member><member>\n</member></member></entry>")
+    (record,) = parsed(xml(text)).records.to_pylist()
+    assert (record["member_count"], record["listed_members"], record["other_taxa"]) == (1, 4, [])
 
 
 def test_members_of_uniref90_are_its_uniref50_cluster(entry, xml):
@@ -200,7 +217,7 @@ def test_an_entry_without_sequence_is_empty_and_one_without_fields_has_nulls(xml
     first = found.records.to_pylist()[0]
     assert first == {
         "key": key_of("X"), "id": "UniRef50_X", "taxon_id": None, "rep_taxon_id": None, "member_count": None,
-        "representative": None, "length": 0, "sequence": "",
+        "listed_members": 0, "representative": None, "length": 0, "other_taxa": [], "sequence": "",
     }  # fmt: skip
 
 
