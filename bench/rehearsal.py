@@ -32,7 +32,7 @@ from unirefine.tables import table_writer
 CLUSTERS, MEMBERS, VALIDATION = 65_672_139, 187_382_018, 328_360
 BLOCK = 1 << 20
 LARGEST = 50_000
-RECORDS = pa.schema([("key", pa.uint64()), ("member_count", pa.int32())])
+RECORDS = pa.schema([("key", pa.uint64()), ("member_count", pa.int32()), ("listed_members", pa.int32())])
 CLAIMS = pa.schema([("cluster_key", pa.uint64()), ("member_key", pa.uint64())])
 KEPT = pa.schema([("row", pa.uint32()), ("key", pa.uint64()), ("length", pa.int32())])
 
@@ -121,7 +121,8 @@ def write_input(directory: Path, clusters: int, members: int, parts: int, seed: 
                         for first in range(begin, end, BLOCK):
                             items = order.items(first, min(first + BLOCK, end))
                             keys, counts, entries, named = make(items)
-                            records.write({"key": keys, "member_count": counts.astype(np.int32)})
+                            stated = counts.astype(np.int32)
+                            records.write({"key": keys, "member_count": stated, "listed_members": stated})
                             claims.write({"cluster_key": entries, "member_key": named})
                             row = np.arange(first, first + len(items), dtype=np.uint32)
                             length = (30 + items % 700).astype(np.int32)

@@ -19,6 +19,7 @@ rule cluster:
         clusters=f"{CLUSTER}/clusters.parquet",
         membership=f"{CLUSTER}/membership.parquet",
         removed=f"{CLUSTER}/removed.parquet",
+        violations=f"{CLUSTER}/violations.parquet",
         counts=f"{CLUSTER}/counts.json",
         lineage=f"{CLUSTER}/lineage.json",
     log:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 
 from unirefine.cli.common import add_config, alone, config_of, stage_parser
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
         print(f"{level}: {counts['in']:,} {what}, {counts['kept']:,} kept; removed: {reasons}")
     if "violations" in done:
-        found = {reason: count for counts in done["violations"].values() for reason, count in counts.items()}
+        found = sum(map(Counter, done["violations"].values()), Counter())
         listed = ", ".join(f"{reason} {count:,}" for reason, count in found.items()) or "none"
         checked = done["member_counts"]["checked"]
         print(f"violations: {listed}; member counts checked in {checked:,} clusters")

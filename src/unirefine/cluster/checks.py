@@ -9,7 +9,7 @@ import pyarrow as pa
 from unirefine.cluster.index import NONE
 from unirefine.cluster.membership import Membership
 from unirefine.ids import OTHER, id_of
-from unirefine.tables import Parts, iterate, numbers, read_column, strings_at
+from unirefine.tables import Parts, iterate, numbers, strings_at
 
 _NOT_STATED = -1
 _BLOCK = 1 << 20
@@ -28,6 +28,27 @@ def _add_counts(counts, owner, sums, members):
             sums[cluster] += counts[row]
 
 
+class Listings:
+    """Entries of one level that list another number of members than they state."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+        """Entries that state and list members."""
+        self._wrong: list[np.ndarray] = []
+
+    def add(self, first: int, stated: np.ndarray, listed: np.ndarray) -> None:
+        """Compare a batch that begins at row `first`. stated, listed: int[n], -1 where there is none."""
+        both = (stated != _NOT_STATED) & (listed != _NOT_STATED)
+        self.checked += int(both.sum())
+        rows = np.flatnonzero(both & (stated != listed))
+        if len(rows):
+            self._wrong.append(np.stack([first + rows, stated[rows], listed[rows]], axis=1).astype(np.int64))
+
+    def wrong(self) -> np.ndarray:
+        """int64[n, 3], by row: row, members stated, members listed."""
+        return np.concatenate(self._wrong) if self._wrong else np.empty((0, 3), np.int64)
+
+
 class MemberCounts:
     """Members of UniRef50 clusters, counted and stated.
 
@@ -37,15 +58,25 @@ class MemberCounts:
 
     def __init__(self, clusters: Parts, members: Parts, owner: np.ndarray) -> None:
         """owner: uint32[member records], row of the cluster or NONE. Memory: 12 bytes a cluster."""
-        self.stated = read_column(clusters, "member_count", np.int32, null=_NOT_STATED)
+        self.stated = np.empty(clusters.rows, np.int32)
         """int32[clusters]: what the cluster's entry states, -1 where it does not."""
         self.sums = np.zeros(clusters.rows, np.int32)
         """int32[clusters]: sum of what its members' entries state, -1 where one does not."""
         self.members = np.zeros(clusters.rows, np.int32)
         """int32[clusters]: UniRef90 members by record, whether curate kept them or not."""
-        for first, batch in iterate(members, ["member_count"], batch_rows=_BLOCK):
-            counts = numbers(batch.column(0), _NOT_STATED).astype(np.int32, copy=False)
-            _add_counts(counts, owner[first : first + batch.num_rows], self.sums, self.members)
+        self.listings = {level: Listings() for level in (clusters.level, members.level)}
+        """By level: whether entries list as many members as they state."""
+        for first, stated in self._read(clusters):
+            self.stated[first : first + len(stated)] = stated
+        for first, stated in self._read(members):
+            _add_counts(stated, owner[first : first + len(stated)], self.sums, self.members)
+
+    def _read(self, parts: Parts) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, member counts stated int32[n], -1 where not) in batches, compared with what is listed."""
+        for first, batch in iterate(parts, ["member_count", "listed_members"], batch_rows=_BLOCK):
+            stated = numbers(batch.column(0), _NOT_STATED).astype(np.int32, copy=False)
+            self.listings[parts.level].add(first, stated, numbers(batch.column(1), _NOT_STATED))
+            yield first, stated
 
     def checkable(self) -> np.ndarray:
         """bool[clusters]: both sides state their counts, and the cluster has members."""

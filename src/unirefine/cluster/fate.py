@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from unirefine.cluster.checks import MemberCounts, blocks, cluster_names, disputes, member_name
+from unirefine.cluster.checks import Listings, MemberCounts, blocks, cluster_names, disputes, member_name
 from unirefine.cluster.claims import FROM_UNIREF50
 from unirefine.cluster.index import NONE
 from unirefine.cluster.membership import Membership
@@ -28,9 +28,16 @@ class Fate:
         kept_members: np.ndarray,
         removed_clusters: np.ndarray,
         removed_members: np.ndarray,
+        unrepresented: np.ndarray,
     ) -> None:
-        """kept_*: bool[records], what curate kept. removed_*: uint64[n], keys of what the records stage removed."""
+        """kept_*: bool[records], what curate kept. removed_*: uint64[n], keys of what the records stage removed.
+
+        unrepresented: int64[n], rows of kept clusters that go because their representative is gone; they are taken out
+        of kept_clusters.
+        """
         self.membership = membership
+        self.unrepresented = unrepresented
+        kept_clusters[unrepresented] = False
         self.kept_clusters, self.kept_members = kept_clusters, kept_members
         self.owner: np.ndarray = membership.owner
         """uint32[members]: cluster row of a member, NONE where it has none or two."""
@@ -61,7 +68,7 @@ class Fate:
         return left & self.kept_clusters
 
     def followers(self) -> np.ndarray:
-        """Kept members of clusters that curate removed: rows int64[n], ascending."""
+        """Kept members of clusters that curate removed or that lost their representative: rows int64[n], ascending."""
         found = []
         for start in range(0, len(self.owner), _BLOCK):
             owners = self.owner[start : start + _BLOCK]
@@ -81,19 +88,25 @@ class Fate:
             owners[~placed] = NONE
         return self.owner
 
-    def raise_violations(self, members: Parts) -> None:
-        """Raise UserError when a kept member is in no UniRef50 or in two of them."""
-        found = (("in no UniRef50", self.homeless_rows), ("in two UniRef50", self.disputed_rows))
+    def raise_violations(self, clusters: Parts, members: Parts, listings: dict[str, Listings]) -> None:
+        """Raise UserError for kept members in no UniRef50 or in two, and for entries that list not what they state."""
+        other = "with another number of members than stated"
+        found = (
+            ("UniRef90 in no UniRef50", members, self.homeless_rows),
+            ("UniRef90 in two UniRef50", members, self.disputed_rows),
+            (f"UniRef50 {other}", clusters, listings[clusters.level].wrong()[:, 0]),
+            (f"UniRef90 {other}", members, listings[members.level].wrong()[:, 0]),
+        )
         texts = [
-            f"{len(rows)} UniRef90 {what} (such as {', '.join(strings_at(members, 'id', rows[:_SHOWN]).to_pylist())})"
-            for what, rows in found
+            f"{len(rows)} {what} (such as {', '.join(strings_at(parts, 'id', rows[:_SHOWN]).to_pylist())})"
+            for what, parts, rows in found
             if len(rows)
         ]
         if texts:
             raise UserError(
                 " and ".join(texts),
                 where=members.paths[0].parent,
-                fix="cluster.violations: remove drops them with their reason",
+                fix="cluster.violations: remove lists them and drops those in no UniRef50 or two",
             )
 
 
@@ -104,8 +117,20 @@ def remove(
     members: Parts,
     member_counts: np.ndarray,
     sources: Sequence[str],
+    gone: dict[int, str],
 ) -> None:
-    """List every cluster and member that goes. member_counts: int32[clusters], members by the sources."""
+    """List every cluster and member that goes.
+
+    member_counts: int32[clusters], members by the sources. gone: rows of `fate.unrepresented` to the reason for which
+    the representative was removed at UniRef90.
+    """
+    for rows in blocks(fate.unrepresented):
+        names = strings_at(clusters, "id", rows).to_pylist()
+        evidence = [
+            f"{name.replace('UniRef50_', 'UniRef90_', 1)} ({gone[row]})"
+            for name, row in zip(names, rows.tolist(), strict=True)
+        ]
+        removed.add("uniref50", "cluster_removed", names, evidence)
     for rows in blocks(fate.followers()):
         evidence = cluster_names(clusters, fate.owner[rows])
         removed.add("uniref90", "cluster_removed", strings_at(members, "id", rows), evidence)
@@ -147,13 +172,18 @@ def list_violations(
 ) -> None:
     """List everything in the release that contradicts itself, whether or not it makes something go.
 
-    two_clusters, no_cluster: as removed. member_count: a UniRef50 whose count is not the sum of its UniRef90s'.
+    two_clusters, no_cluster: as removed. listed_members: an entry lists another number of members than it states.
+    member_count: a UniRef50 whose count is not the sum of its UniRef90s'.
     missing_member: a UniRef50 names a UniRef90 that is not there. one_source: only one of two XML files says so.
     """
     _list_unplaced(violations, fate, clusters, members, sources)
     for rows in blocks(counts.wrong()):
         texts = [counts.text(row) for row in rows.tolist()]
         violations.add("uniref50", "member_count", strings_at(clusters, "id", rows), texts)
+    for parts in (clusters, members):
+        for wrong in blocks(counts.listings[parts.level].wrong()):
+            texts = [f"states {stated} members, lists {listed}" for _row, stated, listed in wrong.tolist()]
+            violations.add(parts.level, "listed_members", strings_at(parts, "id", wrong[:, 0]), texts)
     for pairs in blocks(fate.missing):
         texts = [
             f"names {member_name(key, 'UniRef90_')}, which is not among the records" for _row, key in pairs.tolist()

@@ -1,5 +1,6 @@
 """The files of the stage: what curate kept, and the two tables that cluster writes."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,16 +65,31 @@ def read_lengths(curated: Path | str, parts: Parts) -> np.ndarray:
 
 def removed_keys(path: Path | str, level: str) -> np.ndarray:
     """Keys of what an earlier stage removed at a level, sorted: uint64[n]. Empty when it wrote no such file."""
-    path, found = Path(path), []
-    if path.exists():
-        for _first, batch in iterate_file(path, ["level", "id"], "records"):
-            ids = batch.column(1).filter(pc.equal(batch.column(0), level))
-            ids = pc.replace_substring_regex(ids.cast(pa.large_string()), r"^UniRef\d+_", "")
-            if len(ids):
-                _validity, offsets, data = ids.buffers()
-                ends = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
-                found.append(keys_of(np.frombuffer(data, np.uint8), ends))
+    found = [keys for keys, _reasons in _removed(Path(path), level)]
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+
+
+def removal_reasons(paths: Iterable[Path], level: str, keys: np.ndarray) -> dict[int, str]:
+    """Key to the reason for which an earlier stage removed it, by its removed.parquet. keys: uint64[n]."""
+    reasons: dict[int, str] = {}
+    for path in paths:
+        for found, why in _removed(path, level):
+            at = np.flatnonzero(np.isin(found, keys))
+            reasons.update(zip(found[at].tolist(), why.take(pa.array(at)).to_pylist(), strict=True))
+    return reasons
+
+
+def _removed(path: Path, level: str) -> Iterator[tuple[np.ndarray, pa.Array]]:
+    """Keys and reasons of one level in a removed.parquet, in batches: uint64[n], n strings."""
+    if not path.exists():
+        return
+    for _first, batch in iterate_file(path, ["level", "id", "reason"], "records"):
+        batch = batch.filter(pc.equal(batch.column(0), level))
+        if batch.num_rows:
+            ids = pc.replace_substring_regex(batch.column(1).cast(pa.large_string()), r"^UniRef\d+_", "")
+            _validity, offsets, data = ids.buffers()
+            ends = np.frombuffer(offsets, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+            yield keys_of(np.frombuffer(data, np.uint8), ends), batch.column(2)
 
 
 def write_clusters(

@@ -39,6 +39,8 @@ def cluster_own(
     with removed_writer(output / "removed.parquet") as removed:
         for rows in blocks(np.flatnonzero(kept & (second == NONE))):
             removed.add("uniref90", reason, strings_at(parts, "id", rows), cluster_names(parts, first[rows]))
+    with removed_writer(output / "violations.parquet"):
+        pass  # there is no release that could contradict itself
     rows = sort_rows(np.unique(second[second != NONE]), keys)
     position = positions(rows, parts.rows)
     cluster_of = np.where(second == NONE, NONE, position[np.where(second == NONE, 0, second)])

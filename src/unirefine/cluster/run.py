@@ -23,6 +23,7 @@ from unirefine.cluster.membership import Claims, build_membership
 from unirefine.cluster.names import apply_names, list_elsewhere
 from unirefine.cluster.order import group_members, positions, sort_rows
 from unirefine.cluster.own import cluster_own
+from unirefine.cluster.representatives import reasons_of, unrepresented
 from unirefine.config import Cluster
 from unirefine.errors import UserError
 from unirefine.provenance import level_counts, write_counts
@@ -44,7 +45,8 @@ def cluster(
 
     records, curated: output directories of the two stages. idmapping: for `membership: idmapping`. mmseqs: binary, for
     `membership: mmseqs`. Returns the counts. Raises UserError for files that are missing or not of one run, two records
-    with one key, and, where config.violations is `error`, for a UniRef90 in no or in two UniRef50.
+    with one key, and, where config.violations is `error`, for a UniRef90 in no or in two UniRef50 and for an entry that
+    lists another number of members than it states.
     """
     numba.set_num_threads(min(max(threads, 1), numba.config.NUMBA_NUM_THREADS))
     records, curated, output = Path(records), Path(curated), Path(output)
@@ -62,6 +64,9 @@ def _cluster_uniref(
     sources = _sources(config, records, idmapping)
     by_cluster, by_member = index_records(clusters), index_records(members)
     cluster_keys, member_keys = by_cluster.keys, by_member.keys
+    entered = {"uniref50": int(kept_clusters.sum()), "uniref90": int(kept_members.sum())}
+    removed_members = removed_keys(records / "uniref90" / "removed.parquet", "uniref90")
+    gone = unrepresented(cluster_keys, kept_clusters, by_member, kept_members, removed_members)
     membership = build_membership(by_cluster, by_member, _claims(config, records, idmapping))
     if not len(membership.disputed) and not (membership.owner != NONE).any():
         raise UserError(
@@ -76,16 +81,18 @@ def _cluster_uniref(
         kept_clusters=kept_clusters,
         kept_members=kept_members,
         removed_clusters=removed_keys(records / "uniref50" / "removed.parquet", "uniref50"),
-        removed_members=removed_keys(records / "uniref90" / "removed.parquet", "uniref90"),
+        removed_members=removed_members,
+        unrepresented=gone,
     )
-    if config.violations == "error":
-        fate.raise_violations(members)
     counts = MemberCounts(clusters, members, membership.owner)
+    if config.violations == "error":
+        fate.raise_violations(clusters, members, counts.listings)
     with removed_writer(output / "violations.parquet") as violations:
         list_violations(violations, fate, counts, clusters, members, sources)
         list_elsewhere(violations, named, fate.owner, clusters, members)
     with removed_writer(output / "removed.parquet") as removed:
-        remove(removed, fate, clusters, members, counts.members, sources)
+        reasons = reasons_of(gone, cluster_keys, records, curated)
+        remove(removed, fate, clusters, members, counts.members, sources, reasons)
     facts = {
         "membership": config.membership,
         "sources": sources,
@@ -94,13 +101,16 @@ def _cluster_uniref(
         "placed_by_name": named.placed,
         "without_cluster": len(fate.homeless_rows),
         "without_member": int((kept_clusters & (counts.members == 0)).sum()),
+        "listed_members": {
+            level: {"checked": found.checked, "wrong": len(found.wrong())} for level, found in counts.listings.items()
+        },
         "violations": {level: dict(sorted(found.items())) for level, found in sorted(violations.counts.items())},
     }
     del counts, membership
     sizes = _write(output, curated, fate, clusters, members, cluster_keys, member_keys)
     levels = {
-        "uniref50": level_counts(int(kept_clusters.sum()), len(sizes), removed.counts.get("uniref50", {})),
-        "uniref90": level_counts(int(kept_members.sum()), int(sizes.sum()), removed.counts.get("uniref90", {})),
+        "uniref50": level_counts(entered["uniref50"], len(sizes), removed.counts.get("uniref50", {})),
+        "uniref90": level_counts(entered["uniref90"], int(sizes.sum()), removed.counts.get("uniref90", {})),
     }
     facts["largest_cluster"] = int(sizes.max(initial=0))
     write_counts(output / "counts.json", "cluster", levels, **facts)

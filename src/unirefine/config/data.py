@@ -119,7 +119,8 @@ class Cluster(Block):
     algorithm: Literal["cluster", "linclust"] = "cluster"
     """MMseqs2 only: `cluster` is sensitive, `linclust` linear in time."""
     violations: Literal["error", "remove"] = "remove"
-    """A UniRef90 in no kept UniRef50 or in two of them: stop, or remove it with its reason."""
+    """A UniRef90 in no kept UniRef50 or in two of them, or an entry that lists another number of members than it
+    states: stop; or remove the UniRef90 with its reason and list the entry in violations.parquet."""
 
 
 class Split(Block):

@@ -23,6 +23,7 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
     origin = lineage.read(results / "train" / "final")
     release = origin["release"]
     entries = read_ledger(results)
+    clustered = read_json(stage_path(results, "cluster") / "counts.json")
     identity = read_json(stage_path(results, "decontaminate") / "identity.json")
     final = read_json(results / "train" / "final" / "train.json")
     evaluation = read_json(results / "evaluate" / "perplexity.json")
@@ -46,7 +47,7 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
         sections=[
             sections.evaluation_section(evaluation),
             sections.training_section(final, gather.read_metrics(results), baselines),
-            sections.removal_section(entries),
+            sections.removal_section(entries, clustered.get("violations")),
             sections.split_section(identity),
             sections.shape_section(results),
             sections.shard_section(results),

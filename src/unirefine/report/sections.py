@@ -54,8 +54,11 @@ def lineage_section(origin: Mapping[str, Any]) -> Section:
     return Section(heading="Lineage", text=text, tables=[Table(title="Steps", columns=columns, rows=rows)])
 
 
-def removal_section(entries: list[Entry]) -> Section:
-    """What was removed and why, at both levels, adding up."""
+def removal_section(entries: list[Entry], violations: Mapping[str, Mapping[str, int]] | None) -> Section:
+    """What was removed and why, at both levels, adding up; and where the release contradicts itself.
+
+    violations: `{level: {reason: n}}` of the cluster stage; None where there is no release (own FASTA).
+    """
     tables, pictures, text = [], [], []
     for level in LEVELS:
         rows = removals(entries, level)
@@ -73,7 +76,20 @@ def removal_section(entries: list[Entry]) -> Section:
         tables.append(Table(title=unit, columns=columns, rows=body, numeric=[2, 3], total=True))
         if rows:
             pictures.append(_picture(f"removed-{level}", figures.removed(rows, unit)))
+    if violations is not None:
+        text.append(_violations_text(violations))
     return Section(heading="What was removed and why", text=text, tables=tables, figures=pictures)
+
+
+def _violations_text(violations: Mapping[str, Mapping[str, int]]) -> str:
+    found = [
+        f"{reason.replace('_', ' ')} {count:,} ({UNITS[level]})"
+        for level in LEVELS
+        for reason, count in violations.get(level, {}).items()
+    ]
+    if not found:
+        return "The entries of the release do not contradict each other."
+    return f"Where the release contradicts itself (cluster/violations.parquet): {', '.join(found)}."
 
 
 def shape_section(results: Path) -> Section:

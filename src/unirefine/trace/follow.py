@@ -93,7 +93,11 @@ def _described(record: Record) -> str:
     for column, unit in (("length", "residue"), ("member_count", "member")):
         if record.columns.get(column) is not None:
             text += f", {_counted(record.columns[column], unit)}"
-    for column, what in (("representative", "representative"), ("taxon_id", "taxon")):
+    for column, what in (
+        ("representative", "representative"),
+        ("taxon_id", "taxon"),
+        ("rep_taxon_id", "representative's taxon"),
+    ):
         if record.columns.get(column) is not None:
             text += f", {what} {record.columns[column]}"
     return text
@@ -131,17 +135,21 @@ def _check(results: Path, stage: str, record: Record) -> None:
     found = removal(stage_path(results, stage) / "removed.parquet", record.level, record.id)
     if not found:
         return
-    text = _reasons(found)
+    raise _Gone(stage, "; ".join([_reasons(found), *_because(results, record.level, found)]))
+
+
+def _because(results: Path, level: str, found: list[tuple[str, str]]) -> Iterator[str]:
+    """Why that was removed after which something of `level` had to go: the evidence of `cluster_removed` names it."""
     for reason, evidence in found:
-        if reason == "cluster_removed":  # then the evidence names the cluster
-            why = [
-                f"{evidence} {_reasons(rows)} by {earlier}"
-                for earlier in STAGES
-                for rows in [removal(_removed_path(results, earlier, "uniref50"), "uniref50", evidence.split()[-1])]
-                if rows
-            ]
-            text = "; ".join([text, *why])
-    raise _Gone(stage, text)
+        if reason != "cluster_removed":
+            continue
+        # a UniRef50 cluster that took its member along, or the UniRef90 whose sequence represented the cluster
+        other, name = ("uniref50", evidence.split()[-1]) if level == "uniref90" else ("uniref90", evidence.split()[0])
+        for earlier in STAGES:
+            rows = removal(_removed_path(results, earlier, other), other, name)
+            if rows:
+                yield f"{name} {_reasons(rows)} by {earlier}"
+                yield from _because(results, other, rows)
 
 
 def _removed_path(results: Path, stage: str, level: str) -> Path:

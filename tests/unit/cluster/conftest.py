@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.ids import key_of
+from unirefine.removed import SCHEMA
 
 RECORD = pa.schema(
     [
@@ -18,6 +19,7 @@ RECORD = pa.schema(
         ("taxon_id", pa.int32()),
         ("rep_taxon_id", pa.int32()),
         ("member_count", pa.int32()),
+        ("listed_members", pa.int32()),
         ("representative", pa.string()),
         ("length", pa.int32()),
         ("sequence", pa.string()),
@@ -34,6 +36,7 @@ class Run:
     def __init__(self, directory: Path, *, parts: int = 2, prefix: bool = True) -> None:
         self.directory, self.parts, self.prefix = directory, parts, prefix
         self.counts: dict[str, dict] = {}
+        self.dropped: list[dict] = []
 
     @property
     def paths(self) -> tuple[Path, Path, Path]:
@@ -41,7 +44,7 @@ class Run:
         return self.directory / "records", self.directory / "curate", self.directory / "cluster"
 
     def level(
-        self, level: str, ids: Sequence[str], *, dropped: Iterable[str] = (), counts=None, sequences=None
+        self, level: str, ids: Sequence[str], *, dropped: Iterable[str] = (), counts=None, listed=None, sequences=None
     ) -> None:
         """Records of a level in this order, all kept by curate but `dropped`."""
         dropped = set(dropped)
@@ -51,6 +54,7 @@ class Run:
                 "key": key_of(name),
                 "id": (PREFIX[level] if self.prefix else "") + name,
                 "member_count": counts[place] if counts else None,
+                "listed_members": listed[place] if listed else None,
                 "length": len(sequences[place]),
                 "sequence": sequences[place],
             }
@@ -60,6 +64,12 @@ class Run:
         kept = [{"row": place} | row for place, row in enumerate(rows) if ids[place] not in dropped]
         self.paths[1].mkdir(exist_ok=True)
         pq.write_table(pa.Table.from_pylist(kept, schema=KEPT), self.paths[1] / f"{level}.parquet")
+        self.dropped += [
+            {"level": level, "id": PREFIX[level] + name, "reason": "purge_list", "evidence": ""}
+            for name in ids
+            if name in dropped
+        ]
+        pq.write_table(pa.Table.from_pylist(self.dropped, schema=SCHEMA), self.paths[1] / "removed.parquet")
         removed = {"purge_list": len(rows) - len(kept)} if len(kept) < len(rows) else {}
         self.counts[level] = {"in": len(rows), "kept": len(kept), "removed": removed}
         text = json.dumps({"stage": "curate", "levels": self.counts})

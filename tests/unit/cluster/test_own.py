@@ -97,11 +97,12 @@ def test_a_removed_copy_names_its_representative(clustered):
     assert "lab|0.0.0" not in kept | {row["id"] for row in removed}
 
 
-FILES = {"clusters.parquet", "membership.parquet", "removed.parquet", "counts.json"}
+FILES = {"clusters.parquet", "membership.parquet", "removed.parquet", "counts.json", "violations.parquet"}
 
 
 def test_no_scratch_stays(clustered):
     assert {path.name for path in clustered.paths[2].iterdir()} == FILES | {"mmseqs.log"}
+    assert clustered.read("violations.parquet") == []
 
 
 @pytest.mark.parametrize("algorithm", [pytest.param("cluster", marks=pytest.mark.slow), "linclust"])

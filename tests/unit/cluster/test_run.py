@@ -9,6 +9,7 @@ from unirefine.cli.main import main
 from unirefine.cluster.run import cluster
 from unirefine.config import Cluster
 from unirefine.errors import UserError
+from unirefine.removed import SCHEMA
 
 CLUSTERS = ["P00003", "P00001", "UPI0000000001", "P00002"]
 MEMBERS = ["Q00001", "Q00002", "Q00003", "Q00004", "Q00005", "Q00006", "P00001-2"]
@@ -16,8 +17,15 @@ OWNERS = dict(zip(MEMBERS, ["P00001", "P00001", "P00002", "P00002", "P00003", "P
 
 
 def tidy(run, *, dropped=(), claims=OWNERS, both=True, **options):
-    run.level("uniref50", CLUSTERS[:2] + CLUSTERS[3:], dropped=dropped, counts=options.get("stated"))
-    run.level("uniref90", MEMBERS, dropped=dropped, counts=options.get("counts"))
+    listed = options.get("listed", {})
+    run.level(
+        "uniref50",
+        CLUSTERS[:2] + CLUSTERS[3:],
+        dropped=dropped,
+        counts=options.get("stated"),
+        listed=listed.get("uniref50"),
+    )
+    run.level("uniref90", MEMBERS, dropped=dropped, counts=options.get("counts"), listed=listed.get("uniref90"))
     run.members("uniref50", [(owner, member) for member, owner in claims.items()])
     if both:
         run.members("uniref90", claims.items())
@@ -119,12 +127,75 @@ def test_violations_can_stop_the_stage(run):
     assert {row["reason"] for row in run.read("removed.parquet")} == {"no_cluster", "two_clusters"}
 
 
+def test_another_number_of_members_than_stated_is_a_violation_at_its_level(run, capsys):
+    stated, counts = [4, None, 4], [2, 2, 2, 2, 2, 2, None]
+    listed = {"uniref50": [4, 3, 7], "uniref90": [2, 2, 1, 2, 2, 3, 2]}
+    tidy(run, stated=stated, counts=counts, listed=listed)
+    records, curated, output = map(str, run.paths)
+    assert main(["cluster", "--records", records, "--curated", curated, "--output", output]) == 0
+    assert "violations: listed_members 3; member" in capsys.readouterr().out
+    assert listed_of(run) == {
+        ("uniref50", "UniRef50_P00002", "states 4 members, lists 7"),
+        ("uniref90", "UniRef90_Q00003", "states 2 members, lists 1"),
+        ("uniref90", "UniRef90_Q00006", "states 2 members, lists 3"),
+    }
+    assert _counts(run)["listed_members"] == {
+        "uniref50": {"checked": 2, "wrong": 1},
+        "uniref90": {"checked": 6, "wrong": 2},
+    }
+    assert run.read("removed.parquet") == []
+    message = (
+        r"1 UniRef50 with another number of members than stated \(such as UniRef50_P00002\)"
+        r" and 2 UniRef90 with .* \(such as UniRef90_Q00003, UniRef90_Q00006\)"
+    )
+    with pytest.raises(UserError, match=message):
+        cluster(Cluster(violations="error"), *run.paths)
+
+
+def listed_of(run):
+    rows = run.read("violations.parquet")
+    return {(row["level"], row["id"], row["evidence"]) for row in rows if row["reason"] == "listed_members"}
+
+
+REPRESENTED = ["P00001", "Q00001", "P00002", "Q00002", "P00003", "P10636-600"]
+"""UniRef90 of three clusters, each with the one that has the representative's sequence; the last is of P00003."""
+
+
+@pytest.mark.parametrize("membership", ["xml", "idmapping"])
+def test_a_representative_removed_at_uniref90_takes_its_cluster_along(run, membership):
+    """Curate removed P00001 at UniRef90 only, the records stage P00003; P00002 was removed at both levels."""
+    owners = dict(zip(REPRESENTED, ["P00001", "P00001", "P00002", "P00002", "P00003", "P00003"], strict=True))
+    clusters = ["P00001", "P00002", "P00003", "UPI0000000001"]
+    run.level("uniref50", clusters, dropped=["P00002"])
+    run.level("uniref90", [name for name in REPRESENTED if name != "P00003"] + ["Q00003"], dropped=["P00001", "P00002"])
+    owners["Q00003"] = "UPI0000000001"  # represented by a sequence that is no UniRef90 here
+    run.members("uniref50", [(owner, member) for member, owner in owners.items()])
+    row = {"level": "uniref90", "id": "UniRef90_P00003", "reason": "wrong_checksum", "evidence": ""}
+    pq.write_table(pa.Table.from_pylist([row], schema=SCHEMA), run.paths[0] / "uniref90" / "removed.parquet")
+    path = run.directory / "idmapping_selected.tab"
+    rows = [[""] * 8 + [f"UniRef90_{member}", f"UniRef50_{owner}"] + [""] * 12 for member, owner in owners.items()]
+    path.write_text("".join("\t".join(row) + "\n" for row in rows))
+    cluster(Cluster(membership=membership), *run.paths, idmapping=path)
+    assert listed(run, "removed.parquet") == {
+        ("UniRef50_P00001", "cluster_removed", "UniRef90_P00001 (purge_list)"),
+        ("UniRef50_P00003", "cluster_removed", "UniRef90_P00003 (wrong_checksum)"),
+        ("UniRef90_Q00001", "cluster_removed", "UniRef50_P00001"),
+        ("UniRef90_Q00002", "cluster_removed", "UniRef50_P00002"),
+        ("UniRef90_P10636-600", "cluster_removed", "UniRef50_P00003"),
+    }
+    assert _counts(run)["levels"] == {
+        "uniref50": {"in": 3, "kept": 1, "removed": {"cluster_removed": 2}},
+        "uniref90": {"in": 4, "kept": 1, "removed": {"cluster_removed": 3}},
+    }
+    assert [row["key"] for row in run.read("clusters.parquet")] == _keys("UPI0000000001")
+    assert listed(run, "violations.parquet") == set()
+
+
 def test_what_the_records_stage_removed_is_no_contradiction(run):
     tidy(run, claims=OWNERS | {"Q00009": "P00001", "Q00006": "P00009"}, both=False)
-    schema = pa.schema([(name, pa.string()) for name in ("level", "id", "reason", "evidence")])
     for level, name in (("uniref90", "UniRef90_Q00009"), ("uniref50", "UniRef50_P00009")):
         row = {"level": level, "id": name, "reason": "bad_checksum", "evidence": ""}
-        pq.write_table(pa.Table.from_pylist([row], schema=schema), run.paths[0] / level / "removed.parquet")
+        pq.write_table(pa.Table.from_pylist([row], schema=SCHEMA), run.paths[0] / level / "removed.parquet")
     cluster(Cluster(violations="error"), *run.paths)
     assert listed(run, "removed.parquet") == {("UniRef90_Q00006", "cluster_removed", "UniRef50_P00009")}
     assert listed(run, "violations.parquet") == set()

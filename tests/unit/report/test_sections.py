@@ -1,8 +1,10 @@
 """The sections' texts and pictures, from the files' content."""
 
+import pytest
+
 from unirefine.config import Decontaminate
 from unirefine.report.ledger import Entry
-from unirefine.report.sections import release_section, split_section
+from unirefine.report.sections import release_section, removal_section, split_section
 
 EDGES = [i / 50 for i in range(51)]
 CONFIG = Decontaminate()
@@ -47,3 +49,22 @@ def test_the_release_is_told_with_the_published_count_beside_both_of_ours():
     _files, counts = release_section(release | {"published": [known]}, entries).tables
     assert counts.rows == [["UniRef50 clusters", "12 (a data card)", "12", "10", "before curation"]]
     assert len(release_section({"source": "fasta", "release": None, "files": []}, entries).tables) == 1
+
+
+KEPT = [Entry(stage="records", level="uniref50", entered=3, kept=3, removed={})]
+
+
+@pytest.mark.parametrize(
+    ("violations", "text"),
+    [
+        (None, None),
+        ({}, "The entries of the release do not contradict each other."),
+        (
+            {"uniref50": {"listed_members": 1200}, "uniref90": {"listed_members": 1, "one_source": 2}},
+            "Where the release contradicts itself (cluster/violations.parquet): listed members 1,200 (UniRef50 clusters),"
+            " listed members 1 (UniRef90 sequences), one source 2 (UniRef90 sequences).",
+        ),
+    ],
+)
+def test_contradictions_of_the_release_are_counted(violations, text):
+    assert removal_section(KEPT, violations).text[1:] == ([] if text is None else [text])
