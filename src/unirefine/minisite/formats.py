@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from unirefine.crc64 import crc64_hex
-from unirefine.minisite.proteins import LEVELS, Cluster, Protein
+from unirefine.minisite.proteins import LEVELS, Cluster, Protein, upi_of
 
 MIRRORS = (
     ("ch", "ftp://ftp.expasy.org/databases/uniprot"),
@@ -16,6 +16,12 @@ MIRRORS = (
 )
 LABELS = {"uniref50": "UniRef50", "uniref90": "UniRef90", "uniref100": "UniRef100"}
 _QUOTES = {'"': "&quot;", "'": "&apos;"}
+_GO_TERMS = (
+    ("kinase", "GO Molecular Function", "GO:0016301"),
+    ("transport", "GO Biological Process", "GO:0006810"),
+    ("membrane", "GO Cellular Component", "GO:0016020"),
+)
+"""Word in a cluster's name, and the term that it means."""
 _LINE = 60
 IDMAPPING_COLUMNS = 22
 
@@ -59,6 +65,9 @@ def _entry(cluster: Cluster, level: str, date: datetime.date) -> Iterator[str]:
     yield _property("common taxon", cluster.common_taxon)
     if cluster.common_taxon_id is not None:
         yield _property("common taxon ID", cluster.common_taxon_id)
+    for word, kind, term in _GO_TERMS:
+        if word in best.name:
+            yield _property(kind, term)
     yield "<representativeMember>"
     yield from _reference(best, cluster, level)
     yield f'<sequence length="{len(best.sequence)}" checksum="{crc64_hex(best.sequence)}">{best.sequence}</sequence>'
@@ -71,8 +80,13 @@ def _entry(cluster: Cluster, level: str, date: datetime.date) -> Iterator[str]:
 
 
 def _reference(protein: Protein, cluster: Cluster, level: str) -> Iterator[str]:
-    yield f'<dbReference type="UniProtKB ID" id="{protein.entry_name}">'
-    yield _property("UniProtKB accession", protein.accession)
+    upi = upi_of(protein.sequence)
+    if protein.accession == upi:
+        yield f'<dbReference type="UniParc ID" id="{upi}">'
+    else:
+        yield f'<dbReference type="UniProtKB ID" id="{protein.entry_name}">'
+        yield _property("UniProtKB accession", protein.accession)
+        yield _property("UniParc ID", upi)
     for other in reversed(LEVELS):
         if other != level:
             yield _property(f"{LABELS[other]} ID", f"{LABELS[other]}_{getattr(protein, other)}")

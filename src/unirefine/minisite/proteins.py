@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from unirefine.crc64 import crc64_hex
 from unirefine.errors import UserError
 from unirefine.hashing import keyed_hash
 from unirefine.ids import key_of
@@ -19,9 +20,10 @@ LEVELS = ("uniref50", "uniref90", "uniref100")
 
 @dataclass(frozen=True, slots=True)
 class Protein:
-    """One UniProtKB entry."""
+    """One UniProtKB entry, an isoform of one, or a sequence that only UniParc has."""
 
     accession: str
+    """`P10636`, `P10636-2`, or the UPI of a UniParc-only sequence."""
     entry_name: str
     name: str
     reviewed: bool
@@ -48,6 +50,11 @@ class Cluster:
     """Accession of the longest member."""
     common_taxon: str
     common_taxon_id: int | None
+
+
+def upi_of(sequence: str) -> str:
+    """An id of UniParc's form for a sequence: its CRC64's first ten digits."""
+    return f"UPI{crc64_hex(sequence)[:10]}"
 
 
 def read_proteins(fasta: Iterable[Path], clusters: Path, organisms: Path) -> list[Protein]:

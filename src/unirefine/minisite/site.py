@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unirefine.errors import UserError
 from unirefine.minisite import formats
+from unirefine.minisite.derived import derive
 from unirefine.minisite.proteins import LEVELS, Cluster, Protein, choose, form_clusters, read_proteins, read_table
 from unirefine.minisite.taxonomy import Taxonomy, tar_bytes
 
@@ -30,7 +31,8 @@ def build(
         release_date(name)
     taxa = Taxonomy(read_table(taxonomy, 4))
     proteins = choose(read_proteins(fasta, clusters, organisms), taxa, limit)
-    levels = {level: form_clusters(proteins, level, taxa) for level in LEVELS}
+    members = [*proteins, *derive(proteins)]
+    levels = {level: form_clusters(members, level, taxa) for level in LEVELS}
     if output.exists() and any(output.iterdir()) and not (output / "taxonomy" / "taxdump.tar.gz").exists():
         raise UserError("is not empty and not a miniature site", where=output, fix="name a new directory")
     scratch = output.with_name(f".{output.name}.tmp")

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ from Bio.SeqUtils.CheckSum import crc64
 from lxml import etree
 
 from unirefine.errors import UserError
+from unirefine.minisite.derived import derive
 from unirefine.minisite.proteins import LEVELS, choose, form_clusters, read_proteins, read_table
 from unirefine.minisite.site import build
 from unirefine.minisite.taxonomy import Taxonomy
@@ -116,7 +118,8 @@ def test_levels_agree_with_each_other_and_with_idmapping(site):
         for entry in entries(site, level):
             for reference in entry.iter(f"{NAMESPACE}dbReference"):
                 values = properties(reference)
-                of_member.setdefault(values["UniProtKB accession"], {})[level] = (entry.get("id"), values[other])
+                name = values.get("UniProtKB accession", reference.get("id"))
+                of_member.setdefault(name, {})[level] = (entry.get("id"), values[other])
     for levels in of_member.values():
         assert levels["uniref50"] == levels["uniref90"][::-1]
     table = gzip.decompress(
@@ -124,8 +127,45 @@ def test_levels_agree_with_each_other_and_with_idmapping(site):
     ).decode()
     rows = [line.split("\t") for line in table.splitlines()]
     assert {len(row) for row in rows} == {22}
-    assert [row[0] for row in rows] == sorted(of_member)
+    assert [row[0] for row in rows] == sorted(name for name in of_member if not re.search("^UPI|-2$", name))
     assert all((row[9], row[8]) == of_member[row[0]]["uniref50"] for row in rows)
+
+
+@pytest.mark.parametrize("level", ["uniref50", "uniref90"])
+def test_members_of_all_kinds(level, site):
+    """UniParc-only members and isoforms are shorter than the entry that they come from, and represent nothing."""
+    kinds, lengths, terms = Counter(), {}, Counter()
+    for entry in entries(site, level):
+        terms.update(kind for kind in properties(entry) if kind.startswith("GO "))
+        for place, reference in enumerate(entry.iter(f"{NAMESPACE}dbReference")):
+            values = properties(reference)
+            kind, name = reference.get("type"), values.get("UniProtKB accession")
+            assert ("UniProtKB accession" in values, "UniParc ID" in values) == (kind == "UniProtKB ID",) * 2
+            assert re.fullmatch("UPI[0-9A-F]{10}", values.get("UniParc ID", reference.get("id")))
+            derived = name is None or name.endswith("-2")
+            kinds[kind, derived] += 1
+            assert place > 0 or not derived
+            if name is not None:
+                lengths[name] = int(values["length"])
+    assert set(kinds) == {("UniProtKB ID", False), ("UniProtKB ID", True), ("UniParc ID", True)}, kinds
+    isoforms = [name for name in lengths if name.endswith("-2")]
+    assert all(0.9 * lengths[name[:-2]] <= lengths[name] < lengths[name[:-2]] for name in isoforms)
+    assert sum(terms.values()) > 0
+
+
+def test_derived_members_are_few_and_in_the_clusters_of_their_entry(proteins):
+    made = derive(proteins)
+    parents = {p.accession: p for p in proteins} | {p.sequence: p for p in proteins}
+    taxa = {(p.sequence, p.tax_id) for p in proteins}  # some entries have one sequence
+    uniparc = [p for p in made if p.accession.startswith("UPI")]
+    isoforms = [p for p in made if p.accession.endswith("-2")]
+    assert len(uniparc) + len(isoforms) == len(made) == len({p.accession for p in made})
+    assert 400 < len(uniparc) < 900 and 50 < len(isoforms) < 300
+    for one in made:
+        parent = parents[f"M{one.sequence}"] if one in uniparc else parents[one.accession[:-2]]
+        assert parent.sequence.endswith(one.sequence)
+        assert all(getattr(one, level) == getattr(parent, level) for level in LEVELS)
+        assert (parent.sequence, one.tax_id) in taxa and one.sequence not in parents
 
 
 def test_release_note_and_metalink(site):

@@ -61,8 +61,9 @@ KEPT = [Entry(stage="records", level="uniref50", entered=3, kept=3, removed={})]
         ({}, "The entries of the release do not contradict each other."),
         (
             {"uniref50": {"listed_members": 1200}, "uniref90": {"listed_members": 1, "one_source": 2}},
-            "Where the release contradicts itself (cluster/violations.parquet): listed members 1,200 (UniRef50 clusters),"
-            " listed members 1 (UniRef90 sequences), one source 2 (UniRef90 sequences).",
+            "Where the release contradicts itself (cluster/violations.parquet):"
+            " listed members 1,200 (UniRef50 clusters), listed members 1 (UniRef90 sequences),"
+            " one source 2 (UniRef90 sequences).",
         ),
     ],
 )
