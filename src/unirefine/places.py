@@ -106,7 +106,8 @@ def _tools(config: Config) -> dict[str, str]:
 
 
 def _has_files(directory: Path) -> bool:
-    return any(path.is_file() for path in directory.rglob("*"))
+    """Hidden files do not count: a lock stays where a command has failed."""
+    return any(path.is_file() and not path.name.startswith(".") for path in directory.rglob("*"))
 
 
 def _recorded(base: Path) -> dict[str, Mapping[str, Any]]:
