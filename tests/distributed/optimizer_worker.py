@@ -1,7 +1,7 @@
 """One rank of test_model_optimizer.py: train, save, train on; then load the checkpoint at another layout and train on.
 
 Usage: optimizer_worker.py DIRECTORY HOP... with HOP = <layout>:<layout>; writes <hop>.pt from rank 0: the weights after
-the last step, without and with the checkpoint in between.
+the last step, without and with the checkpoint in between, and how many optimizer values each rank had to write.
 """
 
 import sys
@@ -22,9 +22,19 @@ from unirefine.model.batch import IGNORE, context_slice
 from unirefine.model.esm2 import build_esm2
 from unirefine.train import platform
 
-LAYOUTS = {"dp2": {}, "tp2": {"tensor": 2}, "pp2": {"pipeline": 2}, "cp2": {"context": 2}}
+LAYOUTS = {
+    "dp2": {},
+    "tp2": {"tensor": 2},
+    "pp2": {"pipeline": 2},
+    "cp2": {"context": 2},
+    "dp4": {},
+    "tp2-dp2": {"tensor": 2},
+    "pp2-cp2": {"pipeline": 2, "context": 2},
+}
 # hidden 48: no size is a multiple of 128 x DP, so that buckets are padded; three layers: uneven stages
 SIZE = Model(preset=None, layers=3, hidden=48, heads=4)
+# about one matrix a bucket: several buckets, and matrices that lie on every rank
+BUCKET = 8_000
 
 
 def main(directory: Path, hops: list[str]) -> None:
@@ -34,6 +44,7 @@ def main(directory: Path, hops: list[str]) -> None:
         step(model, optimizer, 0)
         step(model, optimizer, 1)
         checkpoint.save(directory / f"{hop}-checkpoint", model, optimizer, extra={"step": 2})
+        written = values_to_write(model, optimizer)
         step(model, optimizer, 2)
         expected = dict(convert.whole_tensors(model))
         model, optimizer = build(second)
@@ -41,22 +52,31 @@ def main(directory: Path, hops: list[str]) -> None:
         step(model, optimizer, 2)
         got = dict(convert.whole_tensors(model))
         if torch.distributed.get_rank() == 0:
-            torch.save((expected, got), directory / f"{hop}.pt")
+            torch.save((expected, got, written), directory / f"{hop}.pt")
     platform.shutdown()
 
 
 def build(layout: str):
-    parallel = Parallel(processes_per_node=2, **LAYOUTS[layout])
+    parallel = Parallel(processes_per_node=platform.world_size(), **LAYOUTS[layout])
     train = Train(model=SIZE, parallel=parallel, precision="fp32", global_batch=parallel.data, micro_batch=1)
     platform.initialize(parallel, seed=0)
     module = build_esm2(train.model, train)
-    ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, overlap_grad_reduce=False)
+    ddp = DistributedDataParallelConfig(use_distributed_optimizer=True, overlap_grad_reduce=False, bucket_size=BUCKET)
     model = DistributedDataParallel(module.config, ddp, module)
     settings = OptimizerConfig(
         optimizer="adam", lr=1e-2, weight_decay=0.01, adam_beta2=0.98, use_distributed_optimizer=True, clip_grad=1.0
     )
     module.config.finalize_model_grads_func = finalize_model_grads
     return model, get_megatron_optimizer(settings, [model])
+
+
+def values_to_write(model, optimizer) -> list[int]:
+    """Optimizer values that each rank has in hand when it writes a checkpoint."""
+    state = checkpoint._sharded_state(checkpoint.unwrap(model), optimizer, loading=False)["optimizer"]["param_state"]
+    mine = sum(tensor.data.numel() for tensors in state.values() for tensor in tensors.values())
+    everyone = [0] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, mine)
+    return everyone
 
 
 def step(model, optimizer, number: int) -> None:

@@ -34,11 +34,23 @@ LAYOUTS = {
     "cp2-packed": ({"context": 2}, {"packed": True}),
 }
 TOKENS = {"global_batch": None, "global_tokens": 700}
+# Half precision; in the last all updates up to checkpoint STOP overflow and are skipped
+HALF = {
+    "bf16": {"precision": "bf16"},
+    "bf16-replicated-optimizer": {"precision": "bf16", "parallel": {"distributed_optimizer": False}},
+    "fp16": {"precision": "fp16", "initial_loss_scale": 64.0},
+    "fp16-skipped": {"precision": "fp16", "initial_loss_scale": 2.0**40},
+}
 
 
 def config_of(layout: str, processes: int = 2, **changes) -> dict:
     parallel, options = LAYOUTS[layout]
     return CONFIG | options | {"parallel": {"processes_per_node": processes} | parallel} | changes
+
+
+def half(name: str) -> dict:
+    options = HALF[name]
+    return CONFIG | options | {"parallel": {"processes_per_node": 2} | options.get("parallel", {})}
 
 
 def losses(output: Path) -> list[tuple[int, float, float | None, float]]:
@@ -65,7 +77,7 @@ def runs(shards, tmp_path_factory) -> Path:
     def entry(output: str, config: dict) -> dict:
         return {"config": config, "shards": str(shards), "output": str(root / output)}
 
-    entries = [entry(layout, config_of(layout)) for layout in LAYOUTS]
+    entries = [entry(layout, config_of(layout)) for layout in LAYOUTS] + [entry(name, half(name)) for name in HALF]
     entries += [entry(f"{layout}-tokens", config_of(layout, **TOKENS)) for layout in ("dp2", "tp2")]
     run_group(2, entries)
     continued = {"dp2": ["dp2", "tp2", "pp2"], "tp2": ["pp2"], "pp2": ["pp2", "dp2"]}
@@ -74,6 +86,9 @@ def runs(shards, tmp_path_factory) -> Path:
         for target in targets:
             interrupted(root / source, root / f"{source}-then-{target}")
             entries.append(entry(f"{source}-then-{target}", config_of(target)))
+    for name in HALF:
+        interrupted(root / name, root / f"{name}-then-{name}")
+        entries.append(entry(f"{name}-then-{name}", half(name)))
     run_group(2, entries)
     for source in ("dp2", "pp2"):
         interrupted(root / source, root / f"{source}-then-alone")
@@ -128,6 +143,21 @@ def test_training_learns(runs):
 def test_stop_and_go_at_the_same_layout_is_exact(runs):
     for layout in ("dp2", "pp2"):
         assert_same(losses(runs / f"{layout}-then-{layout}"), losses(runs / layout), 1e-12)
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_stop_and_go_in_half_precision_is_exact(runs, name):
+    assert losses(runs / f"{name}-then-{name}") == losses(runs / name)
+    weights = [runs / run / "final" / "huggingface" / "model.safetensors" for run in (name, f"{name}-then-{name}")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_fp16_follows_fp32_and_skips_what_overflows(runs):
+    for ours, theirs in zip(losses(runs / "fp16"), losses(runs / "dp2"), strict=True):
+        assert ours[1] == pytest.approx(theirs[1], abs=0.02)
+    skipped = losses(runs / "fp16-skipped")
+    assert [line[3] for line in skipped[:STOP]] == [None] * STOP
+    assert skipped[2][2] == skipped[5][2]  # validation: the weights are still the initial ones
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,26 @@ def test_kill_9_of_a_process_ends_the_job_and_costs_at_most_the_interval(shards,
     assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
 
 
+def test_kill_9_while_saving_costs_only_that_checkpoint(shards, tmp_path, long_run):
+    config = CONFIG | {"steps": 60}
+    first = start(config, shards, tmp_path)
+    wait_for_step(tmp_path, 1, first)
+    workers = workers_of(first.pid)
+    saving = tmp_path / "checkpoints" / ".step-00000008.part"
+    deadline = time.monotonic() + 120
+    while not saving.exists() and time.monotonic() < deadline:
+        pass  # a save takes some tenths of a second
+    for pid in (first.pid, *workers):
+        os.kill(pid, signal.SIGKILL)
+    first.communicate()
+    assert saving.exists()  # killed in the middle
+    assert [path.name for path in complete(tmp_path / "checkpoints")] == ["step-00000004"]
+    code, _, errors = run(config, shards, tmp_path)
+    assert (code, errors) == (0, [])
+    assert not saving.exists()
+    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
+
+
 def test_kill_9_of_the_launcher_leaves_no_orphans(shards, tmp_path):
     first = start(CONFIG | {"steps": 1000}, shards, tmp_path)
     wait_for_step(tmp_path, 2, first)

@@ -31,9 +31,10 @@ else:
     from unirefine.train import platform
 
     def start(parallel: Parallel, rank: int) -> None:
-        """Be rank `rank` of a world whose collectives do nothing."""
+        """Be rank `rank` of a world whose collectives do nothing, or alone in a real one."""
         stop()
-        torch.distributed.init_process_group("fake", rank=rank, world_size=parallel.world, store=FakeStore())
+        backend, store = ("fake", FakeStore()) if parallel.world > 1 else ("gloo", torch.distributed.HashStore())
+        torch.distributed.init_process_group(backend, rank=rank, world_size=parallel.world, store=store)
         parallel_state.initialize_model_parallel(
             tensor_model_parallel_size=parallel.tensor,
             pipeline_model_parallel_size=parallel.pipeline,
@@ -47,13 +48,15 @@ else:
 
     @pytest.fixture
     def build():
-        """build(model, rank, layout, device="meta", **train options): this rank's Esm2 with the TE spec."""
+        """build(model, rank, layout, device="meta", data=1, **train options): this rank's Esm2 with the TE spec."""
 
-        def builder(model: Model, rank: int = 0, *, device: str = "meta", layout: dict | None = None, **options):
+        def builder(
+            model: Model, rank: int = 0, *, device: str = "meta", layout: dict | None = None, data: int = 1, **options
+        ):
             group = {"tensor": 1, "pipeline": 1, "context": 1} | (layout or {})
-            world = group["tensor"] * group["pipeline"] * group["context"]
+            world = data * group["tensor"] * group["pipeline"] * group["context"]
             parallel = Parallel(processes_per_node=world, **group)
-            options = {"precision": "bf16", "global_batch": 16, "micro_batch": 16} | options
+            options = {"precision": "bf16", "global_batch": 16 * data, "micro_batch": 16} | options
             train = Train(model=model, parallel=parallel, **options)
             start(parallel, rank)
             assert platform.on_gpu()

@@ -164,6 +164,8 @@ class Train(Block):
     """Pack the sequences of a micro-batch without padding (THD)."""
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Arithmetic of the model; optimizer state is fp32."""
+    initial_loss_scale: Annotated[float, Field(ge=1)] = 65536.0
+    """First loss scale of fp16. It is halved while gradients overflow, doubled after 1,000 updates without."""
     fp8: Literal["off", "delayed", "current", "mxfp8"] = "off"
     """FP8 recipe of Transformer Engine (NVIDIA GPUs only)."""
     recompute: Literal["none", "selective", "full"] = "none"

@@ -9,22 +9,29 @@ complete checkpoint and anything else is none. All functions but `read` are coll
 Programs that call `save` need an `if __name__ == "__main__"` guard: Megatron's writers are processes.
 """
 
-import contextlib
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from megatron.core import dist_checkpointing
+from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.dist_checkpointing.serialization import (
+    get_default_load_sharded_strategy,
+    get_default_save_sharded_strategy,
+)
+from megatron.core.dist_checkpointing.strategies.fully_parallel import (
+    FullyParallelLoadStrategyWrapper,
+    FullyParallelSaveStrategyWrapper,
+)
 from megatron.core.dist_checkpointing.validation import StrictHandling
 from safetensors.torch import load_file, save_file
 
 from unirefine import provenance
 from unirefine.config.training import PRESETS, Model
 from unirefine.errors import UserError
+from unirefine.model import optimizer_state
 from unirefine.model.esm2 import Esm2
 
 FORMAT = 1
@@ -103,7 +110,9 @@ def save(
     state = _sharded_state(esm2, optimizer, loading=False)
     if scheduler is not None:
         state["scheduler"] = scheduler.state_dict()
-    dist_checkpointing.save(state, str(part))
+    # what several ranks hold alike is written by one of them, each time another, and read by one, who tells the others
+    writer = FullyParallelSaveStrategyWrapper(get_default_save_sharded_strategy(), _alike())
+    dist_checkpointing.save(state, str(part), writer)
     torch.distributed.barrier()
     if first:
         if esm2.aside:
@@ -133,7 +142,8 @@ def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: St
     state = _sharded_state(esm2, optimizer, loading=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's, about what Megatron's checkpoints are made of
-        loaded = dist_checkpointing.load(state, str(directory), strict=StrictHandling.ASSUME_OK_UNEXPECTED)
+        reader = FullyParallelLoadStrategyWrapper(get_default_load_sharded_strategy(str(directory)), _alike())
+        loaded = dist_checkpointing.load(state, str(directory), reader, strict=StrictHandling.ASSUME_OK_UNEXPECTED)
     esm2.load_state_dict(loaded["model"], strict=False)  # what is not in it: Transformer Engine's FP8 state
     for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
         if target is not None:
@@ -148,38 +158,23 @@ def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: St
     return facts["extra"]
 
 
+def _alike() -> torch.distributed.ProcessGroup:
+    """The ranks that hold the same part of the model: DP x CP."""
+    return parallel_state.get_data_parallel_group(with_context_parallel=True)
+
+
 def _sharded_state(esm2: Esm2, optimizer: Any, *, loading: bool) -> dict[str, Any]:
     weights = esm2.sharded_state_dict(metadata={})
     # Transformer Engine's extra state holds FP8 history only; without it a checkpoint fits either layer spec
     weights = {name: value for name, value in weights.items() if not isinstance(value, ShardedObject)}
     state: dict[str, Any] = {"model": weights}
     if optimizer is not None:
+        for part in _chained(optimizer):
+            _allocate_state(part)
+            optimizer_state.share_out(part)
         metadata = dict(OPTIMIZER_LAYOUT)
-        if loading:
-            _allocate_state(optimizer)
-        with _padded_buckets(optimizer):
-            state["optimizer"] = optimizer.sharded_state_dict(weights, is_loading=loading, metadata=metadata)
+        state["optimizer"] = optimizer.sharded_state_dict(weights, is_loading=loading, metadata=metadata)
     return state
-
-
-@contextlib.contextmanager
-def _padded_buckets(optimizer: Any) -> Iterator[None]:
-    """Let the distributed optimizer gather its buckets with the padding between them.
-
-    Megatron (0.16 to 0.19) drops that padding, then cuts parameters out at offsets that count it: with several buckets
-    and sizes that are no multiple of 128 x DP, states and main parameters come out shifted.
-    """
-    buffers = [buffer for part in _chained(optimizer) for buffer in getattr(part, "buffers", [])]
-    parts = [(part, part.numel_unpadded) for buffer in buffers for part in (buffer, *buffer.buckets)]
-    for buffer in buffers:
-        buffer.numel_unpadded = buffer.numel
-        for bucket in buffer.buckets:
-            bucket.numel_unpadded = bucket.grad_data.numel()
-    try:
-        yield
-    finally:
-        for part, numel in parts:
-            part.numel_unpadded = numel
 
 
 def _chained(optimizer: Any) -> list[Any]:
@@ -193,13 +188,14 @@ def _torch_adams(optimizer: Any) -> list[torch.optim.Optimizer]:
     return [adam for adam in inner if isinstance(adam, torch.optim.Adam | torch.optim.AdamW)]
 
 
-def _allocate_state(optimizer: Any) -> None:
-    """Give torch's Adam its state before the first step: Megatron's distributed optimizer loads into it."""
-    for adam in _torch_adams(optimizer):
-        for parameter in (p for group in adam.param_groups for p in group["params"]):
-            if not adam.state[parameter]:
-                zeros = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-                adam.state[parameter] = {"step": torch.tensor(0.0), **zeros}
+def _allocate_state(part: Any) -> None:
+    """Give Adam its moments before its first update: a checkpoint is loaded into them, and one that is written while
+    fp16 loss scaling has skipped every update so far must hold them.
+    """
+    part.init_state_fn(part.optimizer, part.config)
+    for adam in _torch_adams(part):
+        for state in adam.state.values():
+            state.setdefault("step", torch.tensor(0.0))
 
 
 def _replace_directory(part: Path, directory: Path) -> None:

@@ -86,7 +86,8 @@ def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerC
         }
     if train.fp8 != "off":
         form, recipe = FP8_RECIPES[train.fp8]
-        options |= {"fp8": form, "fp8_recipe": recipe}
+        # data-parallel ranks may run different numbers of micro-batches, so they cannot share amax at each of them
+        options |= {"fp8": form, "fp8_recipe": recipe, "tp_only_amax_red": True}
         if train.fp8 == "delayed":
             options |= {"fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"}
     if train.recompute == "full":

@@ -56,6 +56,7 @@ def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOp
         clip_grad=recipe.clip,
         bf16=config.precision == "bf16",
         fp16=config.precision == "fp16",
+        initial_loss_scale=config.initial_loss_scale,
         params_dtype={"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[config.precision],
         use_distributed_optimizer=config.parallel.distributed_optimizer,
         overlap_param_gather=model.ddp_config.overlap_param_gather,
@@ -147,3 +148,10 @@ def add_up(values: Sequence[float] | torch.Tensor) -> list[float]:
     total = torch.as_tensor(values, dtype=torch.float64, device=platform.device())
     torch.distributed.all_reduce(total)
     return total.tolist()
+
+
+def largest(value: float) -> float:
+    """The largest `value` of all processes."""
+    found = torch.tensor(value, dtype=torch.float64, device=platform.device())
+    torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
+    return found.item()

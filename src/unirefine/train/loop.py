@@ -22,7 +22,7 @@ from unirefine.train import checkpoints, engine, launcher, origin, platform
 from unirefine.train.data import check_shards, training_steps
 from unirefine.train.finish import finish, is_finished
 from unirefine.train.measure import Progress
-from unirefine.train.reporter import Reporter, peak
+from unirefine.train.reporter import Reporter, memory_bytes, peak
 from unirefine.train.saving import Saver
 from unirefine.train.schedule import learning_rate
 from unirefine.train.step import train_step
@@ -81,8 +81,9 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
             last, preempted = progress.step == config.steps, done.stop
             validated = validation.run(model) if last or progress.step % config.validate_every == 0 else {}
             if last or validated or progress.step % config.log_every == 0:
+                memory = int(engine.largest(memory_bytes()))
                 line = progress.line(
-                    config, peak=peak(config), learning_rate=rate, grad_norm=done.grad_norm, **validated
+                    config, peak=peak(config), learning_rate=rate, grad_norm=done.grad_norm, memory=memory, **validated
                 )
                 if reporter is not None:
                     reporter.log(progress.step, line)

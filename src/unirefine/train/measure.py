@@ -77,9 +77,19 @@ class Progress:
         self.interval.seconds += seconds
 
     def line(
-        self, config: Train, *, peak: float | None, learning_rate: float, grad_norm: float, **validation: float
+        self,
+        config: Train,
+        *,
+        peak: float | None,
+        learning_rate: float,
+        grad_norm: float,
+        memory: int,
+        **validation: float,
     ) -> dict[str, float | int]:
-        """The values of a line of metrics.jsonl over the steps since the last one; starts the next interval."""
+        """The values of a line of metrics.jsonl over the steps since the last one; starts the next interval.
+
+        memory: bytes on the fullest process.
+        """
         loss = self.interval.loss / max(self.interval.chosen, 1)
         values: dict[str, float | int] = {
             "samples": self.samples,
@@ -89,6 +99,7 @@ class Progress:
             "perplexity": math.exp(min(loss, 100.0)),
             "learning_rate": learning_rate,
             **self.interval.speed(config, peak),
+            "memory_bytes": memory,
             **validation,
         }
         if math.isfinite(grad_norm):  # fp16 loss scaling may have skipped the update

@@ -26,6 +26,7 @@ from megatron.core.tensor_parallel import random as megatron_random
 from torch.overrides import TorchFunctionMode
 
 from unirefine.config.training import Parallel
+from unirefine.errors import UserError
 
 TIMEOUT = datetime.timedelta(minutes=10)
 """A collective that waits longer than this for another process fails, so a dead rank ends the job."""
@@ -37,8 +38,20 @@ def on_gpu() -> bool:
 
 
 def device() -> torch.device:
-    """The device of this process: its GPU (by LOCAL_RANK) or the CPU."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu() else torch.device("cpu")
+    """The device of this process: its GPU (by LOCAL_RANK, or the only one that it sees) or the CPU.
+
+    Raises UserError when there are fewer GPUs than processes on this node.
+    """
+    if not on_gpu():
+        return torch.device("cpu")
+    local, visible = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if visible == 1:  # srun --gpus-per-task shows each process its own GPU as number 0
+        local = 0
+    if local >= visible:
+        raise UserError(
+            f"process {local} of this node finds {visible} GPUs", fix="lower train.parallel.processes_per_node"
+        )
+    return torch.device("cuda", local)
 
 
 def rank() -> int:

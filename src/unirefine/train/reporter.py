@@ -36,7 +36,7 @@ class Reporter:
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Write a line of metrics for `step`, and show it when it is time."""
-        self.metrics.write(step, values | {"memory_bytes": memory_bytes()})
+        self.metrics.write(step, values)
         now = monotonic()
         if "validation_perplexity" not in values and now - self._printed < PLAIN_INTERVAL_S:
             return
@@ -69,7 +69,7 @@ def peak(config: Train) -> float | None:
 
 
 def memory_bytes() -> int:
-    """Largest memory so far: allocated on the GPU, or resident on a CPU."""
+    """Largest memory of this process so far: allocated on the GPU, or resident on a CPU."""
     if platform.on_gpu():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

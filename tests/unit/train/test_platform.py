@@ -12,6 +12,7 @@ from megatron.core import parallel_state
 from megatron.core.tensor_parallel import random as megatron_random
 
 from unirefine.config.training import Parallel
+from unirefine.errors import UserError
 
 
 @pytest.fixture
@@ -101,6 +102,25 @@ import sys
 assert "transformer_engine" not in sys.modules or sys.modules["transformer_engine"] is not None
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("local", "visible", "index"),
+    [("0", 8, 0), ("5", 8, 5), ("5", 1, 0)],  # the last: srun --gpus-per-task
+)
+def test_the_gpu_of_a_process(local, visible, index, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", local)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    assert platform.device() == torch.device("cuda", index)
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(UserError, match="process 4 of this node finds 4 GPUs"):
+        platform.device()
 
 
 def test_import_says_nothing():

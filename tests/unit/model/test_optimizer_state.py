@@ -1,0 +1,30 @@
+"""Who writes which parameter of the distributed optimizer: one that holds a piece of it, and all about as much."""
+
+from unirefine.model.optimizer_state import Span, owners
+
+
+def laid_out(sizes: list[int], ranks: int) -> list[Span]:
+    """Parameters of these sizes end to end in one bucket."""
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    piece = -(-ends[-1] // ranks)
+    return [Span(end - size, end, piece) for size, end in zip(sizes, ends, strict=True)]
+
+
+def test_pieces_make_up_the_parameter():
+    for span in laid_out([7, 1, 40, 3, 9], ranks=7):
+        covered = [i for rank in span.holders() for i in range(100)[span.part(rank)]]
+        assert covered == list(range(span.end - span.start))
+
+
+def test_owners_hold_a_piece():
+    spans = laid_out([7, 1, 40, 3, 9], ranks=7)
+    assert all(owner in span.holders() for owner, span in zip(owners(spans, 7), spans, strict=True))
+
+
+def test_big_matrices_of_many_buckets_go_to_different_ranks():
+    """Each bucket begins with a matrix on the first ranks: the first rank must not write all of those."""
+    spans = 10 * laid_out([26, 20, 7, 26], ranks=32)
+    loads = [0] * 32
+    for span, owner in zip(spans, owners(spans, 32), strict=True):
+        loads[owner] += span.end - span.start
+    assert max(loads) <= 2 * 26
