@@ -23,8 +23,8 @@ CLOCKED = {
 """Keys of JSON whose values are of the day, not of the data."""
 # of torch's checkpoints (their order of tensors is that of arrival) and what is written about times
 UNCOMPARED = re.compile(r"\.distcp$|\.metadata$|common\.pt$|/report\.html$|README\.md$|card\.md$|\.svg$")
-NAMELESS = re.compile(r"/events\.out\.tfevents|/\.lock$|/\.mounted$|/filler$")
-"""One more for each start of a training; or none of ours."""
+NAMELESS = re.compile(r"/events\.out\.tfevents|/\.(search-\d+\.)?lock$|/\.running$|/\.mounted$|/filler$")
+"""One more for each start of a training; locks, which stay and name their last holder; or none of ours."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Job:
 def parse(dry_run: str) -> dict[str, Job]:
     """The jobs of `snakemake --dry-run --printshellcmds`; the first one of each rule."""
     found: dict[str, Job] = {}
-    pattern = r"^(?:local)?rule (\w+):\n(?:    input: .*\n)?    output: (.*)\n(?:.+\n)*?Shell command: (unirefine .*)"
+    pattern = r"^(?:local)?rule (\w+):\n(?:    input: .*\n)?    output: (.*)\n(?:.+\n)*?Shell command: +(unirefine .*)"
     for rule, outputs, command in re.findall(pattern, dry_run, re.MULTILINE):
         found.setdefault(rule, Job(rule, command, tuple(map(Path, outputs.split(", ")))))
     return found
