@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 ROOT = Path(__file__).parents[2]
 BUCKET, PREFIX = "lab", "unirefine"
 NOWHERE = "http://127.0.0.1:9"
@@ -113,6 +113,7 @@ def test_a_damaged_shard_is_not_trained_on_and_a_whole_one_is(elsewhere, bucket)
     shard.put(Body=whole[:-1] + bytes([whole[-1] ^ 1]))  # the length is right
     done = elsewhere.snakemake("train")
     assert done.returncode != 0
+    assert f"s3://{BUCKET}/{PREFIX}/results/small/train/final is replaced" in done.stdout
     assert "train-000-of-002.bin" in error_lines(done.stdout)[0]
     assert "Traceback" not in done.stdout
     shard.put(Body=whole[:-7])
