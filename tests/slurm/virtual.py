@@ -41,7 +41,7 @@ SlurmctldPort={controller}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={directory}/munge/socket
+AuthInfo=socket={directory}/munge/socket,cred_expire=15
 CredType=cred/munge
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool-%n
@@ -158,8 +158,19 @@ class VirtualCluster:
         return self.run("squeue", "--noheader", "--format=%i").split()
 
     def jobs(self) -> list[dict[str, str]]:
-        """What the accounting knows of all jobs, in the order of their numbers; keys are FIELDS."""
-        command = ["sacct", "--allocations", "--allusers", "--noheader", "--parsable2", "--starttime=now-1days"]
+        """What the accounting knows of all jobs, in the order of their numbers; keys are FIELDS.
+
+        A job that was put back into the queue has a record for each of its starts.
+        """
+        command = [
+            "sacct",
+            "--allocations",
+            "--duplicates",
+            "--allusers",
+            "--noheader",
+            "--parsable2",
+            "--starttime=now-1days",
+        ]
         lines = self.run(*command, f"--format={','.join(FIELDS)}").splitlines()
         found = [dict(zip(FIELDS, line.split("|"), strict=True)) for line in lines]
         return sorted(found, key=lambda job: int(job["JobIDRaw"]))
