@@ -20,6 +20,7 @@ else:
     torch.cuda.is_available = lambda: True
     torch.cuda.device_count = lambda: 1
     torch.cuda.current_device = lambda: 0
+    torch.cuda.synchronize = lambda device=None: None
     torch.cuda.get_device_capability = lambda device=None: (9, 0)
     torch.cuda.get_device_properties = lambda device=None: H100
 
@@ -39,6 +40,7 @@ else:
             tensor_model_parallel_size=parallel.tensor,
             pipeline_model_parallel_size=parallel.pipeline,
             context_parallel_size=parallel.context,
+            create_gloo_process_groups=False,  # gloo would look for the other ranks
         )
 
     def stop() -> None:

@@ -20,6 +20,7 @@ from unirefine.model import checkpoint, convert, spec
 from unirefine.model.convert import parameter_names, stage_of
 from unirefine.model.layout import global_parameters, is_vocabulary, split_dimension
 from unirefine.model.settings import DTYPES, padded_vocabulary
+from unirefine.train import platform
 
 SMALL = Model(preset=None, layers=3, hidden=128, heads=4)
 
@@ -114,33 +115,35 @@ def test_fp8_recipes(fp8, kind, build):
 @pytest.mark.parametrize("fp8", ["delayed", "current", "mxfp8"])
 def test_fp8_ranks_that_share_amax_run_the_same_micro_batches(fp8, build, monkeypatch):
     """Transformer Engine all-reduces after each micro-batch, and data-parallel ranks may run different numbers."""
-    config = build(SMALL, layout={"tensor": 2, "context": 2}, data=2, fp8=fp8).config
+    config = build(SMALL, layout={"tensor": 2}, data=2, fp8=fp8).config
     given = {}
     monkeypatch.setattr(te, "fp8_autocast", lambda **options: given.update(options))
     get_fp8_context(config)
-    assert torch.distributed.get_process_group_ranks(given["fp8_group"]) == [0, 1, 2, 3]
-    assert torch.distributed.get_world_size() == 8
+    assert torch.distributed.get_process_group_ranks(given["fp8_group"]) == [0, 1]
+    assert torch.distributed.get_world_size() == 4
 
 
 SIZES = [(3, 128, 4, "bf16"), (3, 128, 4, "fp32"), (2, 96, 6, "fp32"), (5, 320, 20, "bf16")]
 
 
 @pytest.mark.parametrize(("layers", "hidden", "heads", "precision"), SIZES)
-def test_export_gives_back_what_was_loaded(layers, hidden, heads, precision, build, tmp_path):
+def test_export_gives_back_what_was_loaded(layers, hidden, heads, precision, build, tmp_path, monkeypatch):
     """The files of `export_huggingface`, bit for bit, also with a checkpoint of the TE layout in between."""
     theirs = oracle.random_huggingface(layers, hidden, heads).to(DTYPES[precision])
     source = oracle.save_huggingface(theirs, tmp_path / "hf")
     size = Model(preset=None, layers=layers, hidden=hidden, heads=heads)
     model = build(size, device="cpu", precision=precision)
     convert.load_huggingface(source, model)
-    checkpoint.save(tmp_path / "checkpoint", model)
     loaded = build(size, device="cpu", precision=precision)
-    checkpoint.load(tmp_path / "checkpoint", loaded)
+    with platform.CudaCallsOnCpu(), monkeypatch.context() as patched:  # what checkpoints exchange is on the GPU
+        patched.setattr(torch.cuda, "current_device", lambda: torch.device("cpu"))
+        checkpoint.save(tmp_path / "checkpoint", model)
+        checkpoint.load(tmp_path / "checkpoint", loaded)
     expected = {convert._usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
     for name, each in (("direct", model), ("through-checkpoint", loaded)):
         convert.export_huggingface(each, tmp_path / name)
         got = {convert._usual_name(name): tensor for name, tensor in convert_tensors(tmp_path / name).items()}
-        assert len(got) == 16 * layers + 8 + 1  # and the contact head's weight
+        assert got.keys() == expected.keys()
         assert all(torch.equal(tensor, expected[key]) for key, tensor in got.items())
 
 
