@@ -8,8 +8,8 @@ from pipeline import Pipeline, interrupt, wait_for
 from unirefine.tools import find_mmseqs
 
 SEARCH = "decontaminate_search"
-# The first attempts have a node each. That of part 1 has one minute, in which the test does not let it be done; all else
-# has 32.
+# The first attempts have a node each. That of part 1 has one minute, in which the test does not let it be done; the
+# others have 32.
 FIRST = (
     f"{SEARCH}:runtime=(attempt + int(wildcards.part == '000')) ** 5",
     f"{SEARCH}:slurm_extra='--nodelist=node%d' % (int(wildcards.part) + 1) if attempt == 1 else ''",
