@@ -52,6 +52,8 @@ with contextlib.suppress(UserError):
     MMSEQS_VERSION = f"MMseqs2:{tool_version(find_mmseqs(CONFIG.tools.mmseqs))}"
 MMSEQS = f"--mmseqs {CONFIG.tools.mmseqs}" if CONFIG.tools.mmseqs else ""
 
+APPTAINER = "apptainer" in map(str, workflow.deployment_settings.deployment_method)
+
 
 wildcard_constraints:
     level="uniref50|uniref90",
@@ -120,6 +122,19 @@ def program(stage):
         f"torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node {processes}"
     )
     return f"{launcher} -m unirefine.cli.main {stage}"
+
+
+def within_container(wildcards, output, resources):
+    """What stands before `unirefine train`: with `--sdm apptainer` the start of a container on every node, else nothing.
+
+    An image has no Slurm, so `srun` starts the containers, not a container `srun`. Not tracked (it is made of outputs).
+    """
+    if not APPTAINER:
+        return ""
+    nodes = resources.nodes
+    step = f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind=none --wait=60"
+    arguments = workflow.deployment_settings.apptainer_args
+    return f"${{SLURM_JOB_ID:+{step}}} apptainer exec --home $PWD {arguments} {IMAGE}"
 
 
 def up(path, levels=1):

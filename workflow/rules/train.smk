@@ -4,19 +4,6 @@
 TRAIN = f"{RESULTS}/train"
 
 
-def within_container(wildcards, output, resources):
-    """What stands before `unirefine train`: with `--sdm apptainer` the start of a container on every node, else nothing.
-
-    An image has no Slurm, so `srun` starts the containers, not a container `srun`. Not tracked (it is made of outputs).
-    """
-    if "apptainer" not in map(str, workflow.deployment_settings.deployment_method):
-        return ""
-    nodes = resources.nodes
-    step = f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind=none --wait=60"
-    arguments = workflow.deployment_settings.apptainer_args
-    return f"${{SLURM_JOB_ID:+{step}}} apptainer exec --home $PWD {arguments} {IMAGE}"
-
-
 rule train:
     input:
         shards=rules.shard.output.shards,
@@ -29,9 +16,9 @@ rule train:
         f"{LOGS}/train/train.log",
     benchmark:
         f"{BENCHMARKS}/train/train.tsv"
-    # This rule starts its container itself, see `within_container`.
+    # With apptainer this rule starts its container itself, see `within_container`.
     container:
-        None
+        None if APPTAINER else IMAGE
     threads: CONFIG.train.parallel.processes_per_node
     resources:
         nodes=CONFIG.train.parallel.nodes,
