@@ -16,6 +16,7 @@ container: IMAGE
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"
 include: "workflow/rules/release.smk"
 include: "workflow/rules/records.smk"
 include: "workflow/rules/curate.smk"
