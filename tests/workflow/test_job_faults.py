@@ -143,9 +143,10 @@ def test_a_node_that_loses_the_shared_files_for_a_while(before, undisturbed, job
         f"""
         mkdir server && mount -t tmpfs -o size=64m tmpfs server && cp -a results/. server || exit 90
         mv results aside && mkdir results && mount --bind server results || exit 91
-        before=$(find {job.stage} -type f ! -name '*.lock' -printf '%p %s %T@ ')
+        state() {{ find {job.stage} -type f ! -name '*.lock' -printf '%p %s %T@ '; }}
+        before=$(state)
         {command} > first.txt 2>&1 & job=$!
-        while [ "$before" = "$(find {job.stage} -type f ! -name '*.lock' -printf '%p %s %T@ ')" ] && kill -0 $job; do :; done
+        while [ "$before" = "$(state)" ] && kill -0 $job; do :; done
         umount --lazy results
         wait $job; echo "first run: $?"
         rm -rf results/*  # what the job wrote where the mount had been
