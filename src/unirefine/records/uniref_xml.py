@@ -61,6 +61,8 @@ _ACCESSION, _UNIPARC = _word("UniProtKB accession"), _word("UniParc ID")
 
 _MIN_ENTRY_BYTES = len('<entry id="UniRef50_X"></entry>')
 _MIN_MEMBER_BYTES = len('<member><property type="NCBI taxonomy" value="1"/></member>')
+_FEW = 24
+"""Up to so many items are sorted in place, by insertion: most entries have few members."""
 END, MALFORMED, NO_SEQUENCE_ATTRIBUTE, WRONG_MEMBER, NESTED = range(5)
 _MALFORMED = {
     MALFORMED: "not the XML of a UniRef entry",
@@ -341,10 +343,16 @@ def _hexadecimal(raw: np.ndarray, start: int, end: int) -> tuple[int, bool]:
 @numba.njit(cache=True, nogil=True)
 def _distinct_keys(keys: np.ndarray, start: int, end: int) -> int:
     """Sort keys[start:end] and drop repeats in place. Returns the new end."""
-    if end - start < 2:
-        return end
-    keys[start:end].sort()
-    at = start + 1
+    if end - start > _FEW:
+        keys[start:end].sort()
+    else:
+        for k in range(start + 1, end):
+            key, at = keys[k], k
+            while at > start and keys[at - 1] > key:
+                keys[at] = keys[at - 1]
+                at -= 1
+            keys[at] = key
+    at = min(start + 1, end)
     for k in range(start + 1, end):
         if keys[k] != keys[at - 1]:
             keys[at] = keys[k]
@@ -355,13 +363,19 @@ def _distinct_keys(keys: np.ndarray, start: int, end: int) -> int:
 @numba.njit(cache=True, nogil=True)
 def _distinct_taxa(taxa: np.ndarray, members: np.ndarray, start: int, end: int) -> int:
     """Sort taxa[start:end] and drop repeats in place; of the members the first one stays. Returns the new end."""
-    if end - start < 2:
-        return end
-    order = start + np.argsort(taxa[start:end], kind="mergesort")  # stable
-    sorted_taxa, sorted_members = taxa[order], members[order]
-    at = start
-    for k in range(len(order)):
-        if at == start or taxa[at - 1] != sorted_taxa[k]:
-            taxa[at], members[at] = sorted_taxa[k], sorted_members[k]
+    if end - start > _FEW:
+        order = start + np.argsort(taxa[start:end], kind="mergesort")  # stable
+        taxa[start:end], members[start:end] = taxa[order], members[order]
+    else:
+        for k in range(start + 1, end):
+            taxon, member, at = taxa[k], members[k], k
+            while at > start and taxa[at - 1] > taxon:
+                taxa[at], members[at] = taxa[at - 1], members[at - 1]
+                at -= 1
+            taxa[at], members[at] = taxon, member
+    at = min(start + 1, end)
+    for k in range(start + 1, end):
+        if taxa[k] != taxa[at - 1]:
+            taxa[at], members[at] = taxa[k], members[k]
             at += 1
     return at
