@@ -6,9 +6,9 @@
 
 A checkpoint is written to `.<name>.part` beside its place and renamed, so a directory with `complete.json` in it is a
 complete checkpoint and anything else is none. All functions but `read` are collective: every rank calls them.
-Programs that call `save` need an `if __name__ == "__main__"` guard: Megatron's writers are processes.
 """
 
+import queue
 import shutil
 import warnings
 from pathlib import Path
@@ -21,6 +21,7 @@ from megatron.core.dist_checkpointing.serialization import (
     get_default_load_sharded_strategy,
     get_default_save_sharded_strategy,
 )
+from megatron.core.dist_checkpointing.strategies import filesystem_async
 from megatron.core.dist_checkpointing.strategies.fully_parallel import (
     FullyParallelLoadStrategyWrapper,
     FullyParallelSaveStrategyWrapper,
@@ -40,6 +41,10 @@ ASIDE = "aside.safetensors"
 
 # optimizer state is stored per parameter in its whole shape, so that it loads at another TP, PP or DP
 OPTIMIZER_LAYOUT = {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}
+
+# Megatron starts a server process for the results of writers, for the sake of asynchronous saving; it would outlive a
+# kill -9. Ours come back in the same process.
+filesystem_async._results_queue = queue.Queue()
 
 
 class Stateful(Protocol):
