@@ -7,8 +7,10 @@ onstart:
         if line := retraining(workflow.dag):
             print(f"unirefine: warning: {line}", file=sys.stderr)
         places.write(Path(RESULTS), PLACES)
-        # held by this process until it ends, however it ends: so `unirefine status` knows that it runs
-        hold(Path(RESULTS))
+        # held by this process until it ends, however it ends: so `unirefine status`, which looks at local results,
+        # knows that it runs
+        if not BUCKET:
+            hold(Path(RESULTS))
     except UserError as error:
         print(f"unirefine: error: {error.line()}", file=sys.stderr)
         raise SystemExit(1)
