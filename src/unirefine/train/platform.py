@@ -5,7 +5,7 @@ Where it does not, `initialize` applies the patches below once per process, and 
 Megatron's local spec. Each patch says which line of Megatron needs it.
 """
 
-import unirefine.model  # noqa: F401 - first of all: it quiets what Megatron says at import
+import unirefine.model.uncompiled  # noqa: F401 - first of all: it and its package see to how Megatron is imported
 
 # isort: split
 import contextlib

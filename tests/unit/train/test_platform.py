@@ -82,6 +82,17 @@ def test_on_meta_is_left_behind(alone):
     assert torch.zeros(3).device.type == "cpu"
 
 
+def test_no_compiler_is_loaded_where_there_is_no_gpu():
+    program = """
+import sys
+import unirefine.train.platform, unirefine.model.esm2, unirefine.train.loop
+import torch
+assert torch.compile.__module__ == "torch"
+assert not {"torch._inductor", "wandb"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+
+
 def test_nothing_is_patched_where_there_is_a_gpu():
     program = """
 import torch
@@ -98,6 +109,8 @@ assert before == after
 assert mine == (random._get_cuda_rng_state, random._set_cuda_rng_state,
                 DistributedOptimizer._set_main_param_and_optimizer_states)
 assert torch.ones(1).type() == "torch.FloatTensor"
+from megatron.core import jit
+assert jit.jit_fuser is torch.compile
 import sys
 assert "transformer_engine" not in sys.modules or sys.modules["transformer_engine"] is not None
 """
