@@ -16,7 +16,7 @@ from unirefine.config import Config
 from unirefine.errors import UserError
 from unirefine.progress import duration
 from unirefine.provenance import read_json
-from unirefine.status import HELD, reasons, stage_of
+from unirefine.status import HELD, MISSING, reasons, stage_of
 
 SLACK = 60.0
 """Seconds that clocks of several machines may differ."""
@@ -84,15 +84,16 @@ def hold(results: Path) -> None:
 def guard_others(dag: Any, places: Mapping[str, Path], config: Config) -> None:
     """Raises UserError when the plan would replace what is of the run that this one shares with.
 
-    What is missing there may be made. places: the stages that are elsewhere. A `release.directory` is no run's own.
+    What is missing there may be made: it comes out as it was. places: the stages that are elsewhere. A
+    `release.directory` is no run's own.
     """
     shared = {stage: path for stage, path in places.items() if stage != "release" or not config.release.directory}
     for job in dag.needrun_jobs():
-        stage, causes = stage_of(job.rule.name), root_causes(dag.reason(job))
+        stage, causes = stage_of(job.rule.name), set(root_causes(dag.reason(job))) - {MISSING}
         if stage in shared and causes and any(Path(path).exists() for path in job.output):
             raise UserError(
-                f"{stage} of run {config.run.base} would be made again ({', '.join(causes)}), and it is not this run's;"
-                " nothing was started",
+                f"{stage} of run {config.run.base} would be made again ({', '.join(sorted(causes))}), and it is not"
+                " this run's; nothing was started",
                 where=f"{shared[stage]}/",
                 fix="start that run first, or leave out run.base",
             )

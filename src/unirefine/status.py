@@ -20,6 +20,8 @@ from unirefine.places import RESULTS
 
 STAGES = ("release", "records", "curate", "cluster", "split", "decontaminate", "shard", "train", "evaluate", "embed",
           "cards", "report")  # fmt: skip
+MISSING = "output missing"
+"""Reason of a job whose output is not there, of which nothing else changed."""
 HELD = ".running"
 """File in a run's results that its workflow keeps locked."""
 SNAKEFILE = Path(__file__).parents[2] / "Snakefile"
@@ -172,7 +174,7 @@ def reasons(reason: Any) -> list[str]:
         told += changed_params(reason.params_changed.only_old, reason.params_changed.only_new)
     missing = [path for path in reason.missing_output if not is_flagged(path, "temp")]
     if missing and not told:
-        told.append("output missing")
+        told.append(MISSING)
     if changed := set(reason.updated_input) - set(reason.updated_input_run):
         told.append(f"changed input {', '.join(sorted(Path(path).name for path in changed)[:3])}")
     if reason.input_changed:

@@ -152,8 +152,10 @@ def _failure(code: int) -> str:
 
 
 def _hint(code: int, words: list[str]) -> str | None:
-    """What to do about it: most programs do not say why they could not write."""
-    for directory in {Path(word).parent for word in words[1:] if os.sep in word}:
+    """What to do about it: most programs do not say why they could not read or write."""
+    for directory in sorted({Path(word).parent for word in words[1:] if os.sep in word}):
+        if not directory.exists():
+            return f"see whether this machine has lost {directory}/, and run the stage again"
         if directory.is_dir() and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free < _FULL_BYTES:
             return f"the disk of {directory} is full: free some space and run the stage again"
     return _SIGNAL_HINTS.get(signal.Signals(-code)) if code < 0 else None

@@ -34,6 +34,8 @@ def open_parquet(path: Path, stage: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
+        if not path.parent.exists():
+            fix = f"see whether this machine has lost {path.parent}/, else {fix}"
         raise UserError("missing", where=path, fix=fix) from None
     except pa.ArrowInvalid as error:
         raise UserError(f"not a whole Parquet file ({error})", where=path, fix=fix) from None
