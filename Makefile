@@ -41,7 +41,7 @@ demo-long: results/site/done  ## the same proteins and half an hour of training
 	unirefine report --results results/demo-long --show
 
 test: .venv/installed  ## the whole test suite
-	python -m pytest -n $(WORKERS) --dist worksteal
+	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, generated docs
 	ruff check .

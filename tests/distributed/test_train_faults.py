@@ -280,8 +280,8 @@ def test_dry_run_prints_the_costs(shards):
     assert rows["steps"] == "500,000, at most 1.05 T tokens"
     assert rows["FLOPs per token"].startswith("4.42 G FLOP at 1024 tokens")
     assert rows["FLOPs of the run"] == "at most 4.64e+21"  # 500,000 x 2,048 x 1,024 x 4.424e9
-    parts = re.findall(r"(parameters|gradients|optimizer|activations) ([\d.]+) GB", rows["memory a process"])
-    sizes = {name: float(size) for name, size in parts}
+    parts = re.findall(r"(parameters|gradients|optimizer|activations) ([\d.]+) ([MG])B", rows["memory a process"])
+    sizes = {name: float(size) / (1 if unit == "G" else 1000) for name, size, unit in parts}
     assert (sizes["parameters"], sizes["gradients"]) == (1.30, 2.60)
     assert sizes["optimizer"] == pytest.approx(651e6 * 12 / 8 / 1e9, abs=0.01)
     total = float(re.match(r"about ([\d.]+) GB", rows["memory a process"])[1])

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from unirefine import locks
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbour (`jobs`)
 SMALL = Path(__file__).parent / "small.yaml"
@@ -118,11 +120,16 @@ def workflow(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A directory in which the whole workflow has run once."""
-    ready = prepare(tmp_path_factory.mktemp("finished"))
-    done = ready.snakemake()
-    assert done.returncode == 0, done.stdout
-    return ready
+    """A directory in which the whole workflow has run once; who runs the same run in it again takes a `copy`."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished-of-all"
+    with locks.exclusive(shared.with_suffix(".lock"), wait=True):  # it runs once, whatever the number of workers
+        if not (shared / "ended").exists():
+            done = prepare(shared).snakemake()
+            assert done.returncode == 0, done.stdout
+            (shared / "ended").touch()
+    shutil.copytree(shared, base / "finished", symlinks=True)
+    return Workflow(base / "finished")
 
 
 @pytest.fixture

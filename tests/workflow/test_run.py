@@ -122,31 +122,29 @@ def test_a_dead_url_is_one_clear_line(finished):
     assert "Traceback" not in done.stdout
 
 
-def test_a_missing_mmseqs_is_one_clear_line(finished):
+def test_a_missing_mmseqs_is_one_clear_line(copy):
     changes = {"tools": {"mmseqs": "no-such-mmseqs"}}
-    done = finished.snakemake("-R", "decontaminate_search", "--until", "decontaminate_search",
-                              config=finished.config_with("tool", changes))  # fmt: skip
+    done = copy.snakemake("-R", "decontaminate_search", "--until", "decontaminate_search",
+                              config=copy.config_with("tool", changes))  # fmt: skip
     assert done.returncode != 0
     assert "no-such-mmseqs" in done.stdout
     assert "Traceback" not in done.stdout
 
 
-def test_members_are_searched_and_take_away_what_representatives_would_and_more(finished):
-    config = finished.config_with("members", {"decontaminate": {"level": "members"}, "run": {"name": "members"}})
-    done = finished.snakemake("shard", config=config)
+def test_members_are_searched_and_take_away_what_representatives_would_and_more(copy):
+    config = copy.config_with("members", {"decontaminate": {"level": "members"}, "run": {"name": "members"}})
+    done = copy.snakemake("shard", config=config)
     assert done.returncode == 0, done.stdout
-    stricter = finished.directory / "results" / "members"
-    counts = [json.loads((run / "decontaminate" / "counts.json").read_text()) for run in (results(finished), stricter)]
+    stricter = copy.directory / "results" / "members"
+    counts = [json.loads((run / "decontaminate" / "counts.json").read_text()) for run in (results(copy), stricter)]
     assert [each["level"] for each in counts] == ["representatives", "members"]
     fewer, more = (
-        set(removed_clusters(run / "decontaminate" / "removed.parquet")) for run in (results(finished), stricter)
+        set(removed_clusters(run / "decontaminate" / "removed.parquet")) for run in (results(copy), stricter)
     )
     assert fewer <= more
-    searched = [
-        sequences(finished.directory / "logs" / run.name / "decontaminate") for run in (results(finished), stricter)
-    ]
+    searched = [sequences(copy.directory / "logs" / run.name / "decontaminate") for run in (results(copy), stricter)]
     assert searched[1] > searched[0]
-    verified = finished.unirefine("shard", "verify", stricter / "shard")
+    verified = copy.unirefine("shard", "verify", stricter / "shard")
     assert verified.returncode == 0, verified.stderr
 
 

@@ -219,4 +219,4 @@ def test_a_missing_part_is_one_line_and_leaves_nothing(make_records, tmp_path, c
     argv = ["curate", "--records", str(records), "--levels", "uniref50", "--output", str(tmp_path / "out")]
     assert main(argv) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("unirefine curate: error: ")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
