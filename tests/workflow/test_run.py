@@ -125,7 +125,7 @@ def test_a_dead_url_is_one_clear_line(finished):
 def test_a_missing_mmseqs_is_one_clear_line(copy):
     changes = {"tools": {"mmseqs": "no-such-mmseqs"}}
     done = copy.snakemake("-R", "decontaminate_search", "--until", "decontaminate_search",
-                              config=copy.config_with("tool", changes))  # fmt: skip
+                          config=copy.config_with("tool", changes))  # fmt: skip
     assert done.returncode != 0
     assert "no-such-mmseqs" in done.stdout
     assert "Traceback" not in done.stdout
