@@ -138,13 +138,14 @@ def _stream(
         parse = partial(_parse_xml, found=found, verify=config.verify_checksums)
     else:
         parse = partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
-    workers, spare = max(1, threads - 1), deque()
+    spare: deque[bytearray] = deque()
+    # a parser for each thread: reading and writing leave the cores idle often enough to keep all of them busy
     with (
         meter(f"records {found.level}", total=found.path.stat().st_size, unit="B") as progress,
-        ThreadPoolExecutor(workers, "parser") as pool,
+        ThreadPoolExecutor(threads, "parser") as pool,
         in_thread(read_blocks(found.path, found.marker, found.keep, spare)) as blocks,
     ):
-        for block, parsed in _in_order(blocks, pool, parse, workers + 1):
+        for block, parsed in _in_order(blocks, pool, parse, threads + 1):
             tally.entries += len(parsed.status)
             tally.bytes = block.offset + len(block.raw)
             tally.stats += parsed.stats
