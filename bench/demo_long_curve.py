@@ -6,13 +6,14 @@ import matplotlib.pyplot as plt
 
 from unirefine.train.metrics import read
 
-RUNS = {"demo": ("#8a8f98", "make demo"), "demo-long": ("#3b7dd8", "make demo-long")}
+RUNS = {"demo": ("#8a8f98", "make demo", (0, -12)), "demo-long": ("#3b7dd8", "make demo-long", (4, 4))}
+"""Colour, label, and where the last value stands beside its point."""
 
 
 def main() -> None:
     """Read both runs under results/ and write docs/img/demo-long.svg."""
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    for run, (colour, label) in RUNS.items():
+    for run, (colour, label, beside) in RUNS.items():
         lines = [
             line for line in read(Path("results") / run / "train/metrics.jsonl") if "validation_perplexity" in line
         ]
@@ -20,9 +21,8 @@ def main() -> None:
             *((line["tokens"] / 1e6, line["validation_perplexity"]) for line in lines), strict=True
         )
         axes.plot(tokens, perplexity, color=colour, marker="o", markersize=3, label=label)
-        axes.annotate(
-            f"{perplexity[-1]:.2f}", (tokens[-1], perplexity[-1]), xytext=(0, -12), textcoords="offset points"
-        )
+        last = tokens[-1], perplexity[-1]
+        axes.annotate(f"{last[1]:.2f}", last, xytext=beside, textcoords="offset points")
     axes.set_xlabel("million tokens trained on")
     axes.set_ylabel("validation perplexity")
     axes.spines[["top", "right"]].set_visible(False)

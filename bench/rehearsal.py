@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numba
@@ -152,7 +153,12 @@ def rehearse(
 ) -> dict[str, object]:
     """Run both stages on the input, check what came out; returns measures and hashes of the outputs."""
     if not (directory / "curate" / "counts.json").exists():  # written last
-        write_input(directory, clusters, members, parts, seed)
+        # in a process of its own: a started command's peak is never told below that of the process that starts it
+        maker = get_context("spawn").Process(target=write_input, args=(directory, clusters, members, parts, seed))
+        maker.start()
+        maker.join()
+        if maker.exitcode:
+            raise SystemExit("making the input failed")
     records, cluster, split = directory / "records", directory / "cluster", directory / "split"
     result: dict[str, object] = {
         "cluster": measured(
