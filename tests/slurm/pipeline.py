@@ -118,7 +118,10 @@ def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 900) -
 def interrupt(pipeline: Pipeline, running: subprocess.Popen) -> None:
     """Ctrl-C: Snakemake fails with status 1, and its jobs leave the queue."""
     running.send_signal(signal.SIGINT)
-    assert running.wait(300) == 1
+    try:
+        assert running.wait(300) == 1
+    finally:
+        running.kill()
     deadline = time.monotonic() + 180
     while pipeline.cluster.queue():
         assert time.monotonic() < deadline, f"still in the queue after Ctrl-C: {pipeline.cluster.queue()}"

@@ -1,0 +1,5 @@
+"""For every test: Ctrl-C works, also where the suite runs in the background of a shell, whose children ignore SIGINT."""
+
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
