@@ -1,4 +1,4 @@
-"""For every test: Ctrl-C works, also where the suite runs in the background of a shell, whose children ignore SIGINT."""
+"""For every test: Ctrl-C works, also where the suite runs in the background of a shell that ignores SIGINT."""
 
 import signal
 
