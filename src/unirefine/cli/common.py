@@ -26,6 +26,13 @@ def stage_parser(stage: str, description: str, example: str) -> argparse.Argumen
     )
 
 
+def at_least_one(text: str) -> int:
+    """The type of options like --threads."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 def add_config(parser: argparse.ArgumentParser, block: str) -> None:
     """Add --config and --set, which together give the stage's config block."""
     parser.add_argument(

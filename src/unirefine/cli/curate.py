@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
 from unirefine.tables import LEVELS
 
 
@@ -25,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--purge-list", action="append", nargs="+", default=[], metavar="FILE", help="accessions or UPIs, one a line"
     )
-    made.add_argument("--threads", type=int, default=1, metavar="N", help="threads of jackhmmer (curate.designs)")
+    made.add_argument(
+        "--threads", type=at_least_one, default=1, metavar="N", help="threads of jackhmmer (curate.designs)"
+    )
     made.add_argument("--output", required=True, metavar="DIR", help="where to write")
     made.set_defaults(run=alone(run))
     return made

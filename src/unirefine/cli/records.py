@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "--output", required=True, type=Path, metavar="DIR", help="where to write; the level is a subdirectory"
     )
     made.add_argument(
-        "--threads", type=int, default=min(4, os.cpu_count() or 1), metavar="N", help="default: %(default)s"
+        "--threads", type=at_least_one, default=min(4, os.cpu_count() or 1), metavar="N", help="default: %(default)s"
     )
     made.set_defaults(run=alone(run, lambda arguments: arguments.output / arguments.level / ".lock"))
     return made

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
 from unirefine.config import Shard
 
 
@@ -35,14 +35,14 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--split", type=Path, required=True, metavar="FILE", help="split.parquet after decontamination")
     build.add_argument("--release", type=Path, required=True, metavar="FILE", help="release.json")
     build.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the shards go")
-    build.add_argument("--threads", type=int, default=1, metavar="N", help="threads (default: 1)")
+    build.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="threads (default: 1)")
     build.set_defaults(run=alone(run_build))
 
     verify = command(
         "verify", "hash every file again and check every index", "unirefine shard verify results/demo/shard"
     )
     verify.add_argument("directory", type=Path, metavar="DIR", help="directory of the shards")
-    verify.add_argument("--threads", type=int, default=2, metavar="N", help="threads (default: 2)")
+    verify.add_argument("--threads", type=at_least_one, default=2, metavar="N", help="threads (default: 2)")
     verify.set_defaults(run=run_verify)
 
     cat = command(

@@ -75,3 +75,14 @@ def test_every_stage_has_help_with_an_example(stage, capsys):
     out = capsys.readouterr().out
     assert "example" in out
     assert f"unirefine {stage}" in out.split("example")[1]
+
+
+@pytest.mark.parametrize(
+    "words", [["records"], ["curate"], ["cluster"], ["shard", "build"], ["decontaminate", "search"]]
+)
+@pytest.mark.parametrize("threads", ["0", "-1", "two"])
+def test_no_threads_are_refused(words, threads, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*words, "--threads", threads])
+    assert caught.value.code == 2
+    assert f"argument --threads: {threads!r} is not a whole number of at least 1" in capsys.readouterr().err
