@@ -29,7 +29,7 @@ def model() -> Path:
     from safetensors.torch import save_file
     from transformers import EsmConfig, EsmForMaskedLM
 
-    from unirefine.alphabet import TOKENS
+    from unirefine.core.alphabet import TOKENS
 
     torch.manual_seed(0)
     config = EsmConfig(
@@ -53,8 +53,8 @@ def _ours(engine: str):
     import torch
 
     from unirefine.config import Embed
+    from unirefine.core.fasta import Protein
     from unirefine.embed.vectors import embed_chunk
-    from unirefine.fasta import Protein
     from unirefine.model.inference import open_huggingface, open_megatron
 
     torch.set_num_threads(1)

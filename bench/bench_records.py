@@ -37,7 +37,7 @@ def _sized(path: Path) -> tuple[Path, float]:
 def fasta_stage(threads: int = 2):
     """The whole stage, compiled beforehand."""
     from unirefine.config import Records
-    from unirefine.records.build import build_records
+    from unirefine.records.run import build_records
 
     path, megabytes = fasta_file()
 
@@ -123,8 +123,8 @@ def needletail_reader():
 def xml_stage():
     """The whole stage from the compressed file, compiled beforehand."""
     from unirefine.config import Records
-    from unirefine.crc64 import crc64_hex
-    from unirefine.records.build import build_records
+    from unirefine.core.crc64 import crc64_hex
+    from unirefine.records.run import build_records
 
     path, megabytes = xml_file()
 
@@ -146,7 +146,7 @@ def xml_stage():
 
 def xml_scanner():
     """Only the scanner (parse and verify, no decompression, no Parquet), one thread."""
-    from unirefine.records.build import inspect
+    from unirefine.records.run import inspect
     from unirefine.records.stream import read_blocks
     from unirefine.records.uniref_xml import parse
 

@@ -19,8 +19,8 @@ BATCH, TOKENS = 64, 1024
 @cache
 def prefix() -> str:
     """Shard files of the proteins, three to a cluster; the directory lives as long as the process."""
-    from unirefine.alphabet import encode
-    from unirefine.shards.indexed import write_index
+    from unirefine.core.alphabet import encode
+    from unirefine.dataset.indexed import write_index
 
     keep.append(directory := tempfile.TemporaryDirectory())
     name = str(Path(directory.name) / "train")
@@ -37,8 +37,8 @@ keep: list[tempfile.TemporaryDirectory] = []
 def ours():
     """unirefine.sampling, padded batches."""
     from unirefine.config import Sampling
+    from unirefine.dataset import IndexedFiles
     from unirefine.sampling import SampleStream
-    from unirefine.shards import IndexedFiles
 
     stream = SampleStream(IndexedFiles([prefix()]), Sampling(max_tokens=TOKENS))
     batches = np.arange(400_000).reshape(-1, BATCH)
@@ -55,8 +55,8 @@ def ours():
 def ours_packed():
     """unirefine.sampling, packed batches."""
     from unirefine.config import Sampling
+    from unirefine.dataset import IndexedFiles
     from unirefine.sampling import SampleStream
-    from unirefine.shards import IndexedFiles
 
     stream = SampleStream(IndexedFiles([prefix()]), Sampling(max_tokens=TOKENS))
     batches = np.arange(400_000).reshape(-1, BATCH)
@@ -109,7 +109,7 @@ def hugging_face():
     import torch
     from transformers import DataCollatorForLanguageModeling, EsmTokenizer
 
-    from unirefine.alphabet import TOKENS as VOCABULARY
+    from unirefine.core.alphabet import TOKENS as VOCABULARY
 
     torch.set_num_threads(1)
     keep.append(directory := tempfile.TemporaryDirectory())

@@ -70,7 +70,7 @@ def run_of(repeats: int) -> Path:
 def build():
     """`unirefine shard build`, one thread."""
     from unirefine.config import Shard
-    from unirefine.shards.build import build_shards
+    from unirefine.shard.run import build_shards
 
     def once(repeats):
         root = run_of(repeats)
@@ -86,10 +86,10 @@ def build():
 def tokenise_and_write():
     """From letters in memory to the ordered .bin and .idx: both passes, no Parquet, no SHA-256, ids of a letter."""
     from unirefine.config import Shard
-    from unirefine.shards import plan as layout
-    from unirefine.shards import spill
-    from unirefine.shards.assemble import order_bucket, write_all
-    from unirefine.shards.indexed import write_index
+    from unirefine.dataset.indexed import write_index
+    from unirefine.shard import plan as layout
+    from unirefine.shard import spill
+    from unirefine.shard.assemble import order_bucket, write_all
 
     def prepared(repeats):
         root = run_of(repeats)
@@ -129,7 +129,7 @@ def megatron_builder():
     import torch
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
 
-    from unirefine.alphabet import encode
+    from unirefine.core.alphabet import encode
 
     sequences = proteins()
 
@@ -153,7 +153,7 @@ def megatron_and_hugging_face():
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
     from transformers import EsmTokenizer
 
-    from unirefine.alphabet import TOKENS
+    from unirefine.core.alphabet import TOKENS
 
     vocabulary = directory() / "vocab.txt"
     vocabulary.write_text("\n".join(TOKENS) + "\n")
@@ -174,8 +174,8 @@ def megatron_and_hugging_face():
 
 def written() -> tuple[str, np.ndarray]:
     """One shard of all proteins, and an order in which to read it."""
-    from unirefine.alphabet import encode
-    from unirefine.shards.indexed import write_index
+    from unirefine.core.alphabet import encode
+    from unirefine.dataset.indexed import write_index
 
     name, tokens = str(directory() / "train"), [encode(sequence) for sequence in proteins()]
     np.concatenate(tokens).tofile(f"{name}.bin")
@@ -185,7 +185,7 @@ def written() -> tuple[str, np.ndarray]:
 
 def read_ours():
     """IndexedFiles.tokens of every sequence in random order."""
-    from unirefine.shards import IndexedFiles
+    from unirefine.dataset import IndexedFiles
 
     name, order = written()
     side, order = IndexedFiles([name]), order.tolist()

@@ -21,7 +21,7 @@ SIZES = {"8M": (6, 320, 20), "the demo's model": (4, 128, 4)}
 @cache
 def samples() -> list[tuple[np.ndarray, np.ndarray]]:
     """Masked tokens and labels of one step's samples, lengths as they come."""
-    from unirefine.alphabet import CLS, EOS, MASK, encode
+    from unirefine.core.alphabet import CLS, EOS, MASK, encode
 
     rng, every = np.random.default_rng(0), proteins()
     made = []
@@ -58,8 +58,9 @@ class Fixed:
 def ours(size: str, packed: bool):
     def case():
         from unirefine.config import Train
+        from unirefine.megatron import platform
         from unirefine.model.esm2 import build_esm2
-        from unirefine.train import engine, platform
+        from unirefine.train import engine
         from unirefine.train.data import cut, make
         from unirefine.train.step import train_step
 

@@ -26,9 +26,11 @@ import numba
 import numpy as np
 import pyarrow as pa
 
+from unirefine.core.tables import table_writer
+from unirefine.files.atomic import read_json, write_json
+from unirefine.files.counts import write_counts
+from unirefine.files.hashes import sha256_file
 from unirefine.progress import duration, human, meter
-from unirefine.provenance import read_json, sha256_file, write_counts, write_json
-from unirefine.tables import table_writer
 
 CLUSTERS, MEMBERS, VALIDATION = 65_672_139, 187_382_018, 328_360
 BLOCK = 1 << 20

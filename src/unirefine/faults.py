@@ -29,12 +29,12 @@ _ADVICE_OF = {number: advice for numbers, advice in _ADVICE.items() for number i
 _IN_TEXT = re.compile(r"\(os error (\d+)\)")  # how Rust (polars, safetensors) names what the system said
 
 
-def told(error: BaseException) -> UserError | None:
+def as_user_error(error: BaseException) -> UserError | None:
     """The UserError that tells of this fault: itself, or one made from what the system answered; None for a bug.
 
-    >>> told(OSError(errno.ESTALE, "", "clusters.parquet")).where
+    >>> as_user_error(OSError(errno.ESTALE, "", "clusters.parquet")).where
     'clusters.parquet'
-    >>> told(ZeroDivisionError()) is None
+    >>> as_user_error(ZeroDivisionError()) is None
     True
     """
     if isinstance(error, UserError):

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from unirefine.config import Embed, Evaluate, Layout
+from unirefine.dataset import open_shards
 from unirefine.embed.run import embed
 from unirefine.embed.source import from_fasta
 from unirefine.evaluate.masked import MaskedSide
 from unirefine.evaluate.run import evaluate
+from unirefine.megatron import platform
 from unirefine.model.inference import open_megatron
-from unirefine.shards import open_shards
-from unirefine.train import platform
 
 ENGINES = ("megatron", "huggingface")
 LAYOUTS = {

@@ -7,7 +7,7 @@ Usage: model_worker.py DIRECTORY CASE... where DIRECTORY holds hf-<size>/, token
 import sys
 from pathlib import Path
 
-import unirefine.train.platform  # noqa: F401 - before megatron, as everywhere
+import unirefine.megatron.platform  # noqa: F401 - before megatron, as everywhere
 
 # isort: split
 import torch
@@ -15,11 +15,11 @@ from megatron.core import parallel_state as state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
-from unirefine.alphabet import PAD
 from unirefine.config.training import Parallel, Train
+from unirefine.core.alphabet import PAD
+from unirefine.megatron import platform
 from unirefine.model import batch, checkpoint, convert
 from unirefine.model.esm2 import build_esm2
-from unirefine.train import platform
 
 LAYOUTS = {
     "dp2": {},

@@ -7,7 +7,7 @@ the last step, without and with the checkpoint in between, and how many optimize
 import sys
 from pathlib import Path
 
-import unirefine.train.platform  # noqa: F401 - before megatron, as everywhere
+import unirefine.megatron.platform  # noqa: F401 - before megatron, as everywhere
 
 # isort: split
 import torch
@@ -17,10 +17,10 @@ from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from unirefine.config.training import Model, Parallel, Train
+from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 from unirefine.model.batch import IGNORE, context_slice
 from unirefine.model.esm2 import build_esm2
-from unirefine.train import platform
 
 LAYOUTS = {
     "dp2": {},

@@ -12,12 +12,12 @@ import pytest
 import torch
 from launch import launch
 
-from unirefine.alphabet import TOKENS, decode
 from unirefine.config import Layout
+from unirefine.core.alphabet import TOKENS, decode
+from unirefine.dataset.indexed import write_index
 from unirefine.errors import UserError
+from unirefine.megatron import platform
 from unirefine.model.inference import open_megatron
-from unirefine.shards.indexed import write_index
-from unirefine.train import platform
 
 pytestmark = pytest.mark.distributed
 

@@ -8,11 +8,11 @@ import torch
 from launch import launch
 from safetensors.torch import load_file
 
-from unirefine.alphabet import PAD
 from unirefine.config.training import Parallel, Train
+from unirefine.core.alphabet import PAD
+from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import build_esm2
-from unirefine.train import platform
 
 pytestmark = pytest.mark.distributed
 

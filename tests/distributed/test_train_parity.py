@@ -9,8 +9,8 @@ from train_runs import run_group
 from transformers import EsmConfig, EsmForMaskedLM
 
 from unirefine.config import Sampling
+from unirefine.dataset import open_shards
 from unirefine.sampling import SampleStream
-from unirefine.shards import open_shards
 from unirefine.train.metrics import read
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]

@@ -34,8 +34,8 @@ def run_group(processes: int, runs: list[dict]) -> None:
 
 
 def main() -> None:
-    from unirefine.train import platform
-    from unirefine.train.loop import train
+    from unirefine.megatron import platform
+    from unirefine.train.run import train
 
     for run in json.loads(sys.argv[1]):
         train(Train.model_validate(run["config"]), Path(run["shards"]), Path(run["output"]))

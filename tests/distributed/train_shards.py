@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unirefine.alphabet import FIRST_AMINO_ACID, TOKENS
-from unirefine.provenance import sha256_file, write_json
-from unirefine.shards.indexed import write_index
+from unirefine.core.alphabet import FIRST_AMINO_ACID, TOKENS
+from unirefine.dataset.indexed import write_index
+from unirefine.files.atomic import write_json
+from unirefine.files.hashes import sha256_file
 
 
 def write_shards(directory: Path, clusters: int = 120, validation: int = 20, seed: int = 0) -> Path:

@@ -7,7 +7,7 @@ import sys
 import pytest
 from pipeline import ROOT
 
-from unirefine.provenance import read_json
+from unirefine.files.atomic import read_json
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -28,8 +28,8 @@ else:
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     from unirefine.config.training import Model, Parallel, Train
+    from unirefine.megatron import platform
     from unirefine.model.esm2 import build_esm2
-    from unirefine.train import platform
 
     def start(parallel: Parallel, rank: int) -> None:
         """Be rank `rank` of a world whose collectives do nothing, or alone in a real one."""

@@ -16,11 +16,11 @@ from megatron.core.transformer.identity_op import IdentityOp
 from transformer_engine.common import recipe
 
 from unirefine.config.training import PRESETS, Model
+from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert, spec
 from unirefine.model.convert import parameter_names, stage_of
 from unirefine.model.layout import global_parameters, is_vocabulary, split_dimension
 from unirefine.model.settings import DTYPES, padded_vocabulary
-from unirefine.train import platform
 
 SMALL = Model(preset=None, layers=3, hidden=128, heads=4)
 

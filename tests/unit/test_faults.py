@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from unirefine.errors import UserError
-from unirefine.faults import told
+from unirefine.faults import as_user_error
 
 LOST = (
     errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO, errno.ENODEV,
@@ -24,7 +24,7 @@ LOST = (
 
 @pytest.mark.parametrize("number", LOST)
 def test_a_lost_file_system_is_named_as_such(number):
-    line = told(OSError(number, "x", "a.bin")).line()
+    line = as_user_error(OSError(number, "x", "a.bin")).line()
     assert line == (
         f"a.bin: {os.strerror(number).lower()}; this machine has lost that file system, or its disk fails: see to it"
         " and run the stage again, nothing half-written counts"
@@ -33,17 +33,17 @@ def test_a_lost_file_system_is_named_as_such(number):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_no_space_is_named_as_such(number):
-    assert "free some space and run the stage again" in told(OSError(number, "x", "a.bin")).line()
+    assert "free some space and run the stage again" in as_user_error(OSError(number, "x", "a.bin")).line()
 
 
 @pytest.mark.parametrize("bug", [ZeroDivisionError(), OSError("no number"), OSError(errno.EBADF, "x"), KeyError("y")])
 def test_a_bug_is_not_told(bug):
-    assert told(bug) is None
+    assert as_user_error(bug) is None
 
 
 def test_a_mistake_tells_itself():
     error = UserError("bad", where="x")
-    assert told(error) is error
+    assert as_user_error(error) is error
 
 
 def write_parquet(path):
@@ -73,4 +73,4 @@ if __name__ == "__main__":
     try:
         WRITERS[sys.argv[1]](Path(sys.argv[2]))
     except Exception as error:
-        print(told(error) or f"a traceback of {error!r}")
+        print(as_user_error(error) or f"a traceback of {error!r}")

@@ -1,4 +1,4 @@
-"""The import direction: cli -> stage package -> top-level modules; stages never import each other; no torch in data."""
+"""The import direction: cli -> stage packages -> libraries -> core, files, config; no torch in the data half."""
 
 import ast
 import subprocess
@@ -8,14 +8,27 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "unirefine"
-DATA_HALF = ("release", "records", "curate", "cluster", "split", "decontaminate", "shards")
-# What a package may import of unirefine beside the top-level modules and config.
+TOP = {"__init__", "errors", "faults", "progress", "tools"}
+DATA_HALF = (
+    *("core", "files", "workflow", "dataset"),
+    *("release", "records", "curate", "cluster", "split", "decontaminate", "shard"),
+)
+EVERYBODY = {"config", "core", "files"}
+# What a package may import of unirefine beside itself and the modules at the top.
 ALLOWED = {
-    "sampling": {"shards"},
-    "model": {"train"},  # train.platform: where CPU and GPU differ
-    "train": {"model", "sampling", "shards"},
-    "evaluate": {"model", "train", "sampling", "shards"},
-    "embed": {"model", "train", "shards"},
+    "config": {"files"},
+    "files": set(),
+    "core": {"files"},
+    "workflow": EVERYBODY,
+    "megatron": {"config"},
+    "dataset": EVERYBODY,
+    "sampling": EVERYBODY | {"dataset"},
+    "model": EVERYBODY | {"megatron"},
+    "shard": EVERYBODY | {"dataset"},
+    "train": EVERYBODY | {"dataset", "megatron", "model", "sampling"},
+    "evaluate": EVERYBODY | {"dataset", "megatron", "model", "sampling"},
+    "embed": EVERYBODY | {"dataset", "megatron", "model"},
+    "convert": EVERYBODY | {"megatron", "model"},
 }
 PACKAGES = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 
@@ -34,15 +47,21 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != "cli"])
 def test_a_package_imports_only_downwards(package):
-    others = (set(PACKAGES) | {"cli"}) - {package, "config"}
+    allowed = {package} | ALLOWED.get(package, EVERYBODY)
     for path in (SOURCE / package).rglob("*.py"):
-        wrong = imported(path) & (others - ALLOWED.get(package, set()))
+        wrong = imported(path) & (set(PACKAGES) - allowed)
         assert not wrong, f"{path.relative_to(SOURCE)} imports {sorted(wrong)}"
 
 
-def test_top_level_modules_import_no_stage():
+def test_no_two_packages_may_import_each_other():
+    for package, allowed in ALLOWED.items():
+        assert not [other for other in allowed if package in ALLOWED.get(other, EVERYBODY) and other != package]
+
+
+def test_the_top_holds_only_what_everybody_uses():
+    assert {path.stem for path in SOURCE.glob("*.py")} == TOP
     for path in SOURCE.glob("*.py"):
-        wrong = imported(path) & (set(PACKAGES) - {"config"})
+        wrong = imported(path) & set(PACKAGES)
         assert not wrong, f"{path.name} imports {sorted(wrong)}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from unirefine import locks
+from unirefine.files import locks
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbour (`jobs`)

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from unirefine.progress import human
-from unirefine.status import size
 from unirefine.tools import find_mmseqs
+from unirefine.workflow.status import size
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

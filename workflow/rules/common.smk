@@ -5,10 +5,13 @@ import re
 import sys
 from pathlib import Path
 
-from unirefine import places
+from unirefine.files import stages
+
+from unirefine.files import stages
+from unirefine.workflow import directories
 from unirefine.config import parse_config
 from unirefine.errors import UserError
-from unirefine.preflight import (
+from unirefine.workflow.preflight import (
     guard_others,
     hold,
     require_bucket,
@@ -16,7 +19,7 @@ from unirefine.preflight import (
     retraining,
     warning_of_future,
 )
-from unirefine.provenance import source_digest
+from unirefine.files.code import stage_digest
 from unirefine.tools import find_mmseqs, tool_version
 
 BUCKET = workflow.storage_settings.default_storage_prefix
@@ -28,9 +31,9 @@ try:
     RUN = CONFIG.run.name
     # A job takes what its workflow has noted, because the run that it shares with may have gone on since.
     PLACES = (
-        places.find(CONFIG)
+        directories.find(CONFIG)
         if workflow.is_main_process
-        else places.read(Path("results") / RUN)
+        else stages.shared(Path("results") / RUN)
     )
     if STARTS:
         require_writable("results", f"results/{RUN}")
@@ -108,9 +111,9 @@ def what_decides(wildcards):
     return block("release", "source", "name")
 
 
-def code(*packages):
-    """Digest of the packages' source: an edit reruns the stage. Not given to training, which is never thrown away so."""
-    return f"code:{source_digest(*packages)}"
+def code(stage):
+    """Digest of a stage's code: an edit reruns the stage. Not given to training, whose result is never discarded so."""
+    return f"code:{stage_digest(stage)}"
 
 
 def program(stage):
@@ -196,13 +199,17 @@ def archived_files():
     """What comes out of an archived release's one tarball."""
     if CONFIG.release.source != "archive":
         return []
-    return [name for name in places.release_files(CONFIG) if name.startswith("uniref")]
+    return [
+        name for name in directories.release_files(CONFIG) if name.startswith("uniref")
+    ]
 
 
 def planned_downloads(wildcards, output):
     """All single downloads, so that each looks for room for all. Not tracked, as `untracked` says."""
     return [
-        name for name in places.release_files(CONFIG) if name not in archived_files()
+        name
+        for name in directories.release_files(CONFIG)
+        if name not in archived_files()
     ]
 
 

@@ -12,7 +12,7 @@ rule release_fetch:
     benchmark:
         f"{benchmarks('release')}/{{file}}.tsv"
     wildcard_constraints:
-        file="|".join(re.escape(name) for name in places.release_files(CONFIG))
+        file="|".join(re.escape(name) for name in directories.release_files(CONFIG))
         or "none",
     threads: 1
     resources:
@@ -55,8 +55,8 @@ if archived_files():
 
 rule release:
     input:
-        files=expand(f"{RELEASE}/{{file}}", file=places.release_files(CONFIG)),
-        facts=expand(f"{RELEASE}/{{file}}.json", file=places.release_files(CONFIG)),
+        files=expand(f"{RELEASE}/{{file}}", file=directories.release_files(CONFIG)),
+        facts=expand(f"{RELEASE}/{{file}}.json", file=directories.release_files(CONFIG)),
         fasta=own(CONFIG.release.fasta) if OWN_FASTA else [],
     output:
         f"{RELEASE}/release.json",
@@ -73,7 +73,7 @@ rule release:
         what=block("release", "source", "name", "fasta"),
         config=untracked("release"),
         directory=lambda wildcards, output: up(output[0]),
-        names=places.release_files(CONFIG),
+        names=directories.release_files(CONFIG),
     shell:
         "unirefine release collect --config {params.config:q} --directory {params.directory}"
         " --files {params.names} --output {output} 2>&1 | tee {log}"

@@ -34,7 +34,7 @@ rule shard:
         records=lambda wildcards, input: up(input.records[0], 2),
         clusters=lambda wildcards, input: up(input.clusters[0]),
         directory=lambda wildcards, output: up(output.manifest),
-        code=code("shards"),
+        code=code("shard"),
     shell:
         "unirefine shard build --config {params.config:q} --records {params.records} --clusters {params.clusters}"
         " --split {input.split} --release {input.release} --output {params.directory} --threads {threads}"

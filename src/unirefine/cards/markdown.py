@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unirefine import published
-from unirefine.lineage import code_of
+from unirefine.core import published
+from unirefine.files.lineage import code_of
 
 LEVELS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
 

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-from unirefine import lineage, places
 from unirefine.cards.data import data_card
 from unirefine.cards.model import model_card
-from unirefine.places import stage_path
-from unirefine.provenance import read_json, write_text
+from unirefine.files import lineage, stages
+from unirefine.files.atomic import read_json, write_text
+from unirefine.files.stages import stage_path
 
 MODEL_CARD = "model-card.md"
 
@@ -25,7 +25,7 @@ def write_cards(results: Path) -> list[Path]:
     shards, model = lineage.read(stage_path(results, "shard")), lineage.read(results / "train" / "final")
     written = [results / "train" / MODEL_CARD]
     write_text(written[0], model_card(results.name, model, trained, evaluation, audit))
-    if "shard" not in places.read(results):
+    if "shard" not in stages.shared(results):
         written.insert(0, results / "shard" / "README.md")
         write_text(written[0], data_card(results.name, shards, manifest, audit))
     exported = results / "train" / "final" / "huggingface" / "README.md"

@@ -25,30 +25,32 @@ def _run(arguments: argparse.Namespace) -> None:
     import shutil
     import sys
 
-    from unirefine import places
     from unirefine.config import load_config
+    from unirefine.core.levels import STAGES
     from unirefine.errors import UserError
+    from unirefine.files.stages import RESULTS, users
     from unirefine.progress import duration, human
-    from unirefine.status import SNAKEFILE, STAGES, inspect, is_held, rebuild, size
+    from unirefine.workflow import directories
+    from unirefine.workflow.status import SNAKEFILE, inspect, is_held, rebuild, size
 
     if arguments.stage not in STAGES:
         raise UserError(f"{arguments.stage!r} is no stage", fix=f"stages: {', '.join(STAGES)}")
     config = load_config(arguments.config)
-    shared = places.find(config).get(arguments.stage)
+    shared = directories.find(config).get(arguments.stage)
     if shared and not (arguments.stage == "release" and config.release.directory):
         raise UserError(
             f"{arguments.stage} is of another run that this one shares with", where=shared,
             fix="clean it with that run's config",
         )  # fmt: skip
-    directory = shared or places.RESULTS / config.run.name / arguments.stage
-    if others := [name for name in places.users(directory) if name != config.run.name]:
+    directory = shared or RESULTS / config.run.name / arguments.stage
+    if others := [name for name in users(directory) if name != config.run.name]:
         raise UserError(
             f"nothing was removed: it is also used by run {', '.join(others)}", where=directory,
             fix="clean what those runs make of it, or remove their results, or delete it by hand",
         )  # fmt: skip
     stages = inspect(arguments.config, arguments.snakefile or SNAKEFILE)
     again = rebuild(stages, arguments.stage)
-    if is_held(places.RESULTS / config.run.name):
+    if is_held(RESULTS / config.run.name):
         raise UserError("a workflow is running on these results", where=directory, fix="stop it first")
     if not directory.exists():
         print(f"{directory}: nothing there")

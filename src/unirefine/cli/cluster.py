@@ -29,9 +29,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage and print what it did."""
-    from unirefine import lineage
     from unirefine.cluster.run import cluster
     from unirefine.config import Cluster
+    from unirefine.files import lineage
 
     config = config_of(arguments, Cluster, "cluster")
     done = cluster(

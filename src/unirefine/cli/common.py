@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
-from unirefine import locks
 from unirefine.config import load_block
 from unirefine.errors import UserError
+from unirefine.files import locks
 
 AnyBlock = TypeVar("AnyBlock", bound=BaseModel)
 

@@ -25,6 +25,6 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert and say what was written."""
-    from unirefine.model.translate import translate
+    from unirefine.convert.run import translate
 
     print(translate(arguments.source, arguments.target))

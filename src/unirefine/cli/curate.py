@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
-from unirefine.tables import LEVELS
+from unirefine.core.levels import LEVELS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,9 +35,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage and print one line a level."""
-    from unirefine import lineage
     from unirefine.config import Curate
     from unirefine.curate.run import curate
+    from unirefine.files import lineage
 
     config = config_of(arguments, Curate, "curate")
     done = curate(

@@ -82,10 +82,10 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _remove(arguments: argparse.Namespace) -> None:
-    from unirefine import lineage
     from unirefine.config import Decontaminate
     from unirefine.decontaminate import read_searched, run_remove
-    from unirefine.provenance import read_json
+    from unirefine.files import lineage
+    from unirefine.files.atomic import read_json
 
     config = config_of(arguments, Decontaminate, "decontaminate")
     searched = read_searched(config, arguments.directory)

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = config_of(arguments, Embed, "embed")
     from unirefine.embed import run as stage
     from unirefine.embed.source import from_fasta, from_parquet, from_shards
-    from unirefine.train import platform
+    from unirefine.megatron import platform
 
     if arguments.fasta is not None:
         source = from_fasta(arguments.fasta)

@@ -93,7 +93,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     config = config_of(arguments, Evaluate, "evaluate")
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import evaluate
-    from unirefine.train import platform
+    from unirefine.megatron import platform
 
     try:
         result = evaluate(
@@ -116,8 +116,8 @@ def _variants(arguments: argparse.Namespace) -> None:
     from unirefine.evaluate.mutants import load_proteins, read_variants, variants_of_fasta
     from unirefine.evaluate.render import variant_lines
     from unirefine.evaluate.variants import evaluate_variants
+    from unirefine.megatron import platform
     from unirefine.model.inference import open_megatron
-    from unirefine.train import platform
 
     if arguments.csv is None:
         proteins, variants = variants_of_fasta(arguments.fasta)

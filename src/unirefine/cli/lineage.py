@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from unirefine import lineage
+    from unirefine.files import lineage
 
     found = lineage.read(arguments.path)
     print(json.dumps(found, indent=1) if arguments.json else "\n".join(lineage.lines(found)))

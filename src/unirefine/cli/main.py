@@ -5,7 +5,7 @@ import importlib
 import sys
 
 from unirefine import __version__
-from unirefine.faults import told
+from unirefine.faults import as_user_error
 
 STAGES = {
     "minisite": "build a miniature UniProt site from committed proteins, for the demo and the tests",
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(known.stage, "interrupted; nothing half-written was left", code=130)
     except Exception as error:
-        fault = told(error)
+        fault = as_user_error(error)
         if fault is None:
             raise
         return _fail(known.stage, fault.line())

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
+from unirefine.core.levels import LEVELS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         " --release-note results/demo/release/uniref50.release_note --output results/demo/records --threads 2",
     )
     add_config(made, "records")
-    made.add_argument("--level", required=True, choices=("uniref50", "uniref90"), help="level of the input")
+    made.add_argument("--level", required=True, choices=LEVELS, help="level of the input")
     made.add_argument("--input", required=True, type=Path, metavar="FILE", help="FASTA or UniRef XML, plain or gzip")
     made.add_argument("--release-note", type=Path, metavar="FILE", help="its entry count must be what is parsed")
     made.add_argument(
@@ -33,10 +34,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage and print what it did."""
-    from unirefine import lineage
     from unirefine.config import Records
+    from unirefine.files import lineage
     from unirefine.progress import human
-    from unirefine.records.build import build_records
+    from unirefine.records.run import build_records
 
     config = config_of(arguments, Records, "records")
     built = build_records(

@@ -56,9 +56,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run_build(arguments: argparse.Namespace) -> None:
     """Build and say what was written."""
-    from unirefine import lineage
-    from unirefine.provenance import read_json
-    from unirefine.shards.build import build_shards
+    from unirefine.files import lineage
+    from unirefine.files.atomic import read_json
+    from unirefine.shard.run import build_shards
 
     config = config_of(arguments, Shard, "shard")
     manifest = build_shards(
@@ -78,8 +78,8 @@ def run_build(arguments: argparse.Namespace) -> None:
 
 def run_verify(arguments: argparse.Namespace) -> None:
     """Verify and say what was checked."""
+    from unirefine.dataset.verify import verify_shards
     from unirefine.progress import human
-    from unirefine.shards.verify import verify_shards
 
     files, size = verify_shards(arguments.directory, threads=arguments.threads)
     print(f"shard: {files} files, {human(size, 'B')}: all as the manifest says")
@@ -87,7 +87,7 @@ def run_verify(arguments: argparse.Namespace) -> None:
 
 def run_cat(arguments: argparse.Namespace) -> None:
     """Print one FASTA record."""
-    from unirefine.shards.lookup import find_sequence
+    from unirefine.dataset.lookup import find_sequence
 
     found = find_sequence(arguments.shards, arguments.id)
     print(found.fasta(), end="")

@@ -21,10 +21,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from unirefine import lineage
     from unirefine.config import Split
-    from unirefine.provenance import read_json
-    from unirefine.sides import SIDES
+    from unirefine.core.levels import SIDES
+    from unirefine.files import lineage
+    from unirefine.files.atomic import read_json
     from unirefine.split import run_split
 
     config = config_of(arguments, Split, "split")

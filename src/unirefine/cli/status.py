@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from unirefine.progress import duration, human
-    from unirefine.status import SNAKEFILE, inspect
+    from unirefine.workflow.status import SNAKEFILE, inspect
 
     for stage in inspect(arguments.config, arguments.snakefile or SNAKEFILE):
         jobs = f"{stage.jobs - stage.due}/{stage.jobs}"

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from unirefine.shards.reader import IndexedFiles
+    from unirefine.dataset.reader import IndexedFiles
     from unirefine.trace import follow
 
     for step in follow(arguments.results, arguments.id, lambda prefix, row: IndexedFiles([prefix]).offset(row)):

@@ -6,7 +6,7 @@ from pathlib import Path
 from unirefine.cli.common import add_config, config_of, stage_parser
 from unirefine.config import Train
 from unirefine.errors import UserError
-from unirefine.faults import told
+from unirefine.faults import as_user_error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the costs, or launch, or be one of the launched."""
-    from unirefine.shards import open_shards
+    from unirefine.dataset import open_shards
     from unirefine.train import launcher
 
     config = config_of(arguments, Train, "train")
@@ -55,13 +55,13 @@ def run(arguments: argparse.Namespace) -> None:
     if not launcher.is_worker():
         launcher.alone()
     try:
-        from unirefine.train.loop import train
-        from unirefine.train.platform import shutdown
+        from unirefine.megatron.platform import shutdown
+        from unirefine.train.run import train
 
         train(config, arguments.shards, arguments.output)
         shutdown()
     except Exception as error:
-        fault = told(error)
+        fault = as_user_error(error)
         if fault is not None and launcher.report(fault.line()):
             raise SystemExit(1) from None
         raise

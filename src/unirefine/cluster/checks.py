@@ -6,10 +6,10 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from unirefine.cluster.index import NONE
 from unirefine.cluster.membership import Membership
-from unirefine.ids import OTHER, id_of
-from unirefine.tables import Parts, iterate, numbers, strings_at
+from unirefine.core.ids import OTHER, id_of
+from unirefine.core.levels import NONE
+from unirefine.core.tables import Parts, iterate, numbers, strings_at
 
 _NOT_STATED = -1
 _BLOCK = 1 << 20

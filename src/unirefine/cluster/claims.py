@@ -10,10 +10,10 @@ import numpy as np
 from isal import igzip
 
 from unirefine.cluster.membership import Claims
+from unirefine.core.ids import pack
+from unirefine.core.tables import Parts, iterate, numbers
 from unirefine.errors import UserError
-from unirefine.ids import pack
 from unirefine.progress import meter
-from unirefine.tables import Parts, iterate, numbers
 
 FROM_UNIREF50, FROM_UNIREF90, FROM_IDMAPPING = 1, 2, 4
 """Bits of the sources."""

@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from unirefine.cluster.checks import Listings, MemberCounts, blocks, cluster_names, disputes, member_name
 from unirefine.cluster.claims import FROM_UNIREF50
-from unirefine.cluster.index import NONE
 from unirefine.cluster.membership import Membership
+from unirefine.core.levels import NONE
+from unirefine.core.removed import Removed
+from unirefine.core.tables import Parts, strings_at
 from unirefine.errors import UserError
-from unirefine.removed import Removed
-from unirefine.tables import Parts, strings_at
 
 _SHOWN = 3
 _BLOCK = 1 << 22

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unirefine.cluster.index import KeyIndex
+from unirefine.core.ids import keys_of
+from unirefine.core.tables import Parts, iterate_file, numbers, read_column, strings_at, table_writer
 from unirefine.errors import UserError
-from unirefine.ids import keys_of
-from unirefine.provenance import read_json
-from unirefine.tables import Parts, iterate_file, numbers, read_column, strings_at, table_writer
+from unirefine.files.atomic import read_json
 
 CLUSTERS = pa.schema([("key", pa.uint64()), ("row", pa.uint32()), ("length", pa.int32()), ("size", pa.uint32())])
 MEMBERSHIP = pa.schema([("cluster", pa.uint32()), ("row", pa.uint32()), ("key", pa.uint64()), ("length", pa.int32())])

@@ -7,9 +7,9 @@ by its top bits: two arrays, built in two passes, and a lookup touches one bucke
 import numba
 import numpy as np
 
-from unirefine.hashing import mix64
+from unirefine.core.hashing import mix64
+from unirefine.core.levels import NONE
 
-NONE = np.uint32(0xFFFFFFFF)
 """Row of a key that is not in the index."""
 _CHUNKS = 256
 

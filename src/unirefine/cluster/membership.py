@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from unirefine.cluster.index import NONE, KeyIndex
+from unirefine.cluster.index import KeyIndex
+from unirefine.core.levels import NONE
 
 _PAIRS_BEFORE_SORT = 1 << 20
 

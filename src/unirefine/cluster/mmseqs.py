@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from unirefine.cluster.index import NONE
 from unirefine.config import Cluster
+from unirefine.core.levels import NONE
+from unirefine.core.tables import Parts, iterate, strings_at
 from unirefine.errors import UserError
 from unirefine.progress import meter
-from unirefine.tables import Parts, iterate, strings_at
 from unirefine.tools import run_tool
 
 _BATCH_ROWS = 1 << 14

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from unirefine.cluster.checks import blocks, cluster_names
-from unirefine.cluster.index import NONE, KeyIndex
+from unirefine.cluster.index import KeyIndex
 from unirefine.cluster.membership import Membership
-from unirefine.removed import Removed
-from unirefine.tables import Parts, strings_at
+from unirefine.core.levels import NONE
+from unirefine.core.removed import Removed
+from unirefine.core.tables import Parts, strings_at
 
 _BLOCK = 1 << 22
 

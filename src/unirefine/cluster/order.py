@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from unirefine.cluster.index import NONE
+from unirefine.core.levels import NONE
 
 
 def sort_rows(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -7,14 +7,15 @@ import numpy as np
 
 from unirefine.cluster.checks import blocks, cluster_names
 from unirefine.cluster.files import index_records, read_kept, read_lengths, write_clusters, write_membership
-from unirefine.cluster.index import NONE
 from unirefine.cluster.mmseqs import cluster_levels
 from unirefine.cluster.order import group_members, positions, sort_rows
 from unirefine.config import Cluster
+from unirefine.core.levels import NONE
+from unirefine.core.removed import removed_writer
+from unirefine.core.tables import record_parts, strings_at
 from unirefine.errors import UserError
-from unirefine.provenance import aside_directory, level_counts, write_counts
-from unirefine.removed import removed_writer
-from unirefine.tables import record_parts, strings_at
+from unirefine.files.atomic import temporary_directory
+from unirefine.files.counts import level_counts, write_counts
 from unirefine.tools import find_mmseqs, tool_version
 
 
@@ -33,7 +34,7 @@ def cluster_own(
     output.mkdir(parents=True, exist_ok=True)
     log = output / "mmseqs.log"
     log.unlink(missing_ok=True)
-    with aside_directory(output / "mmseqs") as work:
+    with temporary_directory(output / "mmseqs") as work:
         first, second = cluster_levels(config, parts, kept, binary=binary, work=work, log=log, threads=threads)
     reason = f"in_{round(100 * config.identities[0])}_percent_cluster"
     with removed_writer(output / "removed.parquet") as removed:

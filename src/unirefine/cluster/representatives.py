@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from unirefine.cluster.files import removal_reasons
-from unirefine.cluster.index import NONE, KeyIndex
+from unirefine.cluster.index import KeyIndex
+from unirefine.core.levels import NONE
 
 _BLOCK = 1 << 22
 

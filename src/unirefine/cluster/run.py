@@ -18,17 +18,17 @@ from unirefine.cluster.files import (
     write_clusters,
     write_membership,
 )
-from unirefine.cluster.index import NONE
 from unirefine.cluster.membership import Claims, build_membership
 from unirefine.cluster.names import apply_names, list_elsewhere
 from unirefine.cluster.order import group_members, positions, sort_rows
 from unirefine.cluster.own import cluster_own
 from unirefine.cluster.representatives import reasons_of, unrepresented
 from unirefine.config import Cluster
+from unirefine.core.levels import LEVELS, NONE
+from unirefine.core.removed import removed_writer
+from unirefine.core.tables import Parts, find_parts, record_parts
 from unirefine.errors import UserError
-from unirefine.provenance import level_counts, write_counts
-from unirefine.removed import removed_writer
-from unirefine.tables import Parts, find_parts, record_parts
+from unirefine.files.counts import level_counts, write_counts
 
 
 def cluster(
@@ -136,7 +136,7 @@ def _claims(config: Cluster, records: Path, idmapping: Path | str | None) -> Ite
     if config.membership == "idmapping":
         yield from idmapping_claims(idmapping)
         return
-    for level in ("uniref50", "uniref90"):
+    for level in LEVELS:
         parts = find_parts(records, level, "members")
         if parts is not None:
             yield from xml_claims(parts)

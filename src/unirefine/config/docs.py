@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from unirefine.config.load import Config
-from unirefine.provenance import write_text
+from unirefine.files.atomic import write_text
 
 HEAD = """# Every option
 

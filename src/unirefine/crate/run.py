@@ -13,10 +13,10 @@ from typing import Any
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from unirefine import lineage, places
 from unirefine.errors import UserError
-from unirefine.places import stage_path
-from unirefine.provenance import atomic_path, read_json
+from unirefine.files import lineage
+from unirefine.files.atomic import atomic_path, read_json
+from unirefine.files.stages import shared, stage_path
 
 PROFILES = (
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
@@ -182,10 +182,10 @@ def _options(crate: ROCrate, workflow: Any, model: Mapping[str, Any]) -> Iterabl
 
 def _packed(crate: ROCrate, results: Path) -> list[Any]:
     """Small files of all stages, those that are shared with another run too."""
-    stages = {path.name: path for path in results.iterdir() if path.is_dir()} | places.read(results)
+    every = {path.name: path for path in results.iterdir() if path.is_dir()} | shared(results)
     found = {
         f"results/{stage}/{path.relative_to(directory).as_posix()}": path
-        for stage, directory in stages.items()
+        for stage, directory in every.items()
         for pattern in PACKED
         for path in directory.glob(pattern)
     }

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from unirefine.alphabet import BYTE_TO_TOKEN, TOKENS, UNK
+from unirefine.core.alphabet import BYTE_TO_TOKEN, TOKENS, UNK
 
 _TOKEN_OF_X = TOKENS.index("X")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from unirefine.core.ids import ACCESSION, OTHER, key_of
 from unirefine.errors import UserError
-from unirefine.ids import ACCESSION, OTHER, key_of
 
 _LEVEL = re.compile(r"UniRef\d+_")
 _UNIPROTKB = re.compile(r"(?:sp|tr)\|([^|]+)\|")

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unirefine.alphabet import BYTE_TO_TOKEN, UNK
 from unirefine.config import Curate
+from unirefine.core.alphabet import BYTE_TO_TOKEN, UNK
+from unirefine.core.ids import OTHER, id_of
+from unirefine.core.tables import numbers
 from unirefine.curate.designs import DesignHit, find_designs
 from unirefine.curate.letters import count_letters
 from unirefine.curate.purge import PurgeList
 from unirefine.curate.taxonomy import ArtificialTaxa
-from unirefine.ids import OTHER, id_of
-from unirefine.tables import numbers
 
 REASONS = (
     "artificial_taxon",

@@ -13,15 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from unirefine.config import Curate
+from unirefine.core.removed import Removed, removed_writer
+from unirefine.core.tables import BATCH_ROWS, Parts, iterate, numbers, record_parts, table_writer
 from unirefine.curate.designs import read_designs
 from unirefine.curate.purge import PurgeList, read_purge_lists
 from unirefine.curate.rules import Rules, Tally
 from unirefine.curate.taxonomy import artificial_taxa
 from unirefine.errors import UserError
+from unirefine.files.atomic import read_json
+from unirefine.files.counts import level_counts, write_counts
 from unirefine.progress import meter
-from unirefine.provenance import level_counts, read_json, write_counts
-from unirefine.removed import Removed, removed_writer
-from unirefine.tables import BATCH_ROWS, Parts, iterate, numbers, record_parts, table_writer
 
 KEPT = pa.schema([("row", pa.uint32()), ("key", pa.uint64()), ("length", pa.int32())])
 _SEQUENCE_BATCH_ROWS = 1 << 14

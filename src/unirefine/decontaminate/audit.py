@@ -14,15 +14,15 @@ import polars as pl
 import pyarrow as pa
 
 from unirefine.config import Decontaminate
+from unirefine.core.hashing import keyed_hash
+from unirefine.core.levels import TEST, TRAIN, VALIDATION
+from unirefine.core.tables import Parts, open_parquet, record_parts, strings_at, table_writer
 from unirefine.decontaminate.align import above, align
 from unirefine.decontaminate.inputs import Clusters, read_clusters, result_path
 from unirefine.decontaminate.remove import check_hits, names_of, read_hits
 from unirefine.decontaminate.search import HIT_SCHEMA
 from unirefine.errors import UserError
-from unirefine.hashing import keyed_hash
-from unirefine.provenance import aside_directory, write_json
-from unirefine.sides import TEST, TRAIN, VALIDATION
-from unirefine.tables import Parts, open_parquet, record_parts, strings_at, table_writer
+from unirefine.files.atomic import temporary_directory, write_json
 from unirefine.tools import find_mmseqs
 
 BINS = 50
@@ -113,7 +113,7 @@ def _sample(
     hashes = keyed_hash(_SAMPLE_SEED, final.column("key")[train])
     sample = np.zeros(len(final.side), bool)
     sample[train[np.argpartition(hashes, count - 1)[:count]]] = True
-    with aside_directory(directory / "audit-sample") as work:
+    with temporary_directory(directory / "audit-sample") as work:
         query, target = work / "query.fasta", work / "target.fasta"
         _write_fasta(query, config, final, sample, records)
         _write_fasta(target, config, final, final.held_out, records)

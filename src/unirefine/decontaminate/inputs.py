@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
+from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
-from unirefine.sides import REMOVED, TEST, TRAIN, VALIDATION
-from unirefine.tables import LEVELS, Parts, iterate_file, numbers, open_parquet, record_parts
 
 SEARCHED = "unirefine_searched"
 """Metadata key of `hits`: `{mmseqs: version, search: options, audit: options}` as JSON."""

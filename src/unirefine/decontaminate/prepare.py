@@ -15,14 +15,13 @@ import numpy as np
 import polars as pl
 
 from unirefine.config import Decontaminate
+from unirefine.core.levels import NONE, REMOVED, TRAIN
+from unirefine.core.tables import Parts, iterate, record_parts
 from unirefine.decontaminate.inputs import Clusters, query_path, read_clusters, target_path
 from unirefine.errors import UserError
+from unirefine.files.atomic import atomic_path
 from unirefine.progress import meter
-from unirefine.provenance import atomic_path
-from unirefine.sides import REMOVED, TRAIN
-from unirefine.tables import Parts, iterate, record_parts
 
-_NONE = np.uint32(2**32 - 1)
 _BATCH_ROWS = 1 << 16
 
 
@@ -91,7 +90,7 @@ def _joined(text: pl.Series, chosen: np.ndarray) -> bytes:
 def _write_representatives(sink: _Sink, known: Clusters, records: Path, wanted: np.ndarray) -> None:
     """Write the representatives of the clusters in `wanted` (bool[n])."""
     parts = known.representatives(records)
-    cluster_of_row = np.full(parts.rows, _NONE, np.uint32)
+    cluster_of_row = np.full(parts.rows, NONE, np.uint32)
     rows = known.column("row")
     if len(rows) and int(rows.max()) >= parts.rows:
         raise UserError(
@@ -108,7 +107,7 @@ def _write_representatives(sink: _Sink, known: Clusters, records: Path, wanted: 
 def _write_members(sink: _Sink, known: Clusters, records: Path) -> None:
     """Write the members, then those representatives that are no member themselves."""
     parts = record_parts(records, "uniref90")
-    cluster_of_row = np.full(parts.rows, _NONE, np.uint32)
+    cluster_of_row = np.full(parts.rows, NONE, np.uint32)
     keys = known.column("key")
     alone = np.ones(len(keys), bool)
     for cluster, row, key in known.members("row", "key"):
@@ -134,7 +133,7 @@ def _chosen(parts: Parts, cluster_of_row: np.ndarray, title: str) -> Iterator[tu
     with meter(f"decontaminate prepare: {title}", total=parts.rows, unit="sequences") as done:
         for first, batch in iterate(parts, ["sequence"], batch_rows=_BATCH_ROWS):
             cluster = cluster_of_row[first : first + batch.num_rows]
-            local = np.flatnonzero(cluster != _NONE)
+            local = np.flatnonzero(cluster != NONE)
             sequence = pl.Series(pl.from_arrow(batch.column(0))).gather(local)
             yield cluster[local], (local + first).astype(np.uint32), sequence
             done.advance(batch.num_rows)

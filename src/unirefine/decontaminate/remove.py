@@ -10,12 +10,12 @@ import polars as pl
 import pyarrow as pa
 
 from unirefine.config import Decontaminate
+from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
+from unirefine.core.removed import Removed, removed_writer
+from unirefine.core.tables import open_parquet, record_parts, strings_at, table_writer
 from unirefine.decontaminate.inputs import SEARCHED, Clusters, read_clusters, result_path
 from unirefine.errors import UserError
-from unirefine.provenance import level_counts, write_counts
-from unirefine.removed import Removed, removed_writer
-from unirefine.sides import REMOVED, SIDES, TEST, TRAIN
-from unirefine.tables import open_parquet, record_parts, strings_at, table_writer
+from unirefine.files.counts import level_counts, write_counts
 
 REASONS = {"validation": "similar_to_validation", "test": "similar_to_test"}
 SPLIT_SCHEMA = pa.schema([("side", pa.uint8())])

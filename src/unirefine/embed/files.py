@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unirefine.core.fasta import Protein
 from unirefine.embed.vectors import Vectors
-from unirefine.fasta import Protein
-from unirefine.provenance import atomic_path, sha256_json
+from unirefine.files.atomic import atomic_path
+from unirefine.files.hashes import sha256_json
 
 KINDS = ("sequences", "residues")
 FORMAT = 1

@@ -9,12 +9,12 @@ import torch
 
 from unirefine import progress
 from unirefine.config import Embed
+from unirefine.core.fasta import Protein
 from unirefine.embed.files import Chunks, schemas, tables
 from unirefine.embed.source import Source
 from unirefine.embed.vectors import embed_chunk
-from unirefine.fasta import Protein
+from unirefine.megatron import platform
 from unirefine.model.inference import Engine, open_huggingface, open_megatron
-from unirefine.train import platform
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from unirefine.alphabet import decode
+from unirefine.core.alphabet import decode
+from unirefine.core.fasta import Protein, read_fasta
+from unirefine.core.tables import iterate_file
+from unirefine.dataset import open_shards
 from unirefine.errors import UserError
-from unirefine.fasta import Protein, read_fasta
-from unirefine.shards import open_shards
-from unirefine.tables import iterate_file
 
 
 @dataclass(frozen=True)

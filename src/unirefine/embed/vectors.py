@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unirefine.alphabet import encode
-from unirefine.batching import length_buckets, with_special_tokens
 from unirefine.config import Embed
+from unirefine.core.alphabet import encode
+from unirefine.core.fasta import Protein
 from unirefine.embed.windows import Window, overlapping, truncated
-from unirefine.fasta import Protein
+from unirefine.model.batching import length_buckets, with_special_tokens
 from unirefine.model.inference import Engine
 
 

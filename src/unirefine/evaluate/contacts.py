@@ -13,13 +13,13 @@ import torch
 from safetensors import safe_open
 
 from unirefine import progress
-from unirefine.alphabet import encode
-from unirefine.batching import with_special_tokens
+from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
 from unirefine.evaluate.structures import Known
+from unirefine.files.atomic import atomic_path, write_json
+from unirefine.megatron import platform
+from unirefine.model.batching import with_special_tokens
 from unirefine.model.inference import load_esm_for_masked_lm
-from unirefine.provenance import atomic_path, write_json
-from unirefine.train import platform
 
 RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
 """Separation |i - j| of each range, both ends included."""

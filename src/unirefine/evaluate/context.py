@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from unirefine.core.ids import key_of
+from unirefine.core.tables import iterate_file
+from unirefine.dataset import Side
 from unirefine.errors import UserError
-from unirefine.ids import key_of
-from unirefine.provenance import read_json
-from unirefine.shards import Side
-from unirefine.tables import iterate_file
+from unirefine.files.atomic import read_json
 
 PREFIX = "UniRef50_"
 

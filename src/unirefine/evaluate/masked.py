@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unirefine.alphabet import CLS, EOS
 from unirefine.config import Evaluate, Sampling
-from unirefine.mapped import MappedTables
+from unirefine.core.alphabet import CLS, EOS
+from unirefine.dataset import Side
+from unirefine.dataset.mapped import MappedTables
 from unirefine.sampling import FixedStream
-from unirefine.shards import Side
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from unirefine.core.fasta import read_fasta
 from unirefine.errors import UserError
-from unirefine.fasta import read_fasta
 
 MEASURED = ("DMS_score", "score", "measured")
 """Column names under which measured values are looked for, in this order."""

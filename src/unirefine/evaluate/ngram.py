@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from unirefine.alphabet import CLS, EOS, TOKENS
+from unirefine.core.alphabet import CLS, EOS, TOKENS
+from unirefine.dataset.mapped import MappedTables, copy_tokens, document_range, sequence_span
 from unirefine.errors import UserError
-from unirefine.mapped import MappedTables, copy_tokens, document_range, sequence_span
 
 V = len(TOKENS)
 

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from unirefine import progress
-from unirefine.alphabet import TOKENS
 from unirefine.config import Evaluate
+from unirefine.core.alphabet import TOKENS
+from unirefine.dataset import Shards, Side, open_shards
 from unirefine.errors import UserError
 from unirefine.evaluate import ngram, statistics
 from unirefine.evaluate.context import Context, load_context
 from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
+from unirefine.files.atomic import read_json, write_json
+from unirefine.files.code import versions
+from unirefine.megatron import platform
 from unirefine.model.inference import open_huggingface, open_megatron, size_of
-from unirefine.provenance import read_json, versions, write_json
-from unirefine.shards import Shards, Side, open_shards
-from unirefine.train import platform
 
 OURS, THEIRS = "ours", "huggingface"
 LENGTH_EDGES = (1, 50, 100, 200, 300, 500, 800, 1023)

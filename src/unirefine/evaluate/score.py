@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from unirefine import progress
-from unirefine.alphabet import MASK
-from unirefine.batching import length_buckets, with_special_tokens
+from unirefine.core.alphabet import MASK
 from unirefine.evaluate.masked import MaskedSide, Positions
+from unirefine.megatron import platform
+from unirefine.model.batching import length_buckets, with_special_tokens
 from unirefine.model.inference import Engine
-from unirefine.train import platform
 
 
 def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: int) -> tuple[np.ndarray, float]:

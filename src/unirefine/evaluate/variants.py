@@ -19,13 +19,13 @@ import numpy as np
 import polars as pl
 
 from unirefine import progress
-from unirefine.alphabet import MASK, encode
-from unirefine.batching import length_buckets, with_special_tokens
+from unirefine.core.alphabet import MASK, encode
 from unirefine.errors import UserError
 from unirefine.evaluate.mutants import Variant
+from unirefine.files.atomic import write_json, write_text
+from unirefine.megatron import platform
+from unirefine.model.batching import length_buckets, with_special_tokens
 from unirefine.model.inference import Engine
-from unirefine.provenance import write_json, write_text
-from unirefine.train import platform
 
 WINDOW = 1022
 

@@ -7,8 +7,8 @@ depends on them. Their ids have the true form; as UniParc and UniProtKB ids they
 
 from dataclasses import replace
 
-from unirefine.hashing import keyed_hash
-from unirefine.ids import key_of
+from unirefine.core.hashing import keyed_hash
+from unirefine.core.ids import key_of
 from unirefine.minisite.proteins import Protein, upi_of
 
 _SEED = 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from unirefine.crc64 import crc64_hex
+from unirefine.core.crc64 import crc64_hex
 from unirefine.minisite.proteins import LEVELS, Cluster, Protein, upi_of
 
 MIRRORS = (

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from unirefine.crc64 import crc64_hex
+from unirefine.core.crc64 import crc64_hex
+from unirefine.core.hashing import keyed_hash
+from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.hashing import keyed_hash
-from unirefine.ids import key_of
 from unirefine.minisite.taxonomy import ARTIFICIAL, Taxonomy
 
 _HEADER = re.compile(

@@ -7,7 +7,7 @@ else.
 
 import torch
 
-from unirefine.alphabet import MASK, PAD
+from unirefine.core.alphabet import MASK, PAD
 
 TRAINED_MASK_RATIO = 0.15 * 0.8
 """Fraction of `<mask>` that token dropout assumes, fixed for every ESM-2 (Lin et al. 2023)."""

@@ -29,9 +29,10 @@ from megatron.core.dist_checkpointing.strategies.fully_parallel import (
 from megatron.core.dist_checkpointing.validation import StrictHandling
 from safetensors.torch import load_file, save_file
 
-from unirefine import provenance
 from unirefine.config.training import PRESETS, Model
 from unirefine.errors import UserError
+from unirefine.files.atomic import fsync_directory, read_json, write_json
+from unirefine.files.code import versions
 from unirefine.model import optimizer_state
 from unirefine.model.esm2 import Esm2
 
@@ -77,7 +78,7 @@ def read(directory: Path | str) -> dict[str, Any]:
     directory = Path(directory)
     if not is_complete(directory):
         raise UserError(f"not a complete checkpoint (it has no {MARKER})", where=directory)
-    facts = provenance.read_json(directory / MARKER)
+    facts = read_json(directory / MARKER)
     if facts.get("format") != FORMAT:
         raise UserError(f"checkpoint format {facts.get('format')!r}, this version reads {FORMAT}", where=directory)
     return facts
@@ -126,8 +127,8 @@ def save(
         sizes = {"layers": config.num_layers, "hidden": config.hidden_size, "heads": config.num_attention_heads}
         facts = {"format": FORMAT, "model": sizes, "extra": extra or {}}
         facts["dtype"] = str(config.params_dtype).removeprefix("torch.")
-        facts["versions"] = provenance.versions("torch", "megatron-core")
-        provenance.write_json(part / MARKER, facts)
+        facts["versions"] = versions("torch", "megatron-core")
+        write_json(part / MARKER, facts)
         _replace_directory(part, directory)
     torch.distributed.barrier()
 
@@ -210,5 +211,5 @@ def _replace_directory(part: Path, directory: Path) -> None:
     if directory.exists():
         directory.rename(old)
     part.rename(directory)
-    provenance.fsync_directory(directory.parent)
+    fsync_directory(directory.parent)
     shutil.rmtree(old, ignore_errors=True)

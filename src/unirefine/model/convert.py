@@ -19,8 +19,8 @@ from megatron.core import parallel_state
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from unirefine.alphabet import CLS, EOS, MASK, PAD, TOKENS, UNK
 from unirefine.config.training import Model
+from unirefine.core.alphabet import CLS, EOS, MASK, PAD, TOKENS, UNK
 from unirefine.errors import UserError
 from unirefine.model.checkpoint import _replace_directory, model_of_sizes, unwrap
 from unirefine.model.esm2 import Esm2

@@ -23,15 +23,15 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_block import TransformerBlock
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from unirefine.alphabet import PAD
 from unirefine.config.training import Model, Train
+from unirefine.core.alphabet import PAD
+from unirefine.megatron import platform
 from unirefine.model import batch
 from unirefine.model.attention import LayerNorm, Slots
 from unirefine.model.init import initialize_weights
 from unirefine.model.layout import mark_split_parameters
 from unirefine.model.settings import VOCABULARY, padded_vocabulary, pipeline_stages, transformer_config
 from unirefine.model.spec import block_spec
-from unirefine.train import platform
 
 
 def build_esm2(

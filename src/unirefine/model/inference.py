@@ -22,14 +22,14 @@ import torch
 from megatron.core import parallel_state as state
 from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 
-from unirefine.alphabet import PAD
 from unirefine.config import Parallel, Train
 from unirefine.config.training import Layout, Model
+from unirefine.core.alphabet import PAD
 from unirefine.errors import UserError
+from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import Esm2, build_esm2
 from unirefine.model.settings import DTYPES, VOCABULARY, pipeline_stages
-from unirefine.train import platform
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

@@ -6,8 +6,8 @@ import torch
 from megatron.core.transformer.enums import AttnBackend
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from unirefine.alphabet import TOKENS
 from unirefine.config.training import Model, Parallel, Train
+from unirefine.core.alphabet import TOKENS
 from unirefine.errors import UserError
 
 VOCABULARY = len(TOKENS)

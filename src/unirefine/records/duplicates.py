@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from unirefine.hashing import keyed_hash
+from unirefine.core.hashing import keyed_hash
 from unirefine.records.stream import read_blocks
 
 KEYS_AT_ONCE = 1 << 25

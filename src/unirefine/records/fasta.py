@@ -7,7 +7,7 @@ A UniRef header is read from its right end, because its description may hold any
 import numba
 import numpy as np
 
-from unirefine.ids import pack
+from unirefine.core.ids import pack
 from unirefine.records.columns import (
     CRLF,
     MISSING,

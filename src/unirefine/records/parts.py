@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
-from unirefine.provenance import atomic_path, discard
+from unirefine.files.atomic import atomic_path, delete
 from unirefine.records.columns import MEMBERS, RECORDS, Parsed
 
 FIRST_STRIPE, LARGEST_STRIPE = 32, 1 << 14
@@ -150,7 +150,7 @@ def part_files(records: Sequence[Path], members: Sequence[Path], threads: int) -
     directory = records[0].parent
     directory.mkdir(parents=True, exist_ok=True)
     for left in directory.glob(".*.parquet.*.tmp"):  # of a killed run with another number of parts
-        discard(left)
+        delete(left)
     with contextlib.ExitStack() as files:
         temporary = [files.enter_context(atomic_path(path)) for path in (*records, *members)]
         parts = Parts(temporary[: len(records)], temporary[len(records) :], threads)

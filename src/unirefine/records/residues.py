@@ -3,15 +3,7 @@
 import numba
 import numpy as np
 
-from unirefine.records.columns import (
-    EMPTY,
-    INNER_STOP,
-    INVALID,
-    LOWER_CASE,
-    OK,
-    RESIDUES,
-    TRAILING_STOP,
-)
+from unirefine.records.columns import EMPTY, INNER_STOP, INVALID, LOWER_CASE, OK, RESIDUES, TRAILING_STOP
 
 _STAR = 42
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from unirefine.crc64 import crc64
+from unirefine.core.crc64 import crc64
+from unirefine.core.ids import pack
 from unirefine.errors import UserError
-from unirefine.ids import pack
 from unirefine.records.columns import (
     EMPTY,
     MISSING,

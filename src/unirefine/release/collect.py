@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.config import Release
+from unirefine.core.release_note import read_note
 from unirefine.errors import UserError
-from unirefine.provenance import read_json, write_json
+from unirefine.files.atomic import read_json, write_json
 from unirefine.release.files import hash_file
-from unirefine.release_note import read_note
 
 SOURCES = Path(__file__).parents[3] / "config" / "sources.tsv"
 _NOTE = ".release_note"

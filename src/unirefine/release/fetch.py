@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 from unirefine.config import Release
 from unirefine.errors import UserError
+from unirefine.files.atomic import fsync_directory, read_json, write_json
 from unirefine.progress import human, meter
-from unirefine.provenance import fsync_directory, read_json, write_json
 from unirefine.release import sources, transport
 from unirefine.release.files import Hasher, check_space, describe, hash_file, locked, note_of, write_faults_told
 from unirefine.release.sources import Origin

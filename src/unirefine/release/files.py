@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unirefine import locks
 from unirefine.errors import UserError
+from unirefine.files import locks
+from unirefine.files.atomic import CHUNK
 from unirefine.progress import human
-from unirefine.provenance import CHUNK
 
 SPARE_BYTES = 64 << 20
 """Kept free on the disk besides the download itself."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
-from unirefine.places import stage_path
+from unirefine.files.stages import stage_path
 
 LENGTH_EDGES = np.geomspace(10, 50_000, 61)
 """Bins of sequence length in residues; the longest UniProt sequence seen has 49,499."""

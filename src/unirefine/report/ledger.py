@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unirefine.core.levels import LEVELS
 from unirefine.errors import UserError
-from unirefine.places import stage_path
-from unirefine.provenance import read_json
+from unirefine.files.atomic import read_json
+from unirefine.files.stages import stage_path
 
 STAGES = ("records", "curate", "cluster", "decontaminate", "shard")
-LEVELS = ("uniref50", "uniref90")
 
 
 @dataclass(frozen=True, kw_only=True)

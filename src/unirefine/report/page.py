@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from unirefine.provenance import write_text
+from unirefine.files.atomic import write_text
 from unirefine.report.style import standalone
 
 

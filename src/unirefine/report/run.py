@@ -3,11 +3,12 @@
 import math
 from pathlib import Path
 
-from unirefine import lineage
 from unirefine.config import Report
-from unirefine.places import stage_path
+from unirefine.files import lineage
+from unirefine.files.atomic import read_json
+from unirefine.files.code import versions
+from unirefine.files.stages import stage_path
 from unirefine.progress import human
-from unirefine.provenance import read_json, versions
 from unirefine.report import gather, sections
 from unirefine.report.ledger import first_and_last, read_ledger
 from unirefine.report.page import write_report

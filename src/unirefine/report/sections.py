@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from unirefine import published
 from unirefine.config import Model
-from unirefine.lineage import code_of
-from unirefine.places import stage_path
+from unirefine.core import published
+from unirefine.core.levels import LEVELS
+from unirefine.files.atomic import read_json
+from unirefine.files.lineage import code_of
+from unirefine.files.stages import stage_path
 from unirefine.progress import duration, human
-from unirefine.provenance import read_json
 from unirefine.report import figures, gather
 from unirefine.report.captions import CAPTIONS
-from unirefine.report.ledger import LEVELS, Entry, first_and_last, removals
+from unirefine.report.ledger import Entry, first_and_last, removals
 from unirefine.report.page import Picture, Section, Table
 
 UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}

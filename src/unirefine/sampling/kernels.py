@@ -8,9 +8,9 @@ sequence's key (evaluation).
 import numba
 import numpy as np
 
-from unirefine.alphabet import CLS, EOS, FIRST_AMINO_ACID, LAST_AMINO_ACID, MASK, PAD, TOKENS, UNK
-from unirefine.hashing import keyed
-from unirefine.mapped import copy_tokens, document_range, sequence_span
+from unirefine.core.alphabet import CLS, EOS, FIRST_AMINO_ACID, LAST_AMINO_ACID, MASK, PAD, TOKENS, UNK
+from unirefine.core.hashing import keyed
+from unirefine.dataset.mapped import copy_tokens, document_range, sequence_span
 from unirefine.sampling.permutation import permute
 
 NULL = TOKENS.index("<null_1>")

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from unirefine.hashing import keyed
+from unirefine.core.hashing import keyed
 
 ROUNDS = 16  # 8 leave a bias over pairs of places that can be measured when n is 5
 _ONE = np.uint64(1)

@@ -5,8 +5,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from unirefine.config import Sampling
+from unirefine.dataset.mapped import MappedTables
 from unirefine.errors import UserError
-from unirefine.mapped import MappedTables
 from unirefine.sampling.kernels import fill, fixed_windows, pad, train_windows
 
 

@@ -10,8 +10,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from unirefine.hashing import keyed_hash
-from unirefine.sides import TEST, VALIDATION
+from unirefine.core.hashing import keyed_hash
+from unirefine.core.levels import TEST, VALIDATION
 
 _MAX_HASH = np.uint64(2**64 - 1)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unirefine.core.ids import keys_of
 from unirefine.errors import UserError
-from unirefine.ids import keys_of
 
 _PREFIX = re.compile(r"^UniRef\d+_")
 _MAGIC = b"PAR1"

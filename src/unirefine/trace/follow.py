@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from unirefine import lineage
+from unirefine.core.hashing import keyed_hash
+from unirefine.core.levels import REMOVED, SIDES, VALIDATION
+from unirefine.core.tables import open_parquet
 from unirefine.errors import UserError
-from unirefine.hashing import keyed_hash
-from unirefine.places import stage_path
-from unirefine.provenance import read_json
-from unirefine.sides import REMOVED, SIDES, VALIDATION
-from unirefine.tables import open_parquet
+from unirefine.files import lineage
+from unirefine.files.atomic import read_json
+from unirefine.files.stages import stage_path
 from unirefine.trace.lookup import Record, candidates, find_record, find_rows, record_at, removal, row_of
 
 STAGES = ("records", "curate", "cluster", "decontaminate")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from unirefine.ids import key_of
-from unirefine.tables import find_parts, iterate, iterate_file, numbers, open_parquet
+from unirefine.core.ids import key_of
+from unirefine.core.tables import find_parts, iterate, iterate_file, numbers, open_parquet
 
 _PREFIX = re.compile(r"^(UniRef\d+)_(.+)$")
 _BATCH_ROWS = 1 << 21

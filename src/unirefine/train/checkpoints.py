@@ -10,7 +10,8 @@ from typing import Any
 
 from unirefine.config import Train
 from unirefine.errors import UserError
-from unirefine.provenance import read_json, sha256_json
+from unirefine.files.atomic import read_json
+from unirefine.files.hashes import sha256_json
 
 MARKER = "complete.json"
 

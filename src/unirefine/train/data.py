@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from unirefine.alphabet import PAD
 from unirefine.config import Train
+from unirefine.core.alphabet import PAD
+from unirefine.dataset.manifest import REBUILD
+from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.model.batch import IGNORE
 from unirefine.model.settings import length_multiple
 from unirefine.sampling import FixedStream, SampleStream, prefetch
-from unirefine.shards.reader import REBUILD
-from unirefine.shards.verify import CHANGED, changed_files
 from unirefine.train import plan
 
 FP8_ROWS = 32

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from unirefine.config import Train
+from unirefine.dataset import open_shards
 from unirefine.progress import human
 from unirefine.sampling import SampleStream
-from unirefine.shards import open_shards
 from unirefine.train.flops import flops_per_token, parameters
 from unirefine.train.memory import memory_per_process, rank_parameters
 

@@ -13,8 +13,8 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.utils import get_model_config
 
 from unirefine.config import Train
+from unirefine.megatron import platform
 from unirefine.model.batch import IGNORE, context_slice
-from unirefine.train import platform
 from unirefine.train.data import MicroBatch
 
 # Megatron-core calls names that current torch is renaming, and looks at .grad of views of its buffers on purpose

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from unirefine.config import Train
+from unirefine.files.atomic import fsync_directory, read_json, write_json
+from unirefine.files.code import versions
+from unirefine.megatron import platform
 from unirefine.model import checkpoint
 from unirefine.model.convert import export_huggingface
-from unirefine.provenance import fsync_directory, read_json, versions, write_json
-from unirefine.train import origin, platform
+from unirefine.train import origin
 from unirefine.train.flops import parameters
 from unirefine.train.measure import Progress
 

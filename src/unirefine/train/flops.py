@@ -1,6 +1,6 @@
 """Counting: parameters, floating-point operations and model FLOPs utilisation (MFU) of an ESM-2."""
 
-from unirefine.alphabet import TOKENS
+from unirefine.core.alphabet import TOKENS
 
 VOCABULARY = len(TOKENS)
 

@@ -8,7 +8,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from unirefine.errors import UserError
-from unirefine.provenance import atomic_path, sha256_json
+from unirefine.files.atomic import atomic_path
+from unirefine.files.hashes import sha256_json
 
 # Where a metric of metrics.jsonl is shown in TensorBoard and in Weights & Biases
 TAGS = {

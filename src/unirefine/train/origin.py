@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from unirefine import lineage
 from unirefine.config import Train
-from unirefine.provenance import write_json
+from unirefine.files import lineage
+from unirefine.files.atomic import write_json
 
 WEIGHTS = ("*.safetensors", "*.distcp", "common.pt")
 

@@ -9,8 +9,8 @@ from typing import TextIO
 import torch
 
 from unirefine.config import Train
+from unirefine.megatron import platform
 from unirefine.progress import PLAIN_INTERVAL_S, duration, human
-from unirefine.train import platform
 from unirefine.train.flops import parameters, peak_flops
 from unirefine.train.measure import Progress
 from unirefine.train.metrics import Metrics, open_wandb

@@ -11,11 +11,12 @@ from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint.api import CheckpointException
 
-from unirefine import lineage
 from unirefine.config import Train
 from unirefine.errors import UserError
+from unirefine.files import lineage
+from unirefine.megatron import platform
 from unirefine.model import checkpoint
-from unirefine.train import checkpoints, engine, platform
+from unirefine.train import checkpoints, engine
 from unirefine.train.measure import Interval, Progress
 
 

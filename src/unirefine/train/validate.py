@@ -7,9 +7,9 @@ import torch
 from megatron.core.distributed import DistributedDataParallel
 
 from unirefine.config import Train
+from unirefine.dataset import Side
 from unirefine.errors import UserError
 from unirefine.sampling import FixedStream, prefetch
-from unirefine.shards import Side
 from unirefine.train import engine
 from unirefine.train.data import Cut, cut, make
 

@@ -5,11 +5,11 @@ import json
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
-from unirefine import lineage
 from unirefine.cards import write_cards
 from unirefine.config import Curate, Train
 from unirefine.errors import UserError
-from unirefine.provenance import write_json
+from unirefine.files import lineage
+from unirefine.files.atomic import write_json
 
 SIDE = {"shards": ["x"], "documents": 9, "sequences": 1200, "tokens": 5000, "longest": 80, "unknown": 1}
 PUBLISHED = {"file": "uniref50.release_note", "what": "entries", "found": "12", "published": "9", "source": "a paper"}

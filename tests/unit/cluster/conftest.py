@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unirefine.ids import key_of
-from unirefine.removed import SCHEMA
+from unirefine.core.ids import key_of
+from unirefine.core.removed import SCHEMA
 
 RECORD = pa.schema(
     [

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from unirefine.cluster import claims as module
 from unirefine.cluster.claims import FROM_IDMAPPING, idmapping_claims
+from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.ids import key_of
 
 
 def line(accession, uniref90, uniref50, note="x"):

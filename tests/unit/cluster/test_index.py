@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unirefine.cluster.index import NONE, KeyIndex
-from unirefine.ids import key_of
+from unirefine.core.ids import key_of
 
 KEYS = st.integers(0, 2**64 - 1) | st.integers(0, 50)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from unirefine.cluster.run import cluster
 from unirefine.config import Cluster
-from unirefine.ids import key_of
+from unirefine.core.ids import key_of
 
 UNKNOWN_CLUSTER, UNKNOWN_MEMBER = "Q99990", "Q99991"
 

@@ -10,8 +10,8 @@ import pytest
 from unirefine.cli.main import main
 from unirefine.cluster.run import cluster
 from unirefine.config import Cluster
+from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.ids import key_of
 from unirefine.tools import find_mmseqs
 
 LETTERS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))

@@ -8,8 +8,8 @@ import pytest
 from unirefine.cli.main import main
 from unirefine.cluster.run import cluster
 from unirefine.config import Cluster
+from unirefine.core.removed import SCHEMA
 from unirefine.errors import UserError
-from unirefine.removed import SCHEMA
 
 CLUSTERS = ["P00003", "P00001", "UPI0000000001", "P00002"]
 MEMBERS = ["Q00001", "Q00002", "Q00003", "Q00004", "Q00005", "Q00006", "P00001-2"]
@@ -59,7 +59,7 @@ def test_the_tables_and_their_order(run):
 
 
 def _keys(*names):
-    from unirefine.ids import key_of
+    from unirefine.core.ids import key_of
 
     return [key_of(name) for name in names]
 

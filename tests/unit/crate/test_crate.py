@@ -6,11 +6,11 @@ import zipfile
 import pytest
 from rocrate.rocrate import ROCrate
 
-from unirefine import lineage
 from unirefine.config import Split, Train
 from unirefine.crate import write_crate
 from unirefine.errors import UserError
-from unirefine.provenance import write_json
+from unirefine.files import lineage
+from unirefine.files.atomic import write_json
 
 DOWNLOAD = {"file": "uniref50.xml.gz", "size": 5, "md5": "m" * 32, "sha256": "s" * 64, "url": "https://x.org/u.xml.gz"}
 OWN = DOWNLOAD | {"file": "purge-0.txt", "url": "purge.txt"}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unirefine.ids import key_of
+from unirefine.core.ids import key_of
 
 SCHEMA = pa.schema(
     [

@@ -2,9 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from unirefine.core.ids import key_of
 from unirefine.curate.purge import read_purge_lists
 from unirefine.errors import UserError
-from unirefine.ids import key_of
 
 
 def match(purge, *ids):

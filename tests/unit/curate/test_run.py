@@ -6,9 +6,9 @@ import pytest
 
 from unirefine.cli.main import main
 from unirefine.config import Curate
+from unirefine.core.ids import key_of
 from unirefine.curate.run import curate
 from unirefine.errors import UserError
-from unirefine.ids import key_of
 
 DESIGN = "MGDIQVQVNIDDNGKNFDYTYTVTTESELQKVLNELMDYIKKQGAKRVRISITARTKKEAEKFAAILIKVFAELGYNDINVTFDGDTVTVEGQLEGGSLEHHHHHH"
 NATURAL = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEKAVQVKVKALPDAQFEVVHSLAKWKRQTLGQHDFSAGEGLYTHMK"

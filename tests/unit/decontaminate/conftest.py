@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.config import Decontaminate
+from unirefine.core.ids import key_of
 from unirefine.decontaminate import run_audit, run_prepare, run_remove, run_search
-from unirefine.ids import key_of
 
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
 TRAIN, VALIDATION, TEST = 0, 1, 2

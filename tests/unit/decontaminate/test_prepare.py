@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.config import Decontaminate
+from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.ids import key_of
 
 
 def read_fasta(path):

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from unirefine.alphabet import encode
 from unirefine.cli.main import main
 from unirefine.config import Embed
+from unirefine.core.alphabet import encode
 from unirefine.embed import run as stage
 from unirefine.embed.source import from_fasta
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from unirefine.alphabet import TOKENS
-from unirefine.shards.indexed import write_index
+from unirefine.core.alphabet import TOKENS
+from unirefine.dataset.indexed import write_index
 
 Documents = list[list[np.ndarray]]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unirefine.alphabet import encode
 from unirefine.cli.main import main
+from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
 from unirefine.evaluate.contacts import open_contact_model, precision, predict_contacts
 from unirefine.evaluate.structures import known_contacts

@@ -12,16 +12,16 @@ from safetensors.torch import load_file, save_file
 
 from unirefine.cli.main import main
 from unirefine.config import PRESETS, Evaluate, Sampling
+from unirefine.core.ids import key_of
+from unirefine.dataset import open_shards
 from unirefine.errors import UserError
 from unirefine.evaluate import run
 from unirefine.evaluate.masked import MaskedSide
 from unirefine.evaluate.render import lines
 from unirefine.evaluate.run import evaluate
 from unirefine.evaluate.score import pseudo_nll, score
-from unirefine.ids import key_of
 from unirefine.model.inference import open_huggingface, open_megatron
 from unirefine.sampling import fixed_batch
-from unirefine.shards import open_shards
 
 CONFIG = Evaluate(seed=2, masking={"max_tokens": 60}, batch_tokens=512)
 

@@ -6,9 +6,9 @@ from math import log
 import numpy as np
 import pytest
 
+from unirefine.dataset import open_shards
 from unirefine.errors import UserError
 from unirefine.evaluate import ngram
-from unirefine.shards import open_shards
 
 CLS, EOS = 0, 2
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from unirefine.alphabet import encode
 from unirefine.cli.main import main
+from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
 from unirefine.evaluate.mutants import Substitution, parse_mutant, read_variants, variants_of_fasta
 from unirefine.evaluate.variants import marginals, score_variants, spearman, window_start

@@ -8,8 +8,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from unirefine.config.training import Model, Parallel, Train
+from unirefine.megatron import platform
 from unirefine.model.esm2 import Esm2, build_esm2
-from unirefine.train import platform
 
 
 @pytest.fixture(scope="package", autouse=True)

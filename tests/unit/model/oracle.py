@@ -6,7 +6,7 @@ import esm
 import torch
 from transformers import EsmConfig, EsmForMaskedLM
 
-from unirefine.alphabet import CLS, EOS, MASK, PAD
+from unirefine.core.alphabet import CLS, EOS, MASK, PAD
 
 # (layers, hidden, heads): head dimensions 16, 24, 32, 64
 SIZES = {16: (3, 64, 4), 24: (2, 96, 4), 32: (2, 128, 4), 64: (2, 128, 2)}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unirefine.alphabet import MASK, PAD
+from unirefine.core.alphabet import MASK, PAD
 from unirefine.model import batch
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import EsmForMaskedLM, EsmTokenizer
 
-from unirefine.alphabet import TOKENS
+from unirefine.core.alphabet import TOKENS
 from unirefine.errors import UserError
 from unirefine.model import convert
 

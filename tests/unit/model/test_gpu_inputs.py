@@ -5,7 +5,7 @@ import pytest
 import torch
 from megatron.core.models.common.embeddings.rope_utils import apply_rotary_pos_emb
 
-from unirefine.alphabet import PAD
+from unirefine.core.alphabet import PAD
 from unirefine.model import batch
 from unirefine.model.attention import rotate
 

@@ -4,7 +4,7 @@ import oracle
 import pytest
 import torch
 
-from unirefine.alphabet import MASK, PAD
+from unirefine.core.alphabet import MASK, PAD
 from unirefine.model import convert
 from unirefine.model.batch import slot_sums
 

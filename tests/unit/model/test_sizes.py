@@ -2,13 +2,13 @@
 
 import pytest
 
-from unirefine.alphabet import TOKENS
 from unirefine.config.training import PRESETS, Model, Parallel, Train
+from unirefine.core.alphabet import TOKENS
+from unirefine.megatron import platform
 from unirefine.model import settings
 from unirefine.model.convert import parameter_names, stage_of
 from unirefine.model.esm2 import build_esm2
 from unirefine.model.layout import global_parameters, is_vocabulary
-from unirefine.train import platform
 
 # Millions of parameters as Lin et al. 2023 and the model cards give them, to three digits
 PUBLISHED = {"8M": 7.5, "35M": 33.5, "150M": 148, "650M": 651, "3B": 2840, "15B": 15100}

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from unirefine.cli.main import main
 from unirefine.config.training import Parallel
+from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
-from unirefine.train import platform
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.config import Records
-from unirefine.crc64 import crc64_hex
-from unirefine.records.build import build_records
-from unirefine.tables import find_parts
+from unirefine.core.crc64 import crc64_hex
+from unirefine.core.tables import find_parts
+from unirefine.records.run import build_records
 
 
 def entry_xml(

@@ -9,8 +9,8 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.ids import key_of
 from unirefine.records.columns import EMPTY, INVALID, OK
 from unirefine.records.fasta import parse
 from unirefine.records.stream import Block

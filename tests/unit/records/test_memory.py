@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from isal import igzip
 
-from unirefine.crc64 import crc64_hex
+from unirefine.core.crc64 import crc64_hex
 
 pytestmark = pytest.mark.slow
 MIB = 1 << 20

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from unirefine.crc64 import crc64_hex
+from unirefine.core.crc64 import crc64_hex
+from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.ids import key_of
 from unirefine.records.columns import EMPTY, OK
 from unirefine.records.stream import Block
 from unirefine.records.uniref_xml import parse, read_head

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unirefine.shards import IndexedFiles
-from unirefine.shards.indexed import write_index
+from unirefine.dataset import IndexedFiles
+from unirefine.dataset.indexed import write_index
 
 
 class Known(IndexedFiles):

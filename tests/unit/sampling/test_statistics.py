@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unirefine.alphabet import CLS, EOS, MASK, PAD, TOKENS
 from unirefine.config import Sampling
+from unirefine.core.alphabet import CLS, EOS, MASK, PAD, TOKENS
 from unirefine.sampling import FixedStream, SampleStream
 
 IGNORE = -100

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unirefine.alphabet import CLS, EOS, PAD, UNK
 from unirefine.config import Sampling
+from unirefine.core.alphabet import CLS, EOS, PAD, UNK
+from unirefine.dataset.indexed import HEADER_BYTES
 from unirefine.errors import UserError
 from unirefine.sampling import FixedStream, SampleStream, fixed_batch
-from unirefine.shards.indexed import HEADER_BYTES
 
 IGNORE = -100
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from unirefine.hashing import keyed_hash
-from unirefine.ids import key_of
+from unirefine.core.hashing import keyed_hash
+from unirefine.core.ids import key_of
 from unirefine.split import exact_floor, sides_by_hash, smallest_hashes
 
 GOLDEN_42 = [

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from unirefine.config import load_config
-from unirefine.ids import id_of, key_of
+from unirefine.core.ids import id_of, key_of
 
 SCRIPT = Path(__file__).parents[3] / "bench" / "rehearsal.py"
 ACCESSION = re.compile(r"[A-NR-Z][0-9]([A-Z][A-Z0-9]{2}[0-9]){1,2}")  # UniProt's own pattern

@@ -3,7 +3,7 @@
 import pytest
 
 from unirefine.cli.main import main
-from unirefine.crc64 import crc64_hex
+from unirefine.core.crc64 import crc64_hex
 
 
 def entry(level: str, name: str, members: list[tuple[str, str, int]]) -> str:

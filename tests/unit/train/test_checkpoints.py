@@ -4,7 +4,7 @@ import pytest
 
 from unirefine.config import Train
 from unirefine.errors import UserError
-from unirefine.provenance import write_json
+from unirefine.files.atomic import write_json
 from unirefine.train import checkpoints
 
 CONFIG = Train()

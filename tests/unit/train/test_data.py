@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from unirefine.alphabet import PAD
 from unirefine.config import Train
+from unirefine.core.alphabet import PAD
 from unirefine.sampling import Batch
 from unirefine.train.data import cut, make, row_multiple
 

@@ -1,0 +1,1 @@
+"""What decides results, and every stage may import: an edit here reruns the stages that import it."""

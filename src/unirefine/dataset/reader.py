@@ -1,0 +1,225 @@
+"""Open shards for reading: checked in constant time, memory-mapped, addressed as one set per side."""
+
+import mmap
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unirefine.core.ids import pack
+from unirefine.dataset.indexed import Index, map_file, read_index
+from unirefine.dataset.manifest import REBUILD, check_size, read_manifest
+from unirefine.dataset.mapped import MappedTables
+from unirefine.errors import UserError
+
+_UNIREF = np.frombuffer(b"UniRef", np.uint8)
+
+
+class IndexedFiles:
+    """Several IndexedDataset files as one set of sequences and documents, numbered in file order.
+
+    Reads what unirefine writes and what megatron-core writes (any integer dtype, the same in all files).
+    """
+
+    def __init__(self, prefixes: Sequence[Path | str]) -> None:
+        """`prefixes`: paths without `.bin`/`.idx`. Raises UserError for a missing, torn or mismatching file."""
+        self.prefixes = [Path(prefix) for prefix in prefixes]
+        assert self.prefixes
+        self._bins = [map_file(path.with_name(path.name + ".bin")) for path in self.prefixes]
+        self._indices: list[Index] = [
+            read_index(path.with_name(path.name + ".idx"), len(tokens))
+            for path, tokens in zip(self.prefixes, self._bins, strict=True)
+        ]
+        self.dtype = self._indices[0].dtype
+        for path, index in zip(self.prefixes, self._indices, strict=True):
+            if index.dtype != self.dtype:
+                raise UserError(
+                    f"its tokens are {index.dtype}, those of {self.prefixes[0].name} {self.dtype}", where=path
+                )
+        self._first_sequence = [0]
+        self._first_document = [0]
+        for index in self._indices:
+            self._first_sequence.append(self._first_sequence[-1] + len(index.lengths))
+            self._first_document.append(self._first_document[-1] + len(index.documents) - 1)
+        self._tokens = [_advised(tokens).view(self.dtype) for tokens in self._bins]
+        self._starts = [index.pointers for index in self._indices]
+        self._lengths = [index.lengths for index in self._indices]
+
+    @property
+    def sequences(self) -> int:
+        """Number of sequences."""
+        return self._first_sequence[-1]
+
+    @property
+    def documents(self) -> int:
+        """Number of documents (UniRef50 clusters)."""
+        return self._first_document[-1]
+
+    def tokens(self, sequence: int) -> np.ndarray:
+        """Tokens of a sequence, without special tokens: a read-only view, uint8[length] (or the files' dtype).
+
+        Raises IndexError outside 0 .. sequences - 1.
+        """
+        part, local = self._locate(self._first_sequence, sequence)
+        start = int(self._starts[part][local]) // self.dtype.itemsize
+        return self._tokens[part][start : start + int(self._lengths[part][local])]
+
+    def offset(self, sequence: int) -> int:
+        """Byte of its .bin at which a sequence starts."""
+        part, local = self._locate(self._first_sequence, sequence)
+        return int(self._starts[part][local])
+
+    def document(self, document: int) -> range:
+        """Sequences of a document. Raises IndexError outside 0 .. documents - 1."""
+        part, local = self._locate(self._first_document, document)
+        offsets, first = self._indices[part].documents, self._first_sequence[part]
+        return range(first + int(offsets[local]), first + int(offsets[local + 1]))
+
+    def _locate(self, firsts: list[int], item: int) -> tuple[int, int]:
+        if not 0 <= item < firsts[-1]:
+            raise IndexError(f"{item} is not in 0 .. {firsts[-1] - 1}")
+        part = bisect_right(firsts, item) - 1
+        return part, item - firsts[part]
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """int32[sequences]: residues of each. A copy for several files (4 bytes a sequence); samplers use `tables`."""
+        return np.concatenate(self._lengths)
+
+    @cached_property
+    def document_offsets(self) -> np.ndarray:
+        """int64[documents + 1]: first sequence of each document, then `sequences`. A copy, 8 bytes a document."""
+        shifted = [index.documents[:-1] + first for index, first in zip(self._indices, self._first_sequence)]  # noqa: B905
+        return np.concatenate([*shifted, np.array([self.sequences], np.int64)])
+
+    @cached_property
+    def tables(self) -> MappedTables:
+        """Addresses of the maps for compiled code; valid while this object lives."""
+
+        def address(array: np.ndarray) -> int:
+            return array.__array_interface__["data"][0]
+
+        return MappedTables(
+            tokens=np.array([address(tokens) for tokens in self._bins], np.uint64),
+            token_bytes=np.array([len(tokens) for tokens in self._bins], np.int64),
+            lengths=np.array([address(index.lengths) for index in self._indices], np.uint64),
+            pointers=np.array([address(index.pointers) for index in self._indices], np.uint64),
+            documents=np.array([address(index.documents) for index in self._indices], np.uint64),
+            first_sequence=np.array(self._first_sequence, np.int64),
+            first_document=np.array(self._first_document, np.int64),
+            item_size=self.dtype.itemsize,
+        )
+
+
+class Side(IndexedFiles):
+    """One side of a split (train, validation, test): sequences with their ids."""
+
+    def __init__(self, name: str, prefixes: Sequence[Path | str]) -> None:
+        super().__init__(prefixes)
+        self.name = name
+        self._cached: tuple[tuple[int, int], pa.Table] | None = None
+
+    def ids(self, sequence: int) -> tuple[str, str]:
+        """(id, cluster id) of a sequence, as in ("UniRef90_P12345", "UniRef50_Q9XYZ1"). Neighbours are cached."""
+        part, local = self._locate(self._first_sequence, sequence)
+        first, rows = self._row_group(part, local)
+        row = rows.slice(local - first, 1).to_pydict()
+        return row["id"][0], row["cluster_id"][0]
+
+    def keys(self, sequences: np.ndarray) -> np.ndarray:
+        """Keys (unirefine.core.ids) of sequences int64[n]: uint64[n]. The first call reads all ids of the side."""
+        return self._all_keys[sequences]
+
+    @cached_property
+    def _all_keys(self) -> np.ndarray:
+        keys = np.empty(self.sequences, np.uint64)
+        done = 0
+        for prefix in self.prefixes:
+            with pq.ParquetFile(prefix.with_name(prefix.name + ".ids.parquet")) as table:
+                for batch in table.iter_batches(columns=["id"]):
+                    ids = batch.column("id")
+                    offsets = np.frombuffer(ids.buffers()[1], np.int32, len(ids) + 1, 4 * ids.offset)
+                    _member_keys(np.frombuffer(ids.buffers()[2], np.uint8), offsets, keys[done : done + len(ids)])
+                    done += len(ids)
+        return keys
+
+    def _row_group(self, part: int, local: int) -> tuple[int, pa.Table]:
+        """(first row, rows) of the row group of a shard's ids that holds row `local`."""
+        if self._cached is not None:
+            (cached_part, first), rows = self._cached
+            if cached_part == part and first <= local < first + len(rows):
+                return first, rows
+        prefix = self.prefixes[part]
+        with pq.ParquetFile(prefix.with_name(prefix.name + ".ids.parquet")) as table:
+            first = 0
+            for group in range(table.num_row_groups):
+                count = table.metadata.row_group(group).num_rows
+                if local < first + count:
+                    self._cached = (part, first), table.read_row_group(group)
+                    return first, self._cached[1]
+                first += count
+        raise AssertionError((prefix, local))
+
+
+class Shards:
+    """The shards of a run: `train`, `validation` and, where there is one, `test`; `manifest` as written."""
+
+    def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
+        self.directory, self.manifest = directory, manifest
+        sides = {
+            name: Side(name, [directory / shard for shard in facts["shards"]])
+            for name, facts in manifest["sides"].items()
+        }
+        self.train: Side = sides["train"]
+        self.validation: Side = sides["validation"]
+        self.test: Side | None = sides.get("test")
+        self.sides: dict[str, Side] = sides
+        for name, side in sides.items():
+            facts = manifest["sides"][name]
+            for what, found in (("documents", side.documents), ("sequences", side.sequences)):
+                if found != facts[what]:
+                    raise UserError(
+                        f"the {name} shards hold {found} {what}, the manifest says {facts[what]}",
+                        where=directory, fix=REBUILD,
+                    )  # fmt: skip
+
+
+def open_shards(directory: Path | str) -> Shards:
+    """Open a directory of shards, checking sizes and indices (not hashes: `unirefine shard verify` does).
+
+    Raises UserError, in one line that names the file, when anything is missing, torn or does not fit.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory)
+    for file in manifest["files"]:
+        check_size(directory / file["name"], file["bytes"])
+    return Shards(directory, manifest)
+
+
+def _advised(tokens: np.ndarray) -> np.ndarray:
+    """Tell the kernel that a .bin is read at random: no read-ahead of 128 kB for a sequence of 350 bytes."""
+    mapped = tokens.base
+    while mapped is not None and not isinstance(mapped, mmap.mmap):
+        mapped = mapped.base if isinstance(mapped, np.ndarray) else None
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_RANDOM)
+    return tokens
+
+
+@numba.njit(cache=True)
+def _member_keys(raw: np.ndarray, offsets: np.ndarray, keys: np.ndarray) -> None:
+    """Keys of ids that lie end to end; of `UniRef50_P12345`, as everywhere, the key of `P12345`."""
+    for i in range(len(keys)):
+        start, end = offsets[i], offsets[i + 1]
+        if end - start > 9 and raw[start + 8] == 95:  # "_"
+            uniref = True
+            for j in range(6):
+                uniref = uniref and raw[start + j] == _UNIREF[j]
+            start += 9 if uniref else 0
+        keys[i] = pack(raw, start, end)

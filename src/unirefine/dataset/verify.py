@@ -1,0 +1,62 @@
+"""Hash every file of a directory of shards again and check every index from end to end."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from unirefine.dataset.indexed import check_index, read_index
+from unirefine.dataset.manifest import REBUILD, check_size, read_manifest
+from unirefine.dataset.reader import open_shards
+from unirefine.errors import UserError
+from unirefine.files.hashes import sha256_file
+from unirefine.progress import meter
+
+CHANGED = "its content is not what was written (SHA-256 differs)"
+
+
+def verify_shards(directory: Path, *, threads: int = 2) -> tuple[int, int]:
+    """Check sizes, hashes, indices and row counts against the manifest; returns (files, bytes).
+
+    Raises UserError for the first file (in the manifest's order) that is not as it was written.
+    """
+    files = read_manifest(directory)["files"]
+    for file in files:
+        check_size(directory / file["name"], file["bytes"])
+    total = sum(file["bytes"] for file in files)
+    with meter("verify", total=total, unit="B") as progress:
+        for file, same in _hashed(directory, files, threads):
+            if not same:
+                raise UserError(CHANGED, where=directory / file["name"], fix=REBUILD)
+            progress.advance(file["bytes"])
+    for side in open_shards(directory).sides.values():
+        for prefix in side.prefixes:
+            _check_shard(prefix)
+    return len(files), total
+
+
+def changed_files(directory: Path, part: int, parts: int) -> list[Path]:
+    """Files whose SHA-256 is not the manifest's, among every `parts`-th from number `part` on."""
+    files = read_manifest(directory)["files"][part::parts]
+    return [directory / file["name"] for file, same in _hashed(directory, files, threads=1) if not same]
+
+
+def _hashed(directory: Path, files: list[dict[str, Any]], threads: int) -> Iterator[tuple[dict[str, Any], bool]]:
+    """(file, whether its SHA-256 is the manifest's), in order."""
+    with ThreadPoolExecutor(threads) as pool:
+        digests = pool.map(lambda file: sha256_file(directory / file["name"]), files)
+        for file, digest in zip(files, digests, strict=True):
+            yield file, digest == file["sha256"]
+
+
+def _check_shard(prefix: Path) -> None:
+    path = prefix.with_name(prefix.name + ".idx")
+    index = read_index(path, prefix.with_name(prefix.name + ".bin").stat().st_size)
+    if wrong := check_index(index):
+        raise UserError(wrong, where=path, fix=REBUILD)
+    ids = prefix.with_name(prefix.name + ".ids.parquet")
+    rows = pq.read_metadata(ids).num_rows
+    if rows != len(index.lengths):
+        raise UserError(f"{rows} ids for {len(index.lengths)} sequences", where=ids, fix=REBUILD)

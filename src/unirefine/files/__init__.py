@@ -1,0 +1,1 @@
+"""How things lie on disk: atomic writes, locks, hashes, counts, file names, lineage."""

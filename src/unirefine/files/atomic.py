@@ -1,0 +1,126 @@
+"""Atomic writes: a file appears under its name only when it is complete and on disk.
+
+A killed stage leaves either the old file or none, never a torn one. Its temporary file is deleted when the file is
+written the next time.
+"""
+
+import contextlib
+import errno
+import glob
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from unirefine.errors import UserError
+
+CHUNK = 1 << 20
+_TOKEN_BYTES = 6
+_WRITING_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_ANY_TOKEN = "[0-9a-f]" * 2 * _TOKEN_BYTES
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path in the same directory; on success fsync it and rename it to `path`.
+
+    On any exception the temporary file is deleted and `path` stays as it was. Raises UserError when another process has
+    begun to write `path` meanwhile: the last one to begin owns it.
+    """
+    path = Path(path)
+    part = temporary_path(path)
+    try:
+        yield part
+        with _still_ours(part, path), part.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        with _still_ours(part, path):
+            part.replace(path)
+        fsync_directory(path.parent)
+    except BaseException as error:
+        delete(part)
+        if isinstance(error, OSError) and error.errno in _WRITING_FAILED:
+            error.filename = error.filename or str(path)
+        raise
+
+
+def temporary_path(path: Path, kind: str = "tmp") -> Path:
+    """A name beside `path` for what is not finished, which no process on any node has used; its directory is made.
+
+    Deletes what earlier writers of `path`, all killed, left under such names.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{_ANY_TOKEN}.{kind}"):
+        delete(left)
+    return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}.{kind}")
+
+
+@contextlib.contextmanager
+def temporary_directory(path: Path, kind: str = "tmp") -> Iterator[Path]:
+    """Yield a new directory beside `path`, which is deleted in the end; those of killed processes are deleted first.
+
+    Its name is new, so a program that outlived a killed stage does not write into the next one's directory.
+    """
+    directory = temporary_path(path, kind)
+    directory.mkdir()
+    try:
+        yield directory
+    finally:
+        delete(directory)
+
+
+def delete(path: Path) -> None:
+    """Delete a file or a directory of no worth. Where the file system forbids it, the next writer will."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def _still_ours(part: Path, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(
+            f"{part.name}, which was to become it, is gone: another process writes it, or its directory was lost",
+            where=path,
+            fix="run only one of them",
+        ) from None
+    except OSError as error:  # what fsync says names no file
+        error.filename = str(path)
+        raise
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make a rename inside `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write `text` (UTF-8) atomically."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON with a final newline, atomically. Key order is kept."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file; `UserError` when it is missing or not JSON."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such file", where=path, fix="run the stage that writes it") from None
+    except ValueError as error:
+        raise UserError(f"not valid JSON ({error})", where=path, fix="delete it and run its stage again") from None

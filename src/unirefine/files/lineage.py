@@ -1,0 +1,133 @@
+"""Where a result comes from, in one file inside it: `lineage.json` of a directory of shards, a checkpoint or a model.
+
+Every stage copies the steps of the directories it reads and adds its own, so the last file holds the whole way: release
+and md5s, options, counts, versions, commit, and hashes of the files it vouches for.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from unirefine.errors import UserError
+from unirefine.files.atomic import read_json, write_json
+from unirefine.files.code import source, stage_digest, versions
+from unirefine.files.hashes import sha256_file, sha256_json
+
+FILE = "lineage.json"
+FORMAT, FORMAT_VERSION = "unirefine-lineage", 1
+DATA_PACKAGES = ("numba", "numpy", "polars", "pyarrow")
+TRAIN_PACKAGES = ("torch", "megatron-core", "transformers", "numpy")
+
+
+def step(
+    stage: str,
+    config: BaseModel,
+    *,
+    counts: Mapping[str, Any] | None = None,
+    inputs: Iterable[Path | str] = (),
+    tools: Mapping[str, str] | None = None,
+    packages: Sequence[str] = DATA_PACKAGES,
+) -> dict[str, Any]:
+    """One step: what ran, with which options and versions, and what it counted.
+
+    inputs: small files that no release.json lists (id lists, designs, initial weights); their md5 is taken. tools:
+    external programs by name, with their version. packages: distributions whose version matters. `code` is the digest
+    of the stage's own package, which makes Snakemake rerun it; `source` tells of all code.
+    """
+    options = config.model_dump(mode="json")
+    return {
+        "stage": stage,
+        "config": options,
+        "config_sha256": sha256_json(options),
+        "counts": dict(counts or {}),
+        "inputs": [described(path) for path in inputs],
+        "tools": dict(tools or {}),
+        "versions": versions(*packages),
+        "code": stage_digest(stage),
+        "source": source(),
+    }
+
+
+def described(path: Path | str) -> dict[str, Any]:
+    """`{file, bytes, md5}` of an input file."""
+    path = Path(path)
+    with path.open("rb") as handle:
+        return {"file": str(path), "bytes": path.stat().st_size, "md5": hashlib.file_digest(handle, "md5").hexdigest()}
+
+
+def write(
+    directory: Path | str, last: Mapping[str, Any], read_from: Iterable[Path | str] = (), **facts: Any
+) -> dict[str, Any]:
+    """Write `<directory>/lineage.json`: the steps of the directories read from, then `last`. Returns it.
+
+    A directory without lineage (made by hand, or by another program) is listed under `unknown`. facts: further keys, as
+    `release` (what release.json holds; else that of what was read) and `files`.
+    """
+    found: dict[str, Any] = {"release": None, "steps": [], "unknown": []}
+    for path in map(Path, read_from):
+        if not (path / FILE).exists():
+            found["unknown"].append(str(path))
+            continue
+        earlier = read(path)
+        found["release"] = found["release"] or earlier["release"]
+        for key in ("steps", "unknown"):
+            found[key] += [one for one in earlier[key] if one not in found[key]]
+    if last not in found["steps"]:
+        found["steps"].append(dict(last))
+    lineage = {"format": FORMAT, "version": FORMAT_VERSION, "of": last["stage"], **found, **facts}
+    write_json(Path(directory) / FILE, lineage)
+    return lineage
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """The lineage inside a directory: shards, a checkpoint, `final/`, or an exported model. Raises UserError."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError("no such directory", where=path)
+    file = path / FILE if path.is_dir() else path
+    if not file.exists():
+        raise UserError(
+            f"no {FILE} in it, so where it comes from is not known", where=path, fix="give shards or a model of a run"
+        )
+    lineage = read_json(file)
+    if lineage.get("format") != FORMAT or lineage.get("version") != FORMAT_VERSION:
+        raise UserError(f"not a {FORMAT} of version {FORMAT_VERSION}", where=file)
+    return lineage
+
+
+def hashes(directory: Path, names: Iterable[str]) -> list[dict[str, Any]]:
+    """`{name, bytes, sha256}` of files in a directory."""
+    return [
+        {"name": name, "bytes": (directory / name).stat().st_size, "sha256": sha256_file(directory / name)}
+        for name in names
+    ]
+
+
+def lines(lineage: Mapping[str, Any]) -> list[str]:
+    """The whole of a lineage for people, a block for the release, each step and the files."""
+    told = []
+    if released := lineage["release"]:
+        told.append(f"release {released['release'] or '(own FASTA)'}, {released['date']}")
+        told += [
+            f"  {file['file']}  {file['size']:,} B  md5 {file['md5']}  {file['url']}" for file in released["files"]
+        ]
+    for one in lineage["steps"]:
+        told.append(f"{one['stage']}  {code_of(one)}  config {one['config_sha256'][:12]}")
+        told.append(f"  options {json.dumps(one['config'])}")
+        told += [f"  input {file['file']}  {file['bytes']:,} B  md5 {file['md5']}" for file in one["inputs"]]
+        told += [f"  {name}: {json.dumps(value)}" for name, value in one["counts"].items()]
+        told.append("  " + ", ".join(f"{name} {version}" for name, version in (one["tools"] | one["versions"]).items()))
+    told += [f"unknown: {path} had no lineage" for path in lineage["unknown"]]
+    told += [f"file {file['name']}  {file['bytes']:,} B  sha256 {file['sha256']}" for file in lineage.get("files", [])]
+    return told
+
+
+def code_of(one: Mapping[str, Any]) -> str:
+    """The code that took a step, in a few words: `unirefine 0.1.0 at 4eb6dfd2c1 (modified)`."""
+    commit, modified = one["source"]["commit"], one["source"]["modified"]
+    where = f" at {commit[:10]}" if commit else f", code {one['source']['digest']}"
+    return f"unirefine {one['versions']['unirefine']}{where}{' (modified)' if modified else ''}"

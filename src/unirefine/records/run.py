@@ -1,0 +1,264 @@
+"""The stage: one thread reads blocks, a few parse them, a few write, in an order that is always the same."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from unirefine.config import Records
+from unirefine.core.release_note import ReleaseNote, read_note
+from unirefine.core.removed import Removed, removed_writer
+from unirefine.errors import UserError
+from unirefine.files.counts import level_counts, write_counts
+from unirefine.progress import meter
+from unirefine.records import fasta, uniref_xml
+from unirefine.records.columns import (
+    BAD_ID,
+    EMPTY,
+    INVALID,
+    NOT_UNIREF,
+    OK,
+    REASONS,
+    RESIDUES,
+    STATS,
+    WRONG_CHECKSUM,
+    WRONG_LENGTH,
+    WRONG_LEVEL,
+    Parsed,
+)
+from unirefine.records.duplicates import find_duplicate, locate
+from unirefine.records.parts import Parts, part_files
+from unirefine.records.stream import Block, first_bytes, in_thread, read_blocks
+
+LEVEL_NAMES = {"uniref50": "UniRef50", "uniref90": "UniRef90"}
+_OTHER = {"uniref50": "UniRef90", "uniref90": "UniRef50"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """The input, as its first bytes show it."""
+
+    path: Path
+    level: str
+    format: str
+    """`xml` or `fasta`"""
+    marker: bytes
+    keep: int
+    """How blocks are cut: see `read_blocks`."""
+    head: int
+    """Bytes before the first entry."""
+    release: str | None
+    """What the XML states."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the stage did for one level."""
+
+    counts: dict[str, Any]
+    """in, kept, removed by reason"""
+    facts: dict[str, Any]
+    """The rest of counts.json."""
+
+
+def build_records(
+    config: Records, level: str, source: Path, output: Path, *, release_note: Path | None = None, threads: int = 2
+) -> Built:
+    """Write the records of one level to `output/<level>/`.
+
+    Ids without a UniRef prefix are those of a lab's own FASTA: taken as they are at level uniref90 without a release
+    note, an error otherwise. Raises UserError, with nothing written, for every input that the policy does not cover.
+    """
+    note = read_note(release_note, level) if release_note else None
+    found = inspect(source, level)
+    if note and found.release and note.release and note.release != found.release:
+        raise UserError(f"release {found.release}, but its release note is of {note.release}", where=source)
+    directory = output / level
+    total = config.parts
+    names = {
+        kind: [directory / f"{kind}-{part:03d}-of-{total:03d}.parquet" for part in range(total)]
+        for kind in ("records", "members")
+    }
+    tally = _Tally()
+    with (
+        part_files(names["records"], names["members"] if found.format == "xml" else [], max(1, threads - 1)) as parts,
+        removed_writer(directory / "removed.parquet") as removed,
+    ):
+        _stream(config, found, parts, removed, tally, strict=level != "uniref90" or note is not None, threads=threads)
+        _check(found, note, parts, tally)
+        (directory / "counts.json").unlink(missing_ok=True)  # it comes last: where it is, the level is whole
+    counts = level_counts(tally.entries, tally.kept, removed.counts.get(level, {}))
+    facts = {
+        "format": found.format,
+        "release": found.release or (note.release if note else None),
+        "release_note_entries": note.entries if note else None,
+        "bytes": tally.bytes,
+        "compressed_bytes": source.stat().st_size,
+        "residues": int(tally.stats[RESIDUES]),
+        "members": tally.members,
+        **{name: int(tally.stats[index]) for index, name in STATS.items()},
+    }
+    write_counts(directory / "counts.json", "records", {level: counts}, **facts)
+    return Built(counts, facts)
+
+
+def inspect(source: Path, level: str) -> Input:
+    """Find out what the input is. Raises UserError when it is empty, or neither FASTA nor UniRef XML of the level."""
+    head = first_bytes(source, uniref_xml.HEAD_BYTES)
+    start = head.lstrip(b" \t\r\n")[:1]
+    if start == b"<":
+        length, release = uniref_xml.read_head(head, LEVEL_NAMES[level], source)
+        return Input(source, level, "xml", b"</entry>", 0, length, release)
+    if start == b">":
+        if head.lstrip(b"\r\n")[:1] != b">":
+            raise UserError("a space before the first header", where=source, fix="remove it")
+        return Input(source, level, "fasta", b"\n>", 1, 0, None)
+    what = f"it begins with {head[:20]!r}" if head else "an empty file"
+    raise UserError(f"neither FASTA nor UniRef XML: {what}", where=source, fix="check --input")
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self.entries = self.kept = self.members = self.bytes = 0
+        self.stats = np.zeros(len(STATS) + 1, np.int64)
+
+
+def _stream(
+    config: Records, found: Input, parts: Parts, removed: Removed, tally: _Tally, *, strict: bool, threads: int
+) -> None:
+    """Read, parse and distribute everything."""
+    if found.format == "xml":
+        parse = partial(_parse_xml, found=found, verify=config.verify_checksums)
+    else:
+        parse = partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
+    spare: deque[bytearray] = deque()
+    # a parser for each thread: reading and writing leave the cores idle often enough to keep all of them busy
+    with (
+        meter(f"records {found.level}", total=found.path.stat().st_size, unit="B") as progress,
+        ThreadPoolExecutor(threads, "parser") as pool,
+        in_thread(read_blocks(found.path, found.marker, found.keep, spare)) as blocks,
+    ):
+        for block, parsed in _in_order(blocks, pool, parse, threads + 1):
+            tally.entries += len(parsed.status)
+            tally.bytes = block.offset + len(block.raw)
+            tally.stats += parsed.stats
+            bad = parsed.status != OK
+            if bad.any():
+                parsed = _without_bad(parsed, bad, block, found, removed, config.bad_entries)
+            tally.kept += parsed.records.num_rows
+            tally.members += parsed.members.num_rows if parsed.members is not None else 0
+            parts.add(parsed)
+            spare.append(block.buffer)
+            progress.advance(block.compressed - progress.done)
+    parts.finish()
+
+
+def _parse_xml(block: Block, *, found: Input, verify: bool) -> Parsed:
+    start = found.head if block.offset == 0 else 0
+    name, other = LEVEL_NAMES[found.level], _OTHER[found.level]
+    return uniref_xml.parse(block, start, name, other, verify=verify, path=found.path)
+
+
+def _in_order(
+    blocks: Iterator[Block], pool: ThreadPoolExecutor, parse: Callable[[Block], Parsed], ahead: int
+) -> Iterator[tuple[Block, Parsed]]:
+    """Parse blocks in the pool, `ahead` at a time. A fault of the reader comes after the blocks before it."""
+    waiting: deque[tuple[Block, Future[Parsed]]] = deque()
+    fault: UserError | None = None
+    try:
+        for block in blocks:
+            waiting.append((block, pool.submit(parse, block)))
+            if len(waiting) > ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+    except UserError as error:
+        fault = error
+    while waiting:
+        first, future = waiting.popleft()
+        yield first, future.result()
+    if fault is not None:
+        raise fault
+
+
+def _without_bad(parsed: Parsed, bad: np.ndarray, block: Block, found: Input, removed: Removed, policy: str) -> Parsed:
+    """List the bad entries and drop them with their members, or raise for the first that the policy does not remove."""
+    ids = parsed.records.column("id")
+    by_reason: dict[str, tuple[list[str], list[str]]] = {}
+    for i in np.flatnonzero(bad):
+        status = int(parsed.status[i])
+        if policy == "error" or status not in REASONS:
+            _raise_bad(parsed, int(i), block, found)
+        into = by_reason.setdefault(REASONS[status], ([], []))
+        into[0].append(ids[i].as_py())
+        into[1].append(f"at byte {parsed.begin[i]}: {_evidence(parsed, int(i), block)}")
+    for reason, (names, evidence) in by_reason.items():
+        removed.add(found.level, reason, names, evidence)
+    good, members, lengths = pa.array(~bad), parsed.members, np.diff(parsed.member_end)
+    if members is not None:
+        members = members.filter(pa.array(np.repeat(~bad, lengths)))
+    return replace(
+        parsed,
+        records=parsed.records.filter(good),
+        members=members,
+        member_end=np.concatenate([[0], np.cumsum(lengths[~bad])]),
+    )
+
+
+def _evidence(parsed: Parsed, i: int, block: Block) -> str:
+    status, (first, second) = int(parsed.status[i]), parsed.detail[i]
+    if status == EMPTY:
+        return "empty sequence"
+    if status == INVALID:
+        shown = f"{chr(int(second))!r}" if 32 < second < 127 else f"byte 0x{int(second):02X}"
+        return f"{shown} in the sequence, at byte {block.offset + int(first)}"
+    if status == WRONG_LENGTH:
+        return f"declared length {first}, found {second}"
+    assert status == WRONG_CHECKSUM, status
+    return f"declared CRC64 {int(first):016X}, computed {int(second):016X}"
+
+
+def _raise_bad(parsed: Parsed, i: int, block: Block, found: Input) -> NoReturn:
+    status, begin = int(parsed.status[i]), int(parsed.begin[i])
+    where = f"at byte {begin:,} (decompressed)"
+    if status in REASONS:
+        name = parsed.records.column("id")[i].as_py()
+        fix = "fetch the file again, or set records.bad_entries: remove to drop such entries and list them"
+        raise UserError(f"{name} {where}: {_evidence(parsed, i, block)}", where=found.path, fix=fix)
+    raw = block.raw[begin - block.offset :][:200].tobytes()
+    text = raw.split(b"\n")[0].decode("latin-1")
+    given = re.match(r'>(\S*)|<entry[^>]*?\sid\s*=\s*["\']([^"\']*)', text)
+    name = (given[1] or given[2] or "") if given else text
+    expected = LEVEL_NAMES[found.level]
+    if status == WRONG_LEVEL:
+        raise UserError(f"{name} {where} in {found.level} input", where=found.path, fix="give the file of this --level")
+    if status == NOT_UNIREF:
+        what, fix = f"{name!r} {where} does not begin with {expected}_", "your own FASTA is for --level uniref90"
+        raise UserError(what, where=found.path, fix=f"{fix}, without --release-note")
+    assert status == BAD_ID, status
+    raise UserError(f"no usable id {where}: {text[:60]!r}", where=found.path, fix="ids are visible ASCII letters")
+
+
+def _check(found: Input, note: ReleaseNote | None, parts: Parts, tally: _Tally) -> None:
+    """What can only be told at the end: the count of entries, and that no id comes twice."""
+    if tally.entries == 0:
+        raise UserError("no entries", where=found.path, fix="check --input")
+    if note and note.entries != tally.entries:
+        raise UserError(
+            f"{tally.entries:,} entries, but the release note states {note.entries:,}",
+            where=found.path,
+            fix="the file or the note is of another release, or the download is not whole; fetch both again",
+        )
+    ids = find_duplicate(parts.paths, tally.kept)
+    if ids is not None:
+        places = " and ".join(
+            f"{name} at byte {offset:,}" for name, offset in locate(found.path, found.marker, found.keep, ids)
+        )
+        what = "duplicate id" if len(set(ids)) == 1 else "ids with the same key"
+        raise UserError(f"{what}: {places} (decompressed)", where=found.path, fix="keep one of them")

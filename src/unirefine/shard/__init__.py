@@ -1,0 +1,1 @@
+"""Write token shards in Megatron's indexed format."""

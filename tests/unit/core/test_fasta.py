@@ -1,0 +1,52 @@
+"""A user's FASTA: what is read, and the one line for each mistake."""
+
+import gzip
+
+import pytest
+
+from unirefine.core.fasta import read_fasta
+from unirefine.errors import UserError
+
+
+def proteins(path, text: bytes):
+    path.write_bytes(text)
+    return [tuple(protein) for protein in read_fasta(path)]
+
+
+def test_wrapped_lines_carriage_returns_case_and_stop_codons(tmp_path):
+    text = b">sp|P1|ONE first protein\r\nMKV\r\nLLa\r\n\r\n>two\nACD*\n>three\tx\nX"
+    expected = [("sp|P1|ONE", "MKVLLa"), ("two", "ACD"), ("three", "X")]
+    assert proteins(tmp_path / "a.fasta", text) == expected
+    assert proteins(tmp_path / "a.fasta.gz", gzip.compress(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", r"no sequence in it"),
+        (b"\n\n", r"no sequence in it"),
+        (b"MKV\n>a\nMKV\n", r"not a FASTA"),
+        (b"PK\x03\x04\x00", r"not a FASTA"),
+        (b">a\nMKV\n>\nMKV\n", r":3: a header without a name"),
+        (b">a\n>b\nMKV\n", r":1: a has no residues"),
+        (b">a\nMKV\n>b\n", r":3: b has no residues"),
+        (b">a\n*\n", r":1: a has no residues"),
+        (b">a\nMK\nV-L\n", r":1: a has '-' at residue 4; remove the gaps"),
+        (b">a\nMK*V\n", r":1: a has '\*' at residue 3; only letters"),
+        (b">a\nMK1\n", r":1: a has '1' at residue 3"),
+        (b">a\nMK V\n", r":1: a has ' ' at residue 3"),
+        ("> a\nMKä\n".encode(), r"has .* at residue 3"),
+        (gzip.compress(b">a\nMKV\n" * 1000, mtime=0)[:-9], r"damaged gzip"),
+    ],
+)
+def test_each_mistake_is_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        proteins(tmp_path / "bad.fasta", text)
+    assert "\n" not in str(error.value) and "bad.fasta" in str(error.value)
+
+
+def test_a_missing_file_and_a_directory(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        list(read_fasta(tmp_path / "none.fasta"))
+    with pytest.raises(UserError, match="a directory"):
+        list(read_fasta(tmp_path))

@@ -1,0 +1,85 @@
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from unirefine.core import tables
+from unirefine.core.tables import find_parts, iterate_file, read_column, record_parts, strings_at, table_writer
+from unirefine.errors import UserError
+
+SCHEMA = pa.schema([("number", pa.int32()), ("name", pa.string())])
+
+
+def write_parts(directory, level, sizes, row_group=4):
+    folder = directory / level
+    folder.mkdir(parents=True)
+    start = 0
+    for part, size in enumerate(sizes):
+        numbers = list(range(start, start + size))
+        table = pa.table({"number": pa.array(numbers, pa.int32()), "name": [f"n{number}" for number in numbers]})
+        path = folder / f"records-{part:03d}-of-{len(sizes):03d}.parquet"
+        pq.write_table(table, path, row_group_size=row_group)
+        start += size
+    return directory
+
+
+def test_rows_count_through_the_parts_in_order(tmp_path):
+    parts = record_parts(write_parts(tmp_path, "uniref50", [5, 0, 9, 1]), "uniref50")
+    assert parts.first_row == (0, 5, 5, 14, 15)
+    assert read_column(parts, "number", np.int64).tolist() == list(range(15))
+
+
+@pytest.mark.parametrize("rows", [[], [0], [14], [3, 4, 5, 6], [0, 4, 4, 13, 14], list(range(15))])
+def test_strings_at_rows(tmp_path, rows):
+    parts = record_parts(write_parts(tmp_path, "uniref50", [5, 0, 9, 1]), "uniref50")
+    assert strings_at(parts, "name", np.array(rows, np.int64)).to_pylist() == [f"n{row}" for row in rows]
+
+
+def test_a_missing_part_a_second_set_and_no_part(tmp_path):
+    assert find_parts(tmp_path, "uniref50") is None
+    with pytest.raises(UserError, match="no uniref50 records"):
+        record_parts(tmp_path, "uniref50")
+    write_parts(tmp_path, "uniref50", [1, 1, 1])
+    (tmp_path / "uniref50" / "records-001-of-003.parquet").rename(tmp_path / "kept")
+    with pytest.raises(UserError, match="not the whole of one set"):
+        record_parts(tmp_path, "uniref50")
+    (tmp_path / "kept").rename(tmp_path / "uniref50" / "records-000-of-001.parquet")
+    with pytest.raises(UserError, match=r"sets of \[1, 3\]"):
+        record_parts(tmp_path, "uniref50")
+
+
+def test_a_torn_file_and_a_missing_column_name_the_stage(tmp_path):
+    write_parts(tmp_path, "uniref50", [5])
+    path = tmp_path / "uniref50" / "records-000-of-001.parquet"
+    with pytest.raises(UserError, match="no column 'key'; run the records stage again"):
+        list(iterate_file(path, ["key"], "records"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match="not a whole Parquet file"):
+        record_parts(tmp_path, "uniref50")
+
+
+def test_row_groups_do_not_depend_on_how_rows_arrive(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP_ROWS", 8)
+    numbers = np.arange(20, dtype=np.int32)
+    names = pa.array([f"n{number % 3}" for number in numbers])
+    for file, cuts in (("a", [0, 20]), ("b", [0, 1, 7, 7, 17, 20])):
+        with table_writer(tmp_path / file, SCHEMA, {"level": "uniref90"}) as writer:
+            for low, high in itertools.pairwise(cuts):
+                writer.write({"number": numbers[low:high], "name": names.slice(low, high - low)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    metadata = pq.ParquetFile(tmp_path / "a").metadata
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [8, 8, 4]
+    assert metadata.metadata[b"level"] == b"uniref90"
+    assert pq.read_table(tmp_path / "a")["name"].to_pylist() == names.to_pylist()
+
+
+def test_no_rows_make_a_readable_file_and_a_failure_makes_none(tmp_path):
+    with table_writer(tmp_path / "empty", SCHEMA):
+        pass
+    assert pq.read_table(tmp_path / "empty").schema.names == ["number", "name"]
+    with pytest.raises(KeyError), table_writer(tmp_path / "failed", SCHEMA) as writer:
+        writer.write({"number": np.arange(2, dtype=np.int32), "name": pa.array(["a", "b"])})
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

@@ -1,0 +1,134 @@
+"""The file format, in both directions against megatron-core."""
+
+import numpy as np
+import pytest
+import torch
+from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
+
+from unirefine.config import Shard
+from unirefine.dataset import IndexedFiles, open_shards
+from unirefine.dataset.indexed import HEADER_BYTES, check_index, read_index, write_index
+from unirefine.errors import UserError
+from unirefine.shard.run import build_shards
+
+
+@pytest.fixture(scope="module")
+def built(run, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("indexed")
+    build_shards(Shard(parts=3), **run.inputs, output=directory, threads=2)
+    return directory
+
+
+def test_megatron_reads_our_shards(built):
+    shards = open_shards(built)
+    first_sequence = first_document = 0
+    for prefix in shards.train.prefixes:
+        theirs = IndexedDataset(str(prefix))
+        documents = theirs.document_indices
+        assert len(theirs) > 0
+        for i in range(len(theirs)):
+            np.testing.assert_array_equal(theirs[i], shards.train.tokens(first_sequence + i))
+        for d in range(len(documents) - 1):
+            sequences = shards.train.document(first_document + d)
+            assert (sequences.start, sequences.stop) == (
+                first_sequence + documents[d],
+                first_sequence + documents[d + 1],
+            )
+        first_sequence, first_document = first_sequence + len(theirs), first_document + len(documents) - 1
+    assert (first_sequence, first_document) == (shards.train.sequences, shards.train.documents)
+
+
+def test_our_files_are_byte_for_byte_megatrons(built, tmp_path):
+    ours = IndexedFiles([built / "validation"])
+    builder = IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.uint8)
+    for document in range(ours.documents):
+        for sequence in ours.document(document):
+            builder.add_item(torch.from_numpy(ours.tokens(sequence).copy()))
+        builder.end_document()
+    builder.finalize(str(tmp_path / "theirs.idx"))
+    for suffix in (".bin", ".idx"):
+        assert (tmp_path / f"theirs{suffix}").read_bytes() == (built / f"validation{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.int64])
+@pytest.mark.parametrize("multimodal", [False, True])
+def test_we_read_what_megatron_writes(tmp_path, dtype, multimodal):
+    rng = np.random.default_rng(1)
+    sequences = [rng.integers(0, 33, size).astype(dtype) for size in rng.integers(1, 90, 40)]
+    prefixes = []
+    for part in range(2):
+        builder = IndexedDatasetBuilder(str(tmp_path / f"p{part}.bin"), dtype=dtype, multimodal=multimodal)
+        for i, sequence in enumerate(sequences[20 * part : 20 * part + 20]):
+            builder.add_item(torch.from_numpy(sequence.astype(np.int64)))
+            if i % 3 == 2 or i == 19:
+                builder.end_document()
+        builder.finalize(str(tmp_path / f"p{part}.idx"))
+        prefixes.append(tmp_path / f"p{part}")
+    ours = IndexedFiles(prefixes)
+    assert ours.sequences == 40 and ours.documents == 14 and ours.dtype == dtype
+    for i, sequence in enumerate(sequences):
+        assert ours.tokens(i).dtype == dtype
+        np.testing.assert_array_equal(ours.tokens(i), sequence)
+    np.testing.assert_array_equal(ours.lengths, [len(sequence) for sequence in sequences])
+    np.testing.assert_array_equal(ours.document_offsets, [0, 3, 6, 9, 12, 15, 18, 20, 23, 26, 29, 32, 35, 38, 40])
+    assert ours.document(7) == range(20, 23)
+
+
+def test_sequences_outside_are_index_errors(built):
+    side = open_shards(built).validation
+    for i in (-1, side.sequences):
+        with pytest.raises(IndexError):
+            side.tokens(i)
+    with pytest.raises(IndexError):
+        side.document(side.documents)
+
+
+def written(tmp_path, lengths=(3, 0, 2), documents=(0, 1, 3)):
+    write_index(tmp_path / "x.idx", np.array(lengths, np.int32), np.array(documents))
+    return tmp_path / "x.idx", int(sum(lengths))
+
+
+def test_an_empty_set_and_an_empty_sequence_are_whole(tmp_path):
+    path, size = written(tmp_path)
+    index = read_index(path, size)
+    assert index.pointers.tolist() == [0, 3, 3] and check_index(index) is None
+    path, size = written(tmp_path, (), (0,))
+    assert len(read_index(path, 0).lengths) == 0 and check_index(read_index(path, 0)) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda raw: raw[:20], "shorter than the header"),
+        (lambda raw: raw[:-1], "torn"),
+        (lambda raw: raw + b"\0", "torn"),
+        (lambda raw: b"X" + raw[1:], "not a Megatron index"),
+        (lambda raw: raw[:9] + b"\2" + raw[10:], "not a Megatron index"),
+        (lambda raw: raw[:17] + b"\6" + raw[18:], "dtype code 6"),
+        (lambda raw: raw[:-8] + b"\4" + raw[-7:], "documents end at sequence 4 of 3"),
+        (lambda raw: raw[: HEADER_BYTES + 8] + b"\7" + raw[HEADER_BYTES + 9 :], "sequences end at byte 10"),
+        (lambda raw: raw[:26] + bytes(8), "no document offsets"),
+    ],
+)
+def test_a_damaged_index_is_refused_at_once(tmp_path, damage, message):
+    path, size = written(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=message) as caught:
+        read_index(path, size)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (HEADER_BYTES + 4, b"\xff\xff\xff\xff", "negative length"),
+        (HEADER_BYTES + 12, b"\1", "does not start at byte 0"),
+        (HEADER_BYTES + 20, b"\1", "offsets do not follow"),
+        (HEADER_BYTES + 36 + 8, b"\5", "not ascending"),
+    ],
+)
+def test_damage_inside_an_index_is_found_by_the_full_check(tmp_path, at, value, message):
+    path, size = written(tmp_path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:at] + value + raw[at + len(value) :])
+    assert message in check_index(read_index(path, size))

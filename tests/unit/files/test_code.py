@@ -1,0 +1,93 @@
+"""A stage's digest is of its package and of what it imports of the libraries that decide results, and of code only."""
+
+import shutil
+
+import pytest
+
+from unirefine.core.levels import STAGES
+from unirefine.files.code import PACKAGE, stage_digest, stage_files
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A copy of the package."""
+    place = tmp_path_factory.mktemp("source") / "unirefine"
+    shutil.copytree(PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__"))
+    return place
+
+
+@pytest.fixture
+def changed(original):
+    """(file, change) -> stages whose digest another content of the file changes."""
+    spoilt = {}
+
+    def stages(name, change):
+        path = original / name
+        spoilt[path] = path.read_bytes()
+        before = {stage: stage_digest(stage, original) for stage in STAGES}
+        path.write_bytes(change(spoilt[path]))
+        return {stage for stage in STAGES if stage_digest(stage, original) != before[stage]}
+
+    yield stages
+    for path, content in spoilt.items():
+        path.write_bytes(content)
+
+
+def one_more_name(content):
+    return content + b"\nEDITED = True\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("split/assign.py", {"split"}),
+        ("core/ids.py", {"records", "curate", "cluster", "split", "train", "evaluate", "embed"}),
+        (
+            "core/hashing.py",
+            {"records", "curate", "cluster", "split", "decontaminate", "shard", "train", "evaluate", "embed"},
+        ),
+        ("model/esm2.py", {"train", "evaluate", "embed"}),
+        ("sampling/kernels.py", {"train", "evaluate"}),
+        ("dataset/indexed.py", {"shard", "train", "evaluate", "embed"}),
+        ("dataset/reader.py", {"train", "evaluate", "embed"}),
+        ("curate/artificial_taxa.txt", {"curate"}),
+        ("report/template.html", {"report"}),
+        ("files/atomic.py", set()),
+        ("cli/split.py", set()),
+        ("errors.py", set()),
+    ],
+)
+def test_what_an_edit_reruns(changed, name, expected):
+    assert changed(name, one_more_name) == expected
+
+
+@pytest.mark.parametrize("name", ["tables", "removed", "alphabet", "levels"])
+def test_an_edit_of_what_stages_share_reruns_several(changed, name):
+    assert len(changed(f"core/{name}.py", one_more_name)) >= 3
+
+
+def test_words_comments_and_formatting_rerun_nothing(changed):
+    def reworded(content):
+        other = content.replace(b"floor(fraction x count) of", b"The floor of")
+        assert other != content
+        return b"# a comment\n" + other.replace(b"\n\n\ndef ", b"\n\n# another\ndef ")
+
+    assert changed("split/assign.py", reworded) == set()
+
+
+def test_a_docstring_is_not_code_but_a_string_with_a_use_is(changed):
+    def rewritten(content):
+        return content.replace(b'("train", "validation", "test")', b'("train", "validation", "other")')
+
+    assert "split" in changed("core/levels.py", rewritten)
+
+
+def test_the_files_of_a_stage(original):
+    names = {path.relative_to(original).as_posix() for path in stage_files("shard", original)}
+    assert {"shard/run.py", "core/hashing.py", "dataset/indexed.py"} <= names
+    assert not any(name.startswith(("cluster/", "cli/", "files/", "config/")) for name in names)
+
+
+def test_a_stage_without_a_package_is_a_bug():
+    with pytest.raises(ValueError, match="no package of a stage"):
+        stage_digest("shards")

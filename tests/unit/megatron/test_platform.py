@@ -1,0 +1,142 @@
+"""CPU patches do what they say, to Megatron's calls only, and a GPU would see none of them."""
+
+import subprocess
+import sys
+
+from unirefine.megatron import platform
+
+# isort: split
+import pytest
+import torch
+from megatron.core import parallel_state
+from megatron.core.tensor_parallel import random as megatron_random
+
+from unirefine.config.training import Parallel
+from unirefine.errors import UserError
+
+
+@pytest.fixture
+def alone():
+    platform.initialize(Parallel(processes_per_node=1), seed=3)
+    yield
+    platform.shutdown()
+
+
+@pytest.mark.usefixtures("alone")
+def test_cuda_calls_land_on_the_cpu():
+    assert torch.zeros(2, device="cuda").device.type == "cpu"
+    assert torch.tensor([1.0], device=torch.device("cuda")).device.type == "cpu"
+    assert torch.zeros(2, device=torch.cuda.current_device()).device.type == "cpu"
+    assert torch.zeros(2, device="meta").device.type == "meta"
+    assert torch.tensor([1], pin_memory=True).tolist() == [1]
+    x = torch.ones(2)
+    assert x.cuda() is x
+    torch.cuda.synchronize()
+
+
+@pytest.mark.usefixtures("alone")
+def test_types_read_as_on_a_gpu():
+    assert torch.ones(1).type() == "torch.cuda.FloatTensor"
+    assert torch.ones(1, dtype=torch.bfloat16).type() == "torch.cuda.BFloat16Tensor"
+    assert torch.ones(1).type(torch.float64).dtype == torch.float64
+
+
+@pytest.mark.usefixtures("alone")
+def test_rng_tracker_forks_and_returns():
+    tracker = megatron_random.get_cuda_rng_tracker()
+    assert isinstance(tracker, platform.CpuRngTracker)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with tracker.fork():
+        first = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    with tracker.fork():
+        second = torch.rand(3)
+    assert not torch.equal(first, second)
+
+
+def test_a_second_initialize_changes_the_layout(alone):
+    platform.initialize(Parallel(processes_per_node=1), seed=3)
+    assert parallel_state.get_tensor_model_parallel_world_size() == 1
+    assert torch.distributed.get_world_size() == 1
+
+
+def test_world_that_does_not_fit():
+    with pytest.raises(ValueError, match="1 processes are not a multiple of tensor x pipeline x context = 2"):
+        platform.initialize(Parallel(processes_per_node=2, tensor=2), seed=0)
+    platform.shutdown()
+
+
+def test_shutdown_twice():
+    platform.shutdown()
+    platform.shutdown()
+    assert not torch.distributed.is_initialized()
+
+
+def test_on_meta_is_left_behind(alone):
+    before = torch.cuda.current_device, torch.Tensor.cuda
+    with platform.on_meta():
+        assert torch.zeros(3).is_meta and torch.zeros(3, device=torch.cuda.current_device()).is_meta
+    assert (torch.cuda.current_device, torch.Tensor.cuda) == before
+    assert torch.zeros(3).device.type == "cpu"
+
+
+def test_no_compiler_is_loaded_where_there_is_no_gpu():
+    program = """
+import sys
+import unirefine.megatron.platform, unirefine.model.esm2, unirefine.train.run
+import torch
+assert torch.compile.__module__ == "torch"
+assert not {"torch._inductor", "wandb"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+
+
+def test_nothing_is_patched_where_there_is_a_gpu():
+    program = """
+import torch
+torch.cuda.is_available = lambda: True
+before = torch.cuda.current_device, torch.cuda.synchronize, torch.Tensor.cuda, torch.cuda.current_stream
+from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+from megatron.core.tensor_parallel import random
+mine = (random._get_cuda_rng_state, random._set_cuda_rng_state,
+        DistributedOptimizer._set_main_param_and_optimizer_states)
+from unirefine.megatron import platform
+platform.patch_for_cpu()
+after = torch.cuda.current_device, torch.cuda.synchronize, torch.Tensor.cuda, torch.cuda.current_stream
+assert before == after
+assert mine == (random._get_cuda_rng_state, random._set_cuda_rng_state,
+                DistributedOptimizer._set_main_param_and_optimizer_states)
+assert torch.ones(1).type() == "torch.FloatTensor"
+from megatron.core import jit
+assert jit.jit_fuser is torch.compile
+import sys
+assert "transformer_engine" not in sys.modules or sys.modules["transformer_engine"] is not None
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("local", "visible", "index"),
+    [("0", 8, 0), ("5", 8, 5), ("5", 1, 0)],  # the last: srun --gpus-per-task
+)
+def test_the_gpu_of_a_process(local, visible, index, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", local)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    assert platform.device() == torch.device("cuda", index)
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(UserError, match="process 4 of this node finds 4 GPUs"):
+        platform.device()
+
+
+def test_import_says_nothing():
+    program = "import unirefine.megatron.platform, unirefine.model.esm2"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,8 @@
+"""The fixtures of `small_run`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_run import *  # noqa: E402, F403 - fixtures

@@ -1,0 +1,166 @@
+"""Which stages a run takes from its base, on the small files that decide it. Real runs are in tests/workflow."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unirefine.config import parse_config
+from unirefine.core.levels import DATA_STAGES
+from unirefine.errors import UserError
+from unirefine.files import lineage, stages
+from unirefine.files.atomic import write_json
+from unirefine.workflow import directories
+
+STAGES = list(DATA_STAGES)
+
+
+@pytest.fixture
+def values(tmp_path, monkeypatch):
+    """A config, as a mapping; its id list lies in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ids.txt").write_text("P12345\n")
+    return {
+        "run": {"name": "first"},
+        "release": {"name": "2026_03", "taxdump": "taxdump.tar.gz", "purge_lists": ["purge.txt"]},
+        "split": {"method": "ids", "ids": "ids.txt"},
+    }
+
+
+def make(values, release="results/first/release"):
+    """What a finished run leaves that later runs decide by."""
+    config = parse_config(values)
+    sources = {"taxdump.tar.gz": "taxdump.tar.gz", "purge-0.txt": "purge.txt"}
+    names = directories.release_files(config)
+    files = [{"file": name, "url": sources.get(name, f"https://m/{name}")} for name in names]
+    write_json(f"{release}/release.json", {"source": "current", "release": "2026_03", "files": files})
+    results, before = stages.RESULTS / config.run.name, []
+    for stage in STAGES[1:]:
+        directory = results / stage
+        inputs = ["ids.txt"] if stage == "split" else []
+        tools = {"mmseqs": "18"} if stage == "decontaminate" else {}
+        written = directory / "uniref90" if stage == "records" else directory
+        lineage.write(
+            written, lineage.step(stage, getattr(config, stage), inputs=inputs, tools=tools, packages=[]), before
+        )
+        before = [written]
+    write_json(results / "decontaminate/identity.json", {"audit": {"sample": config.decontaminate.audit_sample}})
+
+
+@pytest.fixture
+def base(values, monkeypatch):
+    monkeypatch.setattr(directories, "tool_version", lambda path: "18")  # MMSeqs2's own version is no matter here
+    make(values)
+    return values
+
+
+def second(values, **changes):
+    config = json.loads(json.dumps(values))
+    config["run"] |= {"name": "second", "base": "first"}
+    for block, options in changes.items():
+        config.setdefault(block, {}).update(options)
+    return directories.find(parse_config(config))
+
+
+def test_an_equal_run_takes_the_whole_data_half(base):
+    assert second(base) == {stage: stages.RESULTS / "first" / stage for stage in STAGES}
+
+
+def test_without_a_base_nothing_is_shared(base):
+    assert directories.find(parse_config(base | {"run": {"name": "second"}})) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "first_own"),
+    [
+        ({"train": {"steps": 3}}, None),
+        ({"release": {"mirrors": ["https://other"], "attempts": 9}}, None),
+        ({"release": {"name": None}}, None),
+        ({"release": {"name": "2026_04"}}, "release"),
+        ({"release": {"purge_lists": ["purge.txt", "more.txt"]}}, "release"),
+        ({"release": {"purge_lists": ["another.txt"]}}, "release"),
+        ({"release": {"taxdump": None}}, "release"),
+        ({"records": {"parts": 3}}, "records"),
+        ({"curate": {"min_length": 9}}, "curate"),
+        ({"cluster": {"violations": "error"}}, "cluster"),
+        ({"split": {"seed": 1}}, "split"),
+        ({"decontaminate": {"search": {"sensitivity": 5.7}}}, "decontaminate"),
+        ({"decontaminate": {"audit_sample": 7}}, "decontaminate"),
+        ({"shard": {"seed": 1}}, "shard"),
+    ],
+)
+def test_from_the_first_stage_that_differs_on_all_are_its_own(base, changes, first_own):
+    shared = STAGES[: STAGES.index(first_own)] if first_own else STAGES
+    assert list(second(base, **changes)) == shared
+
+
+def test_other_code_another_tool_or_an_edited_input_make_a_stage_its_own(base, monkeypatch, tmp_path):
+    monkeypatch.setattr(directories, "tool_version", lambda path: "19")
+    assert list(second(base))[-1] == "split"
+    (tmp_path / "ids.txt").write_text("P99999\n")
+    assert list(second(base))[-1] == "cluster"
+    original = directories.stage_digest
+    monkeypatch.setattr(directories, "stage_digest", lambda stage: "edited" if stage == "curate" else original(stage))
+    assert list(second(base))[-1] == "records"
+
+
+def test_an_unknown_version_of_a_tool_decides_nothing(base, monkeypatch):
+    """The workflow runs in an environment without MMseqs2; the jobs in a container have it."""
+    monkeypatch.setattr(directories, "find_mmseqs", lambda path: (_ for _ in ()).throw(UserError("not here")))
+    assert list(second(base)) == STAGES
+
+
+def test_what_the_run_has_already_stays_its_own(base):
+    write_json(stages.RESULTS / "second/split/counts.json", {})
+    assert list(second(base)) == ["release", "records", "curate", "cluster"]
+    shutil.rmtree(stages.RESULTS / "second/split")
+    (stages.RESULTS / "second/split").mkdir()
+    assert list(second(base)) == STAGES, "an empty directory is nothing"
+
+
+def test_an_unfinished_base_shares_what_it_has(base):
+    for stage in STAGES[3:]:
+        shutil.rmtree(stages.RESULTS / "first" / stage)
+    assert list(second(base)) == ["release", "records", "curate"]
+
+
+def test_of_a_stage_whose_files_are_gone_a_later_one_tells(base):
+    for stage in ("records", "curate", "decontaminate"):
+        shutil.rmtree(stages.RESULTS / "first" / stage)
+    assert list(second(base)) == STAGES
+    assert list(second(base, curate={"min_length": 9}))[-1] == "records"
+
+
+def test_a_base_shares_what_it_shares_itself(base):
+    stages.write(stages.RESULTS / "second", second(base))
+    found = directories.find(parse_config(base | {"run": {"name": "third", "base": "second"}}))
+    assert found == {stage: stages.RESULTS / "first" / stage for stage in STAGES}
+
+
+def test_downloads_in_a_directory_of_their_own_are_found_through_the_base(values):
+    make(values, release="downloads")
+    stages.write(stages.RESULTS / "first", {"release": "downloads"})
+    assert second(values)["release"] == Path("downloads")
+    assert second(values, release={"directory": "./downloads/"})["release"] == Path("downloads")
+    assert second(values, release={"directory": "elsewhere"}) == {"release": Path("elsewhere")}
+
+
+def test_readers_find_stages_and_cleaners_find_users(base, tmp_path):
+    results = stages.RESULTS / "second"
+    stages.write(results, {"split": stages.RESULTS / "first/split", "release": "/data/uniref"})
+    assert stages.stage_path(results, "split") == stages.RESULTS / "first/split"
+    assert stages.stage_path(results, "shard") == results / "shard"
+    assert stages.stage_path(tmp_path / results, "split") == tmp_path / "results/first/split"
+    assert stages.shared(results)["release"] == Path("/data/uniref")
+    assert stages.users(stages.RESULTS / "first/split") == ["second"]
+    assert stages.users(stages.RESULTS / "first/curate") == []
+    stages.write(results, {})
+    assert not (results / stages.FILE).exists()
+
+
+def test_a_base_that_is_not_there_is_one_line(values):
+    with pytest.raises(UserError, match=r"run\.base is 'first', of which there are no results"):
+        second(values)
+    with pytest.raises(UserError, match=r"run\.base is run\.name"):
+        parse_config({"run": {"name": "same", "base": "same"}})
