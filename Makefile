@@ -29,7 +29,7 @@ install: .venv/installed  ## create .venv with the pinned packages
 	touch $@
 
 results/site/done: .venv/installed resources/demo
-	unirefine minisite --demo --output results/site
+	PYTHONPATH=resources python -m minisite --output results/site
 	touch $@
 
 demo: results/site/done  ## real proteins from release to perplexity, some minutes on 2 cores

@@ -3,10 +3,12 @@
 import gzip
 import itertools
 import re
+import sys
 import tempfile
 from pathlib import Path
 
-from unirefine.cli.main import main as unirefine
+sys.path.insert(0, str(Path(__file__).parents[1] / "resources"))
+from minisite.site import build_demo
 
 DATA = Path(__file__).parent / "results" / "data"
 _FASTA_ID, _XML_ID = re.compile(rb"^>UniRef90_\S+", re.MULTILINE), re.compile(rb'<entry id="UniRef50_[^"]+"')
@@ -29,7 +31,7 @@ def uniref_file(name: str, repeats: int) -> Path:
     DATA.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         site = Path(directory) / "site"
-        assert unirefine(["minisite", "--demo", "--output", str(site)]) == 0
+        build_demo(site)
         once = gzip.decompress((site / "current_release" / "uniref" / name.split(".")[0] / name).read_bytes())
     numbers = itertools.count()
     if "fasta" in name:

@@ -5,11 +5,11 @@ Collected only by `make slurm-test` (UNIREFINE_SLURM_TEST=1), which installs Slu
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from minisite.site import build_demo
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -34,8 +34,7 @@ def prepared(tmp_path_factory, cluster):
     directory = tmp_path_factory.mktemp("pipeline")
     shutil.copy(HERE / "slurm.yaml", directory)
     shutil.copy(ROOT / "resources/demo/purge.txt", directory)
-    site = [sys.executable, "-m", "unirefine.cli.main", "minisite", "--demo", "--limit-clusters", "240"]
-    subprocess.run([*site, "--output", str(directory / "site")], check=True, cwd=ROOT)
+    build_demo(directory / "site", limit=240)
     made = Pipeline(directory, cluster)
     made.install_apptainer()
     return made

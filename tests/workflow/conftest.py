@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from minisite.site import build_demo
 
 from unirefine.files import locks
 
@@ -104,11 +105,7 @@ def prepare(directory: Path) -> Workflow:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "small.yaml").write_text(SMALL.read_text())
     (directory / "purge.txt").write_text((ROOT / "resources/demo/purge.txt").read_text())
-    subprocess.run(
-        [sys.executable, "-m", "unirefine.cli.main", "minisite", "--demo", "--limit-clusters", "240",
-         "--output", str(directory / "site")],
-        check=True, cwd=ROOT,
-    )  # fmt: skip
+    build_demo(directory / "site", limit=240)
     return Workflow(directory)
 
 

@@ -8,7 +8,6 @@ from unirefine import __version__
 from unirefine.faults import as_user_error
 
 STAGES = {
-    "minisite": "build a miniature UniProt site from committed proteins, for the demo and the tests",
     "release": "download a UniProt release and verify it",
     "records": "UniRef FASTA or XML to Parquet records",
     "curate": "remove artificial, purge-listed and unwanted sequences, each with its reason",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from lxml import etree
+from minisite.site import build_demo
 
 from unirefine.cli.main import main
 
@@ -17,7 +18,7 @@ DEMO = Path(__file__).parents[3] / "resources" / "demo"
 def site(tmp_path_factory):
     """300 clusters of the demo, as records and as what curate keeps of them."""
     root = tmp_path_factory.mktemp("site")
-    call("minisite", "--demo", "--limit-clusters", 300, "--output", root / "site")
+    build_demo(root / "site", limit=300)
     for level in ("uniref50", "uniref90"):
         source = xml(root, level)
         call("records", "--level", level, "--input", source, "--output", root / "records", "--set", "parts=3")

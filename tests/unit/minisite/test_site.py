@@ -6,36 +6,27 @@ import io
 import re
 import tarfile
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from Bio import SeqIO
 from Bio.SeqUtils.CheckSum import crc64
 from lxml import etree
+from minisite.__main__ import main
+from minisite.derived import derive
+from minisite.proteins import LEVELS, choose, form_clusters, read_proteins, read_table
+from minisite.site import DEMO, build, build_demo
+from minisite.taxonomy import Taxonomy
 
 from unirefine.errors import UserError
-from unirefine.minisite.derived import derive
-from unirefine.minisite.proteins import LEVELS, choose, form_clusters, read_proteins, read_table
-from unirefine.minisite.site import build
-from unirefine.minisite.taxonomy import Taxonomy
 
-DEMO = Path(__file__).parents[3] / "resources" / "demo"
 NAMESPACE = "{http://uniprot.org/uniref}"
 CLUSTERS = 60
-
-
-def build_demo(output, **changes):
-    options = {"release": "2026_03", "archive": "2024_03", "limit": CLUSTERS} | changes
-    return build(
-        sorted(DEMO.glob("*.fasta.xz")), DEMO / "clusters.tsv.xz", output,
-        taxonomy=DEMO / "taxonomy.tsv.xz", organisms=DEMO / "organisms.tsv.xz", **options,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     output = tmp_path_factory.mktemp("minisite") / "site"
-    assert build_demo(output)["uniref50"] == CLUSTERS
+    assert build_demo(output, limit=CLUSTERS)["uniref50"] == CLUSTERS
     return output
 
 
@@ -76,7 +67,7 @@ def test_layout(site):
 
 
 def test_same_bytes_every_time(site, tmp_path):
-    build_demo(tmp_path / "again")
+    build_demo(tmp_path / "again", limit=CLUSTERS)
     for path in site.rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "again" / path.relative_to(site)).read_bytes(), path
@@ -137,14 +128,14 @@ def test_members_of_all_kinds(level, site):
     kinds, lengths, terms = Counter(), {}, Counter()
     for entry in entries(site, level):
         terms.update(kind for kind in properties(entry) if kind.startswith("GO "))
-        for place, reference in enumerate(entry.iter(f"{NAMESPACE}dbReference")):
+        for position, reference in enumerate(entry.iter(f"{NAMESPACE}dbReference")):
             values = properties(reference)
             kind, name = reference.get("type"), values.get("UniProtKB accession")
             assert ("UniProtKB accession" in values, "UniParc ID" in values) == (kind == "UniProtKB ID",) * 2
             assert re.fullmatch("UPI[0-9A-F]{10}", values.get("UniParc ID", reference.get("id")))
             derived = name is None or name.endswith("-2")
             kinds[kind, derived] += 1
-            assert place > 0 or not derived
+            assert position > 0 or not derived
             if name is not None:
                 lengths[name] = int(values["length"])
     assert set(kinds) == {("UniProtKB ID", False), ("UniProtKB ID", True), ("UniParc ID", True)}, kinds
@@ -234,8 +225,8 @@ def test_whole_demo(proteins):
 
 
 def test_each_uniref90_is_in_one_uniref50(proteins):
-    places = {(p.uniref90, p.uniref50) for p in proteins}
-    assert len(places) == len({uniref90 for uniref90, _ in places})
+    pairs = {(p.uniref90, p.uniref50) for p in proteins}
+    assert len(pairs) == len({uniref90 for uniref90, _ in pairs})
 
 
 def test_common_ancestor(taxonomy):
@@ -295,3 +286,22 @@ def test_release_names(tmp_path):
     with pytest.raises(UserError, match="'next' is not a release name"):
         build_demo(tmp_path / "site", release="next")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_builds_the_demo(tmp_path, capsys):
+    assert main(["--limit-clusters", "5", "--output", str(tmp_path / "site")]) == 0
+    assert "5 uniref50" in capsys.readouterr().out
+    assert (tmp_path / "site/taxonomy/taxdump.tar.gz").exists()
+
+
+def test_a_mistake_is_one_line(tmp_path, capsys):
+    assert main(["--release", "next", "--output", str(tmp_path / "site")]) == 1
+    assert capsys.readouterr().err == "minisite: error: 'next' is not a release name; write it as 2024_03\n"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"taxonomy.tsv.xz: no such file"):
+        build(
+            [tmp_path / "x"], tmp_path / "y", tmp_path / "site", taxonomy=tmp_path / "taxonomy.tsv.xz",
+            organisms=tmp_path / "z", release="2026_03", archive="2024_03", limit=None,
+        )  # fmt: skip

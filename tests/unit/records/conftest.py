@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from minisite.site import build_demo
 
 from unirefine.config import Records
 from unirefine.core.crc64 import crc64_hex
@@ -92,10 +93,8 @@ def stage(tmp_path) -> Stage:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
     """A miniature UniProt site of 300 UniRef50 clusters."""
-    from unirefine.cli.main import main
-
     directory = tmp_path_factory.mktemp("minisite") / "site"
-    assert main(["minisite", "--demo", "--limit-clusters", "300", "--output", str(directory)]) == 0
+    build_demo(directory, limit=300)
     return directory / "current_release" / "uniref"
 
 

@@ -5,12 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from minisite.site import build_demo
 
-from unirefine.minisite.site import build
 from unirefine.release.transport import Patience
 
 ROOT = Path(__file__).parents[3]
-DEMO = ROOT / "resources" / "demo"
 
 
 def _load_webserver():
@@ -28,11 +27,7 @@ web = _load_webserver()
 def site(tmp_path_factory):
     """A miniature site of 120 UniRef50 clusters; read only."""
     output = tmp_path_factory.mktemp("minisite") / "site"
-    build(
-        sorted(DEMO.glob("*.fasta.xz")), DEMO / "clusters.tsv.xz", output,
-        taxonomy=DEMO / "taxonomy.tsv.xz", organisms=DEMO / "organisms.tsv.xz",
-        release="2026_03", archive="2024_03", limit=120,
-    )  # fmt: skip
+    build_demo(output, limit=120)
     return output
 
 

@@ -13,11 +13,11 @@ import tarfile
 import time
 
 import pytest
+from minisite import formats
 from webserver import Body, Corrupt, Cut, Stall, Status, Truncate, serve
 
 from unirefine.config import Release
 from unirefine.errors import UserError
-from unirefine.minisite import formats
 from unirefine.release import archive, files
 from unirefine.release.archive import WANTED, extract
 

@@ -1,4 +1,4 @@
-"""`unirefine release` and `unirefine minisite` from the command line: what they print, and how they fail."""
+"""`unirefine release` from the command line: what it prints, and how it fails."""
 
 import json
 
@@ -43,21 +43,6 @@ def test_a_dead_address_is_one_line(tmp_path, capsys):
     assert len(errors) == 1 and err.splitlines()[-1] == errors[0]
     assert "127.0.0.1:9: " in errors[0] and errors[0].endswith("check the address, release.mirrors and your network")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_minisite_needs_its_input(tmp_path, capsys):
-    assert main(["minisite", "--output", str(tmp_path / "site")]) == 1
-    assert (
-        capsys.readouterr().err
-        == "unirefine minisite: error: --fasta and --clusters are missing; give both, or --demo\n"
-    )
-    assert main(["minisite", "--output", str(tmp_path / "site"), "--fasta", "x", "--clusters", "y"]) == 1
-    assert capsys.readouterr().err.startswith("unirefine minisite: error: taxonomy.tsv.xz: no such file")
-
-
-def test_minisite_of_the_demo(tmp_path, capsys):
-    assert main(["minisite", "--demo", "--limit-clusters", "5", "--output", str(tmp_path / "site")]) == 0
-    assert "5 uniref50" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("action", ["fetch", "archive", "collect"])

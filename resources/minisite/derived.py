@@ -1,20 +1,20 @@
-"""Members that UniProtKB's FASTA does not have: UniParc-only sequences and isoforms, derived from its entries.
+"""Members that are not in UniProtKB's FASTA: UniParc-only sequences and isoforms, derived from its entries.
 
-Both are shorter at their start than the entry they come from, as a mature chain or a later start codon makes them. So
-they belong to its clusters at every level (UniRef100 holds sub-fragments), never represent one, and no count of entries
-depends on them. Their ids have the true form; as UniParc and UniProtKB ids they are made up.
+Each is its entry without the first residues, like a mature chain or a later start codon. It therefore belongs to the
+entry's clusters at every level (UniRef100 includes sub-fragments), never represents one, and changes no number of
+entries. The ids have UniParc's and UniProtKB's form but are made up.
 """
 
 from dataclasses import replace
 
+from minisite.proteins import Protein, upi_of
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.ids import key_of
-from unirefine.minisite.proteins import Protein, upi_of
 
 _SEED = 1
 _UNIPARC_ONLY_EVERY, _ISOFORM_EVERY = 25, 5
 _LONGEST_LOSS = 10
-"""An isoform lacks at most a tenth, so that it still overlaps its seed by 80%."""
+"""An isoform lacks at most one tenth of its entry, so it still overlaps the seed by 80%."""
 
 
 def derive(proteins: list[Protein]) -> list[Protein]:

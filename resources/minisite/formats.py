@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from minisite.proteins import LEVELS, Cluster, Protein, upi_of
 from unirefine.core.crc64 import crc64_hex
-from unirefine.minisite.proteins import LEVELS, Cluster, Protein, upi_of
 
 MIRRORS = (
     ("ch", "ftp://ftp.expasy.org/databases/uniprot"),
@@ -21,24 +21,24 @@ _GO_TERMS = (
     ("transport", "GO Biological Process", "GO:0006810"),
     ("membrane", "GO Cellular Component", "GO:0016020"),
 )
-"""Word in a cluster's name, and the term that it means."""
+"""(word in a cluster's name, kind of the GO term, the term)."""
 _LINE = 60
 IDMAPPING_COLUMNS = 22
 
 
 def fasta(clusters: list[Cluster], level: str) -> str:
     """`>UniRef50_ACC name n=3 Tax=... TaxID=... RepID=ENTRY_NAME` and lines of 60; no TaxID where it is unknown."""
-    parts = []
+    lines = []
     for cluster in clusters:
         best = cluster.representative
         taxon = f"Tax={cluster.common_taxon}"
         if cluster.common_taxon_id is not None:
             taxon += f" TaxID={cluster.common_taxon_id}"
-        parts.append(
+        lines.append(
             f">{LABELS[level]}_{best.accession} {best.name} n={len(cluster.members)} {taxon} RepID={best.entry_name}\n"
         )
-        parts += [f"{best.sequence[i : i + _LINE]}\n" for i in range(0, len(best.sequence), _LINE)]
-    return "".join(parts)
+        lines += [f"{best.sequence[i : i + _LINE]}\n" for i in range(0, len(best.sequence), _LINE)]
+    return "".join(lines)
 
 
 def xml(clusters: list[Cluster], level: str, release: str, date: datetime.date) -> bytes:
@@ -94,7 +94,7 @@ def _reference(protein: Protein, cluster: Cluster, level: str) -> Iterator[str]:
     organism = [_property("source organism", protein.organism)]
     if protein.tax_id is not None:
         organism.append(_property("NCBI taxonomy", protein.tax_id))
-    # UniProt writes the two in either order
+    # UniProt writes these two in either order
     yield from organism if protein.reviewed else reversed(organism)
     yield _property("length", len(protein.sequence))
     if protein.accession == cluster.seed:
@@ -118,8 +118,8 @@ def release_note(level: str, release: str, date: datetime.date, count: int) -> s
 
 
 def metalink(files: list[Path], directory: str, release: str) -> str:
-    """RELEASE.metalink 3.0 of files in one directory: size, md5 and the mirrors' ftp:// addresses of each."""
-    parts = [
+    """RELEASE.metalink 3.0 of the files in one directory: size, md5 and the ftp:// addresses of the mirrors."""
+    text = [
         '<metalink xmlns="http://www.metalinker.org/" version="3.0">\n  <publisher>\n'
         "    <name>UniProt Consortium</name>\n    <url>http://www.uniprot.org/</url>\n  </publisher>\n  <license>\n"
         "    <name>Creative Commons Attribution 4.0 International (CC BY 4.0)</name>\n"
@@ -128,17 +128,17 @@ def metalink(files: list[Path], directory: str, release: str) -> str:
     ]
     for path in files:
         data = path.read_bytes()
-        parts.append(
+        text.append(
             f'    <file name="{path.name}">\n      <size>{len(data)}</size>\n      <verification>\n'
             f'        <hash type="md5">{hashlib.md5(data).hexdigest()}</hash>\n      </verification>\n'
             "      <resources>\n"
         )
-        parts += [
-            f'        <url type="ftp" location="{place}" preference="100">{base}/{directory}/{path.name}</url>\n'
-            for place, base in MIRRORS
+        text += [
+            f'        <url type="ftp" location="{country}" preference="100">{base}/{directory}/{path.name}</url>\n'
+            for country, base in MIRRORS
         ]
-        parts.append("      </resources>\n    </file>\n")
-    return "".join(parts) + "  </files>\n</metalink>"
+        text.append("      </resources>\n    </file>\n")
+    return "".join(text) + "  </files>\n</metalink>"
 
 
 def idmapping_selected(proteins: list[Protein]) -> str:

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from minisite.taxonomy import ARTIFICIAL, Taxonomy
+from unirefine.core import levels
 from unirefine.core.crc64 import crc64_hex
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.minisite.taxonomy import ARTIFICIAL, Taxonomy
 
 _HEADER = re.compile(
-    r"(sp|tr)\|([^|\s]+)\|(\S+) (.*) OS=(.*?)(?: OX=\d+)?(?: GN=\S.*?)? PE=\d(?: SV=\d+)?"  # a name may hold ` OS=`
+    r"(sp|tr)\|([^|\s]+)\|(\S+) (.*) OS=(.*?)(?: OX=\d+)?(?: GN=\S.*?)? PE=\d(?: SV=\d+)?"  # a name may contain ` OS=`
 )
-LEVELS = ("uniref50", "uniref90", "uniref100")
+LEVELS = (*levels.LEVELS, "uniref100")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def read_proteins(fasta: Iterable[Path], clusters: Path, organisms: Path) -> lis
     clusters: columns accession, uniref90, uniref50 (accessions of the representatives); organisms: columns
     organism, tax_id, ancestor. Raises UserError for a header that is not UniProtKB's or an entry without clusters.
     """
-    places = {row[0]: row[1:] for row in read_table(clusters, 3)}
+    clusters_of = {row[0]: row[1:] for row in read_table(clusters, 3)}
     taxa = {row[0]: row[1:] for row in read_table(organisms, 3)}
     entries = [entry for path in fasta for entry in _read_fasta(path)]
     found, identical = [], {}
@@ -73,21 +74,21 @@ def read_proteins(fasta: Iterable[Path], clusters: Path, organisms: Path) -> lis
             raise UserError(
                 f"not a UniProtKB header: {header[:80]!r}", where=where, fix="expected `sp|ACC|NAME text OS=...`"
             )
-        if match[2] not in places:
+        if match[2] not in clusters_of:
             raise UserError(f"{match[2]} is not in {clusters}", where=where, fix="cluster the same sequences again")
         found.append((match, sequence))
         rank = (match[1] != "sp", match[2])
         identical[sequence] = min(identical.get(sequence, rank), rank)
-    return [_protein(match, sequence, identical[sequence][1], places, taxa) for match, sequence in found]
+    return [_protein(match, sequence, identical[sequence][1], clusters_of, taxa) for match, sequence in found]
 
 
-def _protein(match: re.Match, sequence: str, uniref100: str, places: dict, taxa: dict) -> Protein:
+def _protein(match: re.Match, sequence: str, uniref100: str, clusters_of: dict, taxa: dict) -> Protein:
     database, accession, entry_name, name, organism = match.groups()
     tax_id, ancestor = taxa.get(organism, ("", ""))
     return Protein(
         accession, entry_name, name, database == "sp", organism,
         int(tax_id) if tax_id else None, int(ancestor) if ancestor else None,
-        sequence, uniref100, *places[accession],
+        sequence, uniref100, *clusters_of[accession],
     )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def _cluster(name: str, members: list[Protein], taxonomy: Taxonomy) -> Cluster:
 
 
 def _common_taxon(members: list[Protein], taxonomy: Taxonomy) -> tuple[str, int | None]:
-    """Name and id of the lowest common ancestor; without an id if the place of any member is unknown."""
+    """Name and id of the lowest common ancestor; without an id if the taxon of any member is unknown."""
     organisms = {(p.organism, p.tax_id) for p in members}
     if len(organisms) == 1:
         return organisms.pop()
