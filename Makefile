@@ -1,44 +1,56 @@
-# Thin names for long commands. `make demo` and `make test` are all a newcomer needs.
+# Short names for long commands. `make demo` and `make test` are all a newcomer needs.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
 
-# The first Python that is 3.11 or 3.12.
+# The first Python on PATH that is 3.11 or 3.12.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Set to 1 in CI to see every test; otherwise two workers share the cores.
+# Processes of pytest.
 WORKERS ?= 2
+
+ACTIVATE := `source .venv/bin/activate` puts unirefine and snakemake on your PATH
 
 .PHONY: help install demo demo-long test lint bench docs te-test slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo; echo '$(ACTIVATE)'
 
-install: .venv/installed  ## create .venv with the pinned packages
+install: .venv/installed  ## create .venv with the pinned packages of everything, tests included
+	@echo '$(ACTIVATE)'
 
-.venv/installed: pyproject.toml constraints.txt
+# What the demo needs: the data half and training.
+.venv/demo-installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "unirefine needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,slurm,storage]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps roc-validator  # of what it asks for, dev has what it imports
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
 	touch $@
 
-results/site/done: .venv/installed resources/demo
+# roc-validator comes without its requirements; `dev` has those that it imports.
+.venv/installed: .venv/demo-installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps roc-validator
+	touch $@
+
+results/site/done: .venv/demo-installed $(wildcard resources/demo/* resources/minisite/*.py)
 	PYTHONPATH=resources python -m minisite --output results/site
 	touch $@
 
 demo: results/site/done  ## real proteins from release to perplexity, some minutes on 2 cores
 	snakemake --profile profiles/local --configfile config/demo.yaml
 	unirefine report --results results/demo --show
+	@echo '$(ACTIVATE)'
 
 demo-long: results/site/done  ## the same proteins and half an hour of training
 	snakemake --profile profiles/local --configfile config/demo-long.yaml
 	unirefine report --results results/demo-long --show
+	@echo '$(ACTIVATE)'
 
 test: .venv/installed  ## the whole test suite
 	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -50,17 +62,17 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 	snakemake --configfile config/demo.yaml --lint
 	python -m pytest -q tests/unit/test_imports.py tests/unit/config/test_docs.py
 
-te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR takes its wheel from there)
+te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR has its wheel)
 	tests/te/run.sh
 
 slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
 	tests/slurm/packages.sh
 	UNIREFINE_SLURM_TEST=1 python -m pytest -n 0 tests/slurm
 
-docs: .venv/installed  ## regenerate what is generated from config.py
+docs: .venv/installed  ## regenerate config/README.md from src/unirefine/config
 	python -m unirefine.config.docs --write
 
-bench: .venv/installed  ## paired measurements against the peers; JSON in bench/results/
+bench: .venv/installed  ## paired measurements beside other tools; JSON in bench/results/
 	mkdir -p bench/results
 	for topic in bench/bench_*.py; do python $$topic --json bench/results/$$(basename $$topic .py).json; done
 

@@ -26,11 +26,22 @@ _ADVICE = {
     ): _NO_ANSWER,
 }  # fmt: skip
 _ADVICE_OF = {number: advice for numbers, advice in _ADVICE.items() for number in numbers}
+EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "megatron", "transformers", "safetensors", "tensorboard", "huggingface_hub", "matplotlib", "jinja2"),
+        "train",
+    ),
+    "pyhmmer": "designs",
+    "rocrate": "crate",
+    "Bio": "structures",
+    "wandb": "wandb",
+}
+"""The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""
 _IN_TEXT = re.compile(r"\(os error (\d+)\)")  # how Rust (polars, safetensors) names what the system said
 
 
 def as_user_error(error: BaseException) -> UserError | None:
-    """The UserError that tells of this fault: itself, or one made from what the system answered; None for a bug.
+    """The UserError for a fault: the error itself, or one made from errno or a missing extra. None for a bug.
 
     >>> as_user_error(OSError(errno.ESTALE, "", "clusters.parquet")).where
     'clusters.parquet'
@@ -39,6 +50,9 @@ def as_user_error(error: BaseException) -> UserError | None:
     """
     if isinstance(error, UserError):
         return error
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if extra := EXTRAS.get(module):
+        return UserError(f"{module} is not installed", fix=f"pip install 'unirefine[{extra}]'")
     number = _system_error(error)
     advice = _ADVICE_OF.get(number)
     if advice is None:

@@ -58,7 +58,8 @@ def open_wandb(project: str, output: Path, options: dict[str, Any]) -> Any:
         import wandb
     except ImportError as error:
         raise UserError(
-            "train.wandb_project needs the package wandb", fix="pip install wandb, or set train.wandb_project to null"
+            "train.wandb_project needs the package wandb",
+            fix="pip install 'unirefine[wandb]', or set train.wandb_project to null",
         ) from error
     place = output.resolve()
     try:

@@ -1,8 +1,14 @@
 """What pip is told inside an image: envs/constraints.py with this environment's own list of packages."""
 
+import itertools
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,3 +38,30 @@ def test_what_the_image_brings_stays_and_all_else_is_pinned():
 def test_megatron_is_the_one_that_was_tested():
     assert "megatron-core==0.1" not in constraints("megatron-core==0.1\n")
     assert 'megatron-core==0.19.2 ; python_version == "3.12"' in constraints("megatron-core==0.1\n")
+
+
+def pinned(text: str) -> set[str]:
+    return {line.split("==")[0] for line in text.splitlines() if line and line[0] != "#"}
+
+
+def test_what_pyproject_asks_for_is_pinned():
+    """Except Transformer Engine, which comes with the image."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    wanted = {re.split(r"[\[<>=; ]", each, maxsplit=1)[0] for each in asked} - {"unirefine", "transformer-engine"}
+    assert wanted <= pinned((ROOT / "constraints.txt").read_text())
+
+
+def test_the_bounds_admit_the_pinned_versions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    bounds = {found.name: found.specifier for found in map(Requirement, asked)}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and line[0] != "#" and (pin := Requirement(line)).name in bounds:
+            (version,) = pin.specifier
+            assert version.version in bounds[pin.name], line
+
+
+@pytest.mark.parametrize("recipe", ["Dockerfile", "unirefine.def"])
+def test_the_images_can_train_and_search_designs(recipe):
+    assert "'.[train,designs]'" in (ROOT / "envs" / recipe).read_text()

@@ -1,0 +1,87 @@
+"""`pip install unirefine` is the data half: what works without the extras, and what is said where one is missing."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from unirefine.cli.main import STAGES
+from unirefine.faults import EXTRAS, as_user_error
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DATA_HALF = (
+    "release",
+    "records",
+    "curate",
+    "cluster",
+    "split",
+    "decontaminate",
+    "shard",
+    "dataset",
+    "workflow",
+    "trace",
+)
+DISTRIBUTIONS = {"megatron": "megatron-core", "huggingface_hub": "huggingface-hub", "Bio": "biopython"}
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0]
+
+
+def without_extras(program: str) -> subprocess.CompletedProcess[str]:
+    """A Python in which no package of an extra can be imported. (Snakemake brings jinja2.)"""
+    missing = [module for module in EXTRAS if module != "jinja2"]
+    lines = ["import sys, importlib", *(f"sys.modules[{module!r}] = None" for module in missing), program]
+    return subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+
+
+def test_an_extra_is_named_for_each_of_its_packages():
+    extras = {name: {name_of(each) for each in needed} for name, needed in PROJECT["optional-dependencies"].items()}
+    for module, extra in EXTRAS.items():
+        assert DISTRIBUTIONS.get(module, module) in extras[extra], (module, extra)
+    known = {DISTRIBUTIONS.get(module, module) for module in EXTRAS}
+    assert known == set().union(*(extras[extra] for extra in set(EXTRAS.values())))
+    assert not known & {name_of(each) for each in PROJECT["dependencies"]}
+
+
+def test_the_data_half_and_every_command_load_without_extras():
+    modules = [
+        ".".join(("unirefine", *path.relative_to(ROOT / "src/unirefine").with_suffix("").parts))
+        for package in (*DATA_HALF, "config", "core", "files", "cli")
+        for path in sorted((ROOT / "src/unirefine" / package).rglob("*.py"))
+    ]
+    assert len(modules) > 80
+    done = without_extras(
+        f"for name in {modules!r}: importlib.import_module(name.removesuffix('.__init__'))\n"
+        "from unirefine.cli.main import main\n"
+        f"for stage in {list(STAGES)!r}:\n"
+        "    try: main([stage, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0, stage"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: unirefine") == len(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        (["convert", "--from", "x", "--to", "y"], "torch", "train"),
+        (["crate", "--results", "x", "--output", "y"], "rocrate", "crate"),
+        (["cards", "--results", "x"], "huggingface_hub", "train"),
+    ],
+)
+def test_a_command_without_its_extra_is_one_line(command, module, extra):
+    done = without_extras(f"from unirefine.cli.main import main\nsys.exit(main({command!r}))")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"unirefine {command[0]}: error: {module} is not installed; pip install 'unirefine[{extra}]'\n"
+    )
+
+
+def test_a_module_of_no_extra_is_a_bug():
+    assert as_user_error(ModuleNotFoundError("No module named 'x'", name="x")) is None
+    assert as_user_error(ModuleNotFoundError("gone")) is None
