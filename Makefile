@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Processes of pytest.
 WORKERS ?= 2
 
-ACTIVATE := `source .venv/bin/activate` puts unirefine and snakemake on your PATH
+ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
 
 .PHONY: help install demo demo-long test lint bench docs te-test slurm-test clean
 

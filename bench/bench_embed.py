@@ -1,8 +1,8 @@
 """Embedding throughput beside the plain transformers loops that people write.
 
-Real proteins in file order, truncated to 1,022 residues; an 8M ESM-2 with random weights in fp32. Every case gives the
-mean over residues of every protein, in input order. Ours includes encoding and batching; the files are left out. One
-thread each, and processor time, so that other work on the machine does not decide.
+Real proteins in file order, truncated to 1,022 residues; an 8M ESM-2 with random weights in fp32. Every case computes
+the mean over residues of every protein, in input order. Ours includes encoding and batching, without the output files.
+One thread each, in processor time, so that other work on the machine matters less.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ keep: list[tempfile.TemporaryDirectory] = []
 
 
 def chosen() -> list[str]:
-    """Every so many-th protein of the demo, so that the lengths are those of the whole."""
+    """COUNT proteins at equal distances in the demo, so that lengths are distributed as in all of it."""
     every = proteins()
     return [sequence[:LIMIT] for sequence in every[:: len(every) // COUNT]][:COUNT]
 

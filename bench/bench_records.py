@@ -1,8 +1,8 @@
 """UniRef files to Parquet records, beside readers that only parse and decoders that only decompress.
 
 Ours does more than any of the others: it checks ids and letters (in XML every CRC64 and length too), packs keys, writes
-the compressed Parquet parts and looks for duplicate ids. Megabytes are decompressed ones, time is wall time. The parts
-go to memory (/dev/shm) where there is one: the disk is not what is compared.
+the compressed Parquet parts and looks for duplicate ids. Megabytes are of decompressed data, time is wall time. The
+output goes to memory (/dev/shm) where there is one, because the disk is not what is compared.
 """
 
 import gzip

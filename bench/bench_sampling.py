@@ -1,7 +1,7 @@
 """Masked samples per second on one core, beside Hugging Face's tokenizer and collator and Megatron's reader.
 
 Real proteins, crops of 1,024 tokens, batches of 64. Ours reads shards from disk (warm), draws cluster, member, window
-and mask. The peers get an easier task: Hugging Face has the strings in memory and takes them in order; Megatron's
+and mask. The others have an easier task: Hugging Face has the strings in memory and takes them in order; Megatron's
 reader takes given sequences and masks whole padded batches with numpy.
 """
 

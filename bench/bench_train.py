@@ -1,8 +1,8 @@
 """A training step beside the plain loop around EsmForMaskedLM, on real proteins, per token without padding.
 
 Each case does whole updates (forward, backward, clipping, Adam) of the same masked samples, one process, fp32, SDPA, at
-most the same number of tokens in a forward pass. transformers gets its samples in order, as a shuffled loader gives
-them, or sorted by length within the step, which is what ours does too.
+most the same number of tokens in a forward pass. transformers gets its samples in shuffled
+order, or sorted by length within the step, as ours does itself.
 """
 
 from collections.abc import Sequence

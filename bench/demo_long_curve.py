@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 from unirefine.train.metrics import read
 
 RUNS = {"demo": ("#8a8f98", "make demo", (0, -12)), "demo-long": ("#3b7dd8", "make demo-long", (4, 4))}
-"""Colour, label, and where the last value stands beside its point."""
+"""Colour, label, offset in points of the last value from its point."""
 
 
 def main() -> None:

@@ -1,17 +1,13 @@
 """Real proteins for benchmarks: the demo's UniProtKB entries."""
 
-import lzma
+import sys
 from pathlib import Path
 
-DEMO = Path(__file__).parents[1] / "resources" / "demo"
+sys.path.insert(0, str(Path(__file__).parents[1] / "resources"))
+from minisite.proteins import read_fasta
+from minisite.site import DEMO
 
 
 def proteins() -> list[str]:
-    """Sequences of the demo, about 20,000, in file order."""
-    sequences = []
-    for path in sorted(DEMO.glob("uniprotkb-*.fasta.xz")):
-        with lzma.open(path, "rt") as handle:
-            for entry in handle.read().split(">")[1:]:
-                _header, *lines = entry.splitlines()
-                sequences.append("".join(lines))
-    return sequences
+    """Sequences of the demo, 20,000, in file order."""
+    return [sequence for path in sorted(DEMO.glob("*.fasta.xz")) for _path, _header, sequence in read_fasta(path)]

@@ -1,11 +1,11 @@
 """Rehearse the id work of a full release: 65,672,139 clusters and 187,382,018 members through cluster and split.
 
-Synthetic records with ids of UniProt's form stand in for release 2024_03: two thirds accessions like A0A009IHW8, one
-third UPIs; cluster sizes with a long tail; record order that has nothing to do with membership; membership stated at
-both levels, as UniRef XML does. The two real commands then run on them, each in its own process, and their time and
-peak memory are measured; making the input is not. What must come out is checked: the counts, exactly the 328,360
-validation clusters that config/uniref-2024_03.yaml asks for (scaled with --scale), and, with --again, the same bytes
-from another file order, another number of parts and another number of threads.
+Synthetic records with ids in UniProt's form stand in for release 2024_03: two thirds accessions like A0A009IHW8, one
+third UPIs; cluster sizes with a long tail; record order independent of membership; membership stated at both levels, as
+in UniRef XML. The two real commands then run on them, each in its own process, and their time and peak memory are
+measured, without the time to make the input. The results are checked: the counts, exactly the 328,360 validation
+clusters that config/uniref-2024_03.yaml asks for (scaled with --scale), and, with --again, the same bytes from another
+file order, another number of parts and another number of threads.
 
     python bench/rehearsal.py --scale 0.01 --again
     python bench/rehearsal.py --json rehearsal.json          (about 12 GB of disk)
@@ -155,7 +155,7 @@ def rehearse(
 ) -> dict[str, object]:
     """Run both stages on the input, check what came out; returns measures and hashes of the outputs."""
     if not (directory / "curate" / "counts.json").exists():  # written last
-        # in a process of its own: a started command's peak is never told below that of the process that starts it
+        # in a process of its own: the reported peak of a command is never below that of the process that starts it
         maker = get_context("spawn").Process(target=write_input, args=(directory, clusters, members, parts, seed))
         maker.start()
         maker.join()

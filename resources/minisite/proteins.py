@@ -66,7 +66,7 @@ def read_proteins(fasta: Iterable[Path], clusters: Path, organisms: Path) -> lis
     """
     clusters_of = {row[0]: row[1:] for row in read_table(clusters, 3)}
     taxa = {row[0]: row[1:] for row in read_table(organisms, 3)}
-    entries = [entry for path in fasta for entry in _read_fasta(path)]
+    entries = [entry for path in fasta for entry in read_fasta(path)]
     found, identical = [], {}
     for where, header, sequence in entries:
         match = _HEADER.fullmatch(header)
@@ -142,7 +142,9 @@ def read_table(path: Path, columns: int) -> Iterator[list[str]]:
             yield row
 
 
-def _read_fasta(path: Path) -> Iterator[tuple[Path, str, str]]:
+def read_fasta(path: Path) -> Iterator[tuple[Path, str, str]]:
+    """(path, header without `>`, sequence) of every entry of a FASTA file (plain or xz). Unlike `core.fasta` it keeps
+    the whole header, which is where UniProtKB has name and organism."""
     header, sequence = None, []
     with _open(path) as lines:
         for line in lines:

@@ -9,22 +9,12 @@ from pathlib import Path
 import pytest
 
 from unirefine.cli.main import STAGES
+from unirefine.core.levels import DATA_STAGES
 from unirefine.faults import EXTRAS, as_user_error
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DATA_HALF = (
-    "release",
-    "records",
-    "curate",
-    "cluster",
-    "split",
-    "decontaminate",
-    "shard",
-    "dataset",
-    "workflow",
-    "trace",
-)
+DATA_HALF = (*DATA_STAGES, "dataset", "workflow", "trace")
 DISTRIBUTIONS = {"megatron": "megatron-core", "huggingface_hub": "huggingface-hub", "Bio": "biopython"}
 
 
