@@ -43,6 +43,7 @@ def test_the_data_half_and_every_command_load_without_extras():
         ".".join(("unirefine", *path.relative_to(ROOT / "src/unirefine").with_suffix("").parts))
         for package in (*DATA_HALF, "config", "core", "files", "cli")
         for path in sorted((ROOT / "src/unirefine" / package).rglob("*.py"))
+        if path.name != "designs.py"  # of the extra `designs`
     ]
     assert len(modules) > 80
     done = without_extras(

@@ -1,16 +1,16 @@
-"""De-novo designs: sequences that jackhmmer (one iteration) finds from a FASTA of designs.
-
-pyhmmer is imported where it is used: it comes with the extra `designs`.
-"""
+"""De-novo designs: sequences that jackhmmer (one iteration) finds from a FASTA of designs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyhmmer
+
 from unirefine.errors import UserError
 
 NO_FILTERS = {"bias_filter": False, "F1": 1.0, "F2": 1.0, "F3": 1.0}
 """What `--max` of HMMER's programs means: every target goes through the full Forward scoring."""
+_ALPHABET = pyhmmer.easel.Alphabet.amino()
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,10 @@ class DesignHit:
         return f"jackhmmer hit of {self.design}, E-value {self.evalue:.2g}, score {self.score:.1f}{more}"
 
 
-def read_designs(path: Path | str) -> list:
-    """The designs of a FASTA, as pyhmmer's digital sequences. Raises UserError if it is missing, empty or no FASTA."""
-    import pyhmmer
-
-    alphabet = pyhmmer.easel.Alphabet.amino()
+def read_designs(path: Path | str) -> list[pyhmmer.easel.DigitalSequence]:
+    """The designs of a FASTA. Raises UserError when it is missing, empty or not protein FASTA."""
     try:
-        with pyhmmer.easel.SequenceFile(str(path), format="fasta", digital=True, alphabet=alphabet) as file:
+        with pyhmmer.easel.SequenceFile(str(path), format="fasta", digital=True, alphabet=_ALPHABET) as file:
             designs = list(file)
     except (FileNotFoundError, IsADirectoryError):
         raise UserError("no such FASTA of designs", where=path, fix="check curate.designs") from None
@@ -50,7 +47,7 @@ def read_designs(path: Path | str) -> list:
 
 
 def find_designs(
-    designs: Sequence,
+    designs: Sequence[pyhmmer.easel.DigitalSequence],
     sequences: Sequence[str],
     *,
     database_size: int,
@@ -63,13 +60,10 @@ def find_designs(
     """
     if not sequences:
         return {}
-    import pyhmmer
-
-    alphabet = pyhmmer.easel.Alphabet.amino()
     block = pyhmmer.easel.DigitalSequenceBlock(
-        alphabet,
+        _ALPHABET,
         (
-            pyhmmer.easel.TextSequence(name=str(position), sequence=sequence).digitize(alphabet)
+            pyhmmer.easel.TextSequence(name=str(position), sequence=sequence).digitize(_ALPHABET)
             for position, sequence in enumerate(sequences)
         ),
     )

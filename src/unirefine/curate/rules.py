@@ -12,7 +12,6 @@ from unirefine.config import Curate
 from unirefine.core.alphabet import BYTE_TO_TOKEN, UNK
 from unirefine.core.ids import OTHER, id_of
 from unirefine.core.tables import numbers
-from unirefine.curate.designs import DesignHit, find_designs
 from unirefine.curate.letters import count_letters
 from unirefine.curate.purge import PurgeList
 from unirefine.curate.taxonomy import ArtificialTaxa
@@ -147,8 +146,10 @@ class Rules:
         )
 
     def _by_designs(self, batch: pa.RecordBatch, kept: np.ndarray) -> Verdict:
+        from unirefine.curate.designs import find_designs  # needs the extra `designs`
+
         candidates = np.flatnonzero(kept)
-        hits: dict[int, DesignHit] = find_designs(
+        hits = find_designs(
             self.designs,
             batch["sequence"].take(pa.array(candidates)).to_pylist(),
             database_size=self.database_size,

@@ -15,7 +15,6 @@ import pyarrow as pa
 from unirefine.config import Curate
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.core.tables import BATCH_ROWS, Parts, iterate, numbers, record_parts, table_writer
-from unirefine.curate.designs import read_designs
 from unirefine.curate.purge import PurgeList, read_purge_lists
 from unirefine.curate.rules import Rules, Tally
 from unirefine.curate.taxonomy import artificial_taxa
@@ -58,7 +57,11 @@ def curate(
     for level in levels:
         _check_counts(Path(records), parts[level])
     taxa, purge = artificial_taxa(config.artificial_taxa, taxdump), read_purge_lists(purge_lists)
-    designs = read_designs(config.designs) if config.designs else []
+    designs = []
+    if config.designs:
+        from unirefine.curate.designs import read_designs  # needs the extra `designs`
+
+        designs = read_designs(config.designs)
     rules = Rules(config=config, taxa=taxa, purge=purge, designs=designs, threads=threads)
     counts, tallies = {}, {}
     with removed_writer(output / "removed.parquet") as removed:
