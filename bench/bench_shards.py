@@ -1,9 +1,9 @@
 """Residues tokenised and written per second on one core, and random access, beside megatron-core and Hugging Face.
 
-Real proteins, repeated to 180 MB of residues. `unirefine shard build` is the whole stage: Parquet records decoded, shuffled
-in two passes, ids, index, SHA-256, fsync. `tokenise and write` starts like the others with the letters in memory and
-ends with the .bin and .idx in their final order. Times are processor time, because the disk is not what is compared.
-Each case runs once before it is timed, so that page faults of a fresh process do not count.
+Real proteins, repeated to 180 MB of residues. `unirefine shard build` is the whole stage: Parquet records decoded,
+shuffled in two passes, ids, index, SHA-256, fsync. `tokenise and write` starts like the others with the letters in
+memory and ends with the .bin and .idx in their final order. Times are processor time, because the disk is not what is
+compared. Each case runs once before it is timed, so that page faults of a fresh process do not count.
 """
 
 import tempfile
