@@ -15,8 +15,8 @@ from unirefine.files.hashes import sha256_json
 
 MARKER = "complete.json"
 
-# Options of `train` that decide the trained model, up to rounding. The others (layout, micro-batch, intervals, steps) may
-# change when a run is continued.
+# Options of `train` that decide the trained model, up to rounding. The others (layout, micro-batch, intervals, steps)
+# may change when a run is continued.
 IDENTITY = ("model", "sampling", "optimizer", "seed", "global_batch", "precision", "fp8", "init")
 
 
