@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 
 from unirefine.config.training import PRESETS, Model
 from unirefine.errors import UserError
-from unirefine.files.atomic import read_json, replace_directory, write_json
+from unirefine.files.atomic import fsync_directory, read_json, write_json
 from unirefine.files.code import versions
 from unirefine.model import optimizer_state
 from unirefine.model.esm2 import Esm2
@@ -129,7 +129,7 @@ def save(
         facts["dtype"] = str(config.params_dtype).removeprefix("torch.")
         facts["versions"] = versions("torch", "megatron-core")
         write_json(part / MARKER, facts)
-        replace_directory(part, directory)
+        _replace_directory(part, directory)
     torch.distributed.barrier()
 
 
@@ -202,3 +202,14 @@ def _allocate_state(part: Any) -> None:
     for adam in _torch_adams(part):
         for state in adam.state.values():
             state.setdefault("step", torch.tensor(0.0))
+
+
+def _replace_directory(part: Path, directory: Path) -> None:
+    """Rename `part` to `directory`; an old `directory` is moved away first and deleted last."""
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    part.rename(directory)
+    fsync_directory(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -22,8 +22,7 @@ from safetensors.torch import save_file
 from unirefine.config.training import Model
 from unirefine.core.alphabet import CLS, EOS, MASK, PAD, TOKENS, UNK
 from unirefine.errors import UserError
-from unirefine.files.atomic import replace_directory
-from unirefine.model.checkpoint import model_of_sizes, unwrap
+from unirefine.model.checkpoint import _replace_directory, model_of_sizes, unwrap
 from unirefine.model.esm2 import Esm2
 from unirefine.model.layout import EMBEDDING, global_parameters, is_vocabulary, local_part, split_dimension
 from unirefine.model.settings import LAYER_NORM_EPS, ROPE_THETA, VOCABULARY, pipeline_stages
@@ -299,7 +298,7 @@ def export_huggingface(model: Any, directory: Path | str) -> None:
         writer.close()
         _write_json(part / "config.json", huggingface_config(esm2.config))
         write_tokenizer(part)
-        replace_directory(part, directory)
+        _replace_directory(part, directory)
     torch.distributed.barrier()
 
 
