@@ -61,7 +61,7 @@ def ours(size: str, packed: bool):
         from unirefine.megatron import platform
         from unirefine.model.esm2 import build_esm2
         from unirefine.train import engine
-        from unirefine.train.data import cut, make
+        from unirefine.train.data import make_micro_batch, plan_micro_batches
         from unirefine.train.step import train_step
 
         layers, hidden, heads = SIZES[size]
@@ -78,7 +78,8 @@ def ours(size: str, packed: bool):
         engine.set_rate(optimizer, 1e-4, 0.01)
 
         def run(count: int = STEP) -> None:
-            batches = [make(Fixed(), part, config) for part in cut(Fixed(), np.arange(count), config, 0, 1)]
+            plans = plan_micro_batches(Fixed(), np.arange(count), config, 0, 1)
+            batches = [make_micro_batch(Fixed(), each, config) for each in plans]
             train_step(model, optimizer, batches, step=0, waited=0.0, stop=False, directory=Path())
 
         run(4)

@@ -1,4 +1,4 @@
-"""Lets test modules import their neighbours (`launch`) and the model tests' oracles."""
+"""Puts this directory (`launch`) and that of the model tests (`oracle`) on the import path."""
 
 import sys
 from pathlib import Path

@@ -10,10 +10,10 @@ import torch
 
 from unirefine.config import Embed, Evaluate, Layout
 from unirefine.dataset import open_shards
-from unirefine.embed.run import embed
+from unirefine.embed import run as embed
 from unirefine.embed.source import from_fasta
+from unirefine.evaluate import run as evaluate
 from unirefine.evaluate.masked import MaskedSide
-from unirefine.evaluate.run import evaluate
 from unirefine.megatron import platform
 from unirefine.model.inference import open_megatron
 
@@ -30,10 +30,10 @@ LAYERS = 3
 def run(inputs: Path, output: Path, layout: Layout) -> None:
     """Write `evaluate/`, `megatron/`, `huggingface/` and this process's `answers.pt` below `output`."""
     config = Evaluate(batch_tokens=256, pseudo_perplexity=3, parallel=layout)
-    evaluate(inputs / "shards", [inputs / "model"], output / "evaluate", config)
+    evaluate.run(inputs / "shards", [inputs / "model"], output / "evaluate", config)
     for engine in ENGINES:
         config = Embed(engine=engine, chunk_residues=300, batch_tokens=200, parallel=layout)
-        embed(from_fasta(inputs / "in.fasta"), inputs / "model", output / engine, config)
+        embed.run(from_fasta(inputs / "in.fasta"), inputs / "model", output / engine, config)
     torch.save(answers(inputs, layout), output / f"answers-{platform.rank()}.pt")
 
 

@@ -14,10 +14,10 @@ from torch.distributed import TCPStore
 
 @contextlib.contextmanager
 def rendezvous(processes: int) -> Iterator[dict[str, str]]:
-    """Environment with which `processes` ranks find each other on this machine, one thread each; RANK is missing.
+    """Environment for `processes` ranks of one thread each on this machine; the caller adds RANK and LOCAL_RANK.
 
-    The store that they meet at is served by this process, as torchrun's agent does, on a port that the kernel gives
-    and that is bound until the end: a port that is probed, freed and bound again by rank 0 may be somebody else's.
+    This process serves the store, as torchrun's agent does, on a port that the kernel chooses and that stays bound.
+    A free port that is found first and bound by rank 0 later could be taken by another process in between.
     """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     yield {
@@ -33,7 +33,7 @@ def rendezvous(processes: int) -> Iterator[dict[str, str]]:
 def launch(script: Path, processes: int, *arguments: object, timeout: float = 600) -> None:
     """Run `python script arguments...` as ranks 0..processes-1 of one world, one thread each.
 
-    Fails with the output of the rank that failed first; the other ranks are ended.
+    When a rank fails, kills the others and raises AssertionError with the output of the first that failed.
     """
     with tempfile.TemporaryDirectory() as directory, rendezvous(processes) as shared:
         quiet = {"TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}

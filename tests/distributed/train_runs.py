@@ -1,6 +1,6 @@
-"""Groups of gloo processes that do training runs one after the other.
+"""Groups of gloo processes that train one run after another.
 
-`run_group` starts this file once per process. argv[1]: JSON list of {config, shards, output}; RANK and the variables of
+`run_group` starts this file once per process. argv[1]: JSON list of {config, shards, output}. RANK and the variables of
 `launch.rendezvous` are set.
 """
 
@@ -16,7 +16,7 @@ from unirefine.config import Train
 
 
 def run_group(processes: int, runs: list[dict]) -> None:
-    """Do training runs one after the other in one group of processes."""
+    """Train one run after another in one group of processes."""
     command = [sys.executable, str(Path(__file__)), json.dumps(runs)]
     with rendezvous(processes) as shared:
         group = [
@@ -35,10 +35,10 @@ def run_group(processes: int, runs: list[dict]) -> None:
 
 def main() -> None:
     from unirefine.megatron import platform
-    from unirefine.train.run import train
+    from unirefine.train.run import run
 
-    for run in json.loads(sys.argv[1]):
-        train(Train.model_validate(run["config"]), Path(run["shards"]), Path(run["output"]))
+    for each in json.loads(sys.argv[1]):
+        run(Train.model_validate(each["config"]), Path(each["shards"]), Path(each["output"]))
     platform.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""Shards of made-up proteins that can be learned a little: clusters share a motif and a composition."""
+"""Shards of made-up proteins with a little to learn: the members of a cluster share a composition."""
 
 from pathlib import Path
 

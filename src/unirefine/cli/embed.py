@@ -1,4 +1,4 @@
-"""unirefine embed: per-sequence and per-residue vectors of proteins."""
+"""`unirefine embed`: per-sequence and per-residue vectors of proteins."""
 
 import argparse
 from pathlib import Path
@@ -11,8 +11,9 @@ def parser() -> argparse.ArgumentParser:
     """The command line of `unirefine embed`."""
     made = stage_parser(
         "embed",
-        "Embed proteins with an ESM-2: the mean over residues (special tokens left out) and per-residue vectors, in "
-        "input order. Writes OUTPUT/sequences.parquet and OUTPUT/residues.parquet. A stopped job goes on where it was.",
+        "Embed proteins with an ESM-2: means over residues (without special tokens) and per-residue vectors, in input "
+        "order. Writes OUTPUT/sequences.parquet and OUTPUT/residues.parquet. Started again, it continues "
+        "where it stopped.",
         "unirefine embed --model results/demo/train/final --fasta proteins.fasta.gz --output embeddings",
     )
     add_config(made, "embed")
@@ -25,14 +26,14 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--parquet", type=Path, metavar="FILE", help="Parquet with columns id and sequence")
     source.add_argument("--shards", type=Path, metavar="DIR", help="the first embed.sequences of the validation shard")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the Parquet files go")
-    made.set_defaults(run=alone(run))
+    made.set_defaults(run=alone(embed))
     return made
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Run the stage and print one line of what it did."""
+def embed(arguments: argparse.Namespace) -> None:
+    """Run the stage and print a summary."""
     config = config_of(arguments, Embed, "embed")
-    from unirefine.embed import run as stage
+    from unirefine.embed.run import run, summary
     from unirefine.embed.source import from_fasta, from_parquet, from_shards
     from unirefine.megatron import platform
 
@@ -43,9 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         source = from_shards(arguments.shards, config.sequences)
     try:
-        result = stage.embed(source, arguments.model, arguments.output, config)
+        result = run(source, arguments.model, arguments.output, config)
         if platform.rank() == 0:
-            print(stage.summary(result))
+            print(summary(result))
             print(f"wrote {', '.join(result.files)}")
     finally:
         platform.shutdown()

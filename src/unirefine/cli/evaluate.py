@@ -1,4 +1,4 @@
-"""unirefine evaluate: masked perplexity; `variants` and `contacts` are two more ways to measure a checkpoint."""
+"""`unirefine evaluate`: masked perplexity; `variants` and `contacts` measure a checkpoint in other ways."""
 
 import argparse
 from pathlib import Path
@@ -13,8 +13,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line of `unirefine evaluate [variants | contacts]`."""
     made = stage_parser(
         "evaluate",
-        "Masked perplexity over the validation shard with a fixed mask: the checkpoint on Megatron-core, the same "
-        "through transformers' EsmForMaskedLM (both must agree), and unigram and bigram baselines. "
+        "Masked perplexity over the validation shard with a fixed mask: of the checkpoint on Megatron-core, of the "
+        "checkpoint in transformers' EsmForMaskedLM (both must agree), and of unigram and bigram baselines. "
         "Writes OUTPUT/perplexity.json.",
         "unirefine evaluate --shards results/demo/shard --model results/demo/train/final --output evaluation",
     )
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--clusters", type=Path, metavar="DIR", help="directory of the cluster stage: breakdown by size")
     made.add_argument(
         "--decontaminated", type=Path, metavar="DIR",
-        help="directory of the decontaminate stage: breakdown by nearest-train identity (needs --clusters)",
+        help="directory of the decontaminate stage: breakdown by identity to train (needs --clusters)",
     )  # fmt: skip
     more = made.add_subparsers(title="more", metavar="[variants | contacts]")
     _add_variants(more)
@@ -53,12 +53,12 @@ def _add_variants(more: argparse._SubParsersAction) -> None:
     made.add_argument("--model", type=Path, required=True, metavar="DIR", help=MODEL)
     made.add_argument(
         "--fasta", type=Path, required=True, metavar="FILE",
-        help="the wild types; without --csv the first sequence is the wild type and the others are its variants",
+        help="the wild types; without --csv, one wild type followed by its variants",
     )  # fmt: skip
     made.add_argument(
         "--csv", type=Path, metavar="FILE",
-        help="variants: a column `mutant` (A42G, several joined by :), `id` when the FASTA has several proteins, and "
-        "measured values (DMS_score, score, measured, or --measured)",
+        help="variants: column `mutant` (A42G, several joined by :), column `id` when the FASTA has several proteins, "
+        "and a column of measured values (DMS_score, score, measured, or --measured)",
     )  # fmt: skip
     made.add_argument("--measured", metavar="COLUMN", help="column of measured values")
     made.add_argument("--offset", type=int, default=0, help="number of the first residue, minus 1 (default: 0)")
@@ -80,7 +80,7 @@ def _add_contacts(more: argparse._SubParsersAction) -> None:
         "--contacts", type=Path, required=True, nargs="+", metavar="FILE",
         help="one file per protein: a structure (.pdb, .cif), a 0/1 matrix (.npy) or pairs of residue numbers (.csv)",
     )  # fmt: skip
-    made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences of the .npy and .csv files, named as they")
+    made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of the same names")
     made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
     made.set_defaults(run=alone(_contacts))
@@ -92,11 +92,11 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
         made.error(f"the following arguments are required: {', '.join(missing)}")
     config = config_of(arguments, Evaluate, "evaluate")
     from unirefine.evaluate.render import lines
-    from unirefine.evaluate.run import evaluate
+    from unirefine.evaluate.run import run
     from unirefine.megatron import platform
 
     try:
-        result = evaluate(
+        result = run(
             arguments.shards,
             arguments.model,
             arguments.output,
@@ -113,20 +113,20 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
 
 def _variants(arguments: argparse.Namespace) -> None:
     config = config_of(arguments, Evaluate, "evaluate")
-    from unirefine.evaluate.mutants import load_proteins, read_variants, variants_of_fasta
     from unirefine.evaluate.render import variant_lines
-    from unirefine.evaluate.variants import evaluate_variants
+    from unirefine.evaluate.variants import run
     from unirefine.megatron import platform
-    from unirefine.model.inference import open_megatron
 
-    if arguments.csv is None:
-        proteins, variants = variants_of_fasta(arguments.fasta)
-    else:
-        proteins = load_proteins(arguments.fasta)
-        variants = read_variants(arguments.csv, proteins, offset=arguments.offset, measured=arguments.measured)
     try:
-        engine = open_megatron(arguments.model, config.precision, config.parallel)
-        result = evaluate_variants(engine, proteins, variants, arguments.output, batch_tokens=config.batch_tokens)
+        result = run(
+            arguments.model,
+            arguments.fasta,
+            arguments.output,
+            config,
+            csv_path=arguments.csv,
+            measured=arguments.measured,
+            offset=arguments.offset,
+        )
         if platform.rank() == 0:
             print("\n".join(variant_lines(result)))
             print(f"wrote {arguments.output / 'variants.csv'}, {arguments.output / 'variants.json'}")
@@ -135,13 +135,9 @@ def _variants(arguments: argparse.Namespace) -> None:
 
 
 def _contacts(arguments: argparse.Namespace) -> None:
-    from unirefine.evaluate.contacts import evaluate_contacts, open_contact_model
-    from unirefine.evaluate.mutants import load_proteins
+    from unirefine.evaluate.contacts import run
     from unirefine.evaluate.render import contact_lines
-    from unirefine.evaluate.structures import known_contacts
 
-    sequences = load_proteins(arguments.fasta) if arguments.fasta else {}
-    proteins = [known_contacts(path, sequences.get(path.stem), chain=arguments.chain) for path in arguments.contacts]
-    result = evaluate_contacts(open_contact_model(arguments.model), proteins, arguments.output)
+    result = run(arguments.model, arguments.contacts, arguments.output, fasta=arguments.fasta, chain=arguments.chain)
     print("\n".join(contact_lines(result)))
     print(f"wrote {arguments.output / 'contacts.json'}")

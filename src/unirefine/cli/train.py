@@ -1,4 +1,4 @@
-"""`unirefine train`: train ESM-2, as a launcher of processes or as one of them."""
+"""`unirefine train`: train ESM-2; launches the processes of the job, or is one of them."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,9 @@ def parser() -> argparse.ArgumentParser:
     parser = stage_parser(
         "train",
         "Train ESM-2 on Megatron-core. Starts train.parallel.processes_per_node processes on this node, or on every "
-        "node when it is the script of a Slurm job, unless torchrun or srun already did. Started again, it continues "
-        "from the newest complete checkpoint. Exit status 75: stopped by SIGTERM or SIGUSR1 after a checkpoint; start "
-        "it again.",
+        "node when it is the script of a Slurm job, unless torchrun or srun has started them. Started again, it "
+        "continues from the newest complete checkpoint. Exit status 75: SIGTERM or SIGUSR1 stopped it after it had "
+        "saved a checkpoint; start it again.",
         "unirefine train --config config/demo.yaml --shards results/demo/shard --output results/demo/train",
     )
     add_config(parser, "train")
@@ -27,15 +27,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print parameters, FLOPs, memory, steps, tokens and epochs; train nothing",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=train)
     return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Print the costs, or launch, or be one of the launched."""
-    from unirefine.dataset import open_shards
-    from unirefine.train import launcher
-
+def train(arguments: argparse.Namespace) -> None:
+    """Print what the config costs, or train."""
     config = config_of(arguments, Train, "train")
     if arguments.dry_run:
         from unirefine.train.dryrun import dry_run
@@ -44,24 +41,18 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.shards is None or arguments.output is None:
         raise UserError("--shards and --output are needed", fix="or give --dry-run to see what the config costs")
-    paths = ["--shards", str(arguments.shards), "--output", str(arguments.output)]
-    again = ["--config", config.model_dump_json(), *paths]
-    launcher.become_slurm_step(config.parallel, again)
-    launcher.adopt_srun(config.parallel)
-    if not launcher.is_worker() and config.parallel.world > 1:
-        open_shards(arguments.shards)  # refuse broken ones before any process starts
-        launcher.launch(config.parallel, again)
-        return
-    if not launcher.is_worker():
-        launcher.alone()
-    try:
-        from unirefine.megatron.platform import shutdown
-        from unirefine.train.run import train
+    from unirefine.train import launcher
+    from unirefine.train.run import run
 
-        train(config, arguments.shards, arguments.output)
-        shutdown()
+    launcher.exec_srun(config, arguments.shards, arguments.output)
+    try:
+        run(config, arguments.shards, arguments.output)
+        if launcher.has_rank():  # not the launcher, which does without Megatron
+            from unirefine.megatron.platform import shutdown
+
+            shutdown()
     except Exception as error:
         fault = as_user_error(error)
-        if fault is not None and launcher.report(fault.line()):
+        if fault is not None and launcher.report_failure(fault.line()):
             raise SystemExit(1) from None
         raise

@@ -1,4 +1,4 @@
-"""Config of the training half: model, batch, optimizer, parallel, checkpoint, evaluate, embed, report."""
+"""Config of the training half: training, evaluation, embedding and the report."""
 
 from typing import Annotated, Literal
 
@@ -17,29 +17,34 @@ PRESETS: dict[str, tuple[int, int, int]] = {
     "15B": (48, 5120, 40),
 }
 
-
-# Rows and columns of an FP8 matrix are multiples of this: of cuBLAS's tiles, and of MXFP8's blocks
+# Rows and columns of an FP8 matrix must be multiples of this: cuBLAS's tiles, and MXFP8's blocks
 FP8_BLOCK = {"delayed": 16, "current": 16, "mxfp8": 32}
 
-# Masked perplexity that Lin et al. 2023 give for a preset
+# Masked perplexity by preset in Lin et al. 2023
 LIN_ET_AL = {"650M": 6.95, "3B": 6.49}
+
+
+def _nearest_multiples(value: int, step: int) -> list[int]:
+    """The multiples of `step` below and above `value`, without 0."""
+    below = value // step * step
+    return [multiple for multiple in (below, below + step) if multiple]
 
 
 class Model(Block):
     preset: Literal["8M", "35M", "150M", "650M", "3B", "15B"] | None = "650M"
-    """An ESM-2 of Lin et al. 2023; `null` takes the three sizes below."""
+    """An ESM-2 of Lin et al. 2023; with `null`, the three sizes below."""
     layers: Count | None = None
-    """Transformer layers (free size)."""
+    """Transformer layers (with `preset: null`)."""
     hidden: Count | None = None
-    """Hidden size (free size); the feed-forward size is 4 times it."""
+    """Hidden size (with `preset: null`); the feed-forward size is 4 times it."""
     heads: Count | None = None
-    """Attention heads (free size)."""
+    """Attention heads (with `preset: null`)."""
 
     @model_validator(mode="after")
     def _complete(self) -> "Model":
         sizes = (self.layers, self.hidden, self.heads)
         if self.preset is not None and any(size is not None for size in sizes):
-            raise ValueError("model.preset and free sizes exclude each other; set model.preset: null for free sizes")
+            raise ValueError("model.preset and free sizes exclude each other; set model.preset: null to give sizes")
         if self.preset is None and any(size is None for size in sizes):
             raise ValueError("model.preset is null, so model.layers, model.hidden and model.heads must be given")
         _layers, hidden, heads = self.sizes
@@ -61,14 +66,14 @@ class Masking(Block):
     mask_fraction: Fraction = 0.15
     """Probability that a residue is chosen."""
     mask_token_fraction: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Of the chosen: replaced by `<mask>`."""
+    """Fraction of the chosen that is replaced by `<mask>`."""
     random_token_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Of the chosen: replaced by a random token. The rest stays as it is."""
+    """Fraction of the chosen that is replaced by a random token. The rest stays as it is."""
     random_tokens: Literal["vocabulary", "amino_acids"] = "vocabulary"
-    """Random tokens come from all 33 (Hugging Face's collator) or from the 20 amino acids."""
+    """Random tokens are any of the 33 (as in Hugging Face's collator) or of the 20 amino acids."""
 
     @model_validator(mode="after")
-    def _shares(self) -> "Masking":
+    def _fractions(self) -> "Masking":
         if self.mask_token_fraction + self.random_token_fraction > 1 + 1e-9:
             raise ValueError(
                 f"mask_token_fraction {self.mask_token_fraction} + random_token_fraction {self.random_token_fraction} "
@@ -79,7 +84,7 @@ class Masking(Block):
 
 class Sampling(Masking):
     seed: Seed = 1
-    """Seed of clusters, members, crops and masks; sample g is a pure function of (seed, g)."""
+    """Seed of clusters, members, crops and masks: sample g depends on (seed, g) only."""
 
 
 class Parallel(Block):
@@ -102,11 +107,9 @@ class Parallel(Block):
     def _divisible(self) -> "Parallel":
         group = self.tensor * self.pipeline * self.context
         if self.world % group:
-            below = self.world // group * group
-            near = [n for n in (below, below + group) if n]
             raise ValueError(
                 f"parallel: nodes x processes_per_node = {self.world} is not a multiple of "
-                f"tensor x pipeline x context = {group}; nearest: {near}"
+                f"tensor x pipeline x context = {group}; nearest: {_nearest_multiples(self.world, group)}"
             )
         return self
 
@@ -133,39 +136,39 @@ class Optimizer(Block):
     warmup_steps: Annotated[int, Field(ge=0)] = 2000
     """Linear warm-up (20,000 for 3B and 15B in bf16)."""
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """The rate falls linearly over this fraction of `train.steps`, warm-up included."""
+    """The learning rate falls linearly until this fraction of `train.steps`, warm-up included."""
     min_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Rate after the decay, as a fraction of the peak."""
+    """Learning rate after the decay, as a fraction of the peak."""
     clip: Annotated[float, Field(gt=0)] = 1.0
-    """Gradient norm is clipped to this."""
+    """Maximum of the gradient norm; larger ones are clipped to it."""
 
 
 class Train(Block):
     model: Model = Model()
     """The ESM-2 to train."""
     sampling: Sampling = Sampling()
-    """Samples and masks."""
+    """Which samples are drawn, and how they are masked."""
     parallel: Parallel = Parallel()
     """Layout over processes."""
     optimizer: Optimizer = Optimizer()
-    """Adam and its schedule; the published recipe."""
+    """Adam and its schedule; the defaults are the published recipe."""
     seed: Seed = 0
     """Seed of the initial weights."""
     steps: Count = 500_000
     """Optimizer steps."""
     global_batch: Count | None = 2048
-    """Sequences per optimizer step, over all processes (2,048 x 1,024 = 2M tokens at most); `null`: see below."""
+    """Sequences per optimizer step, over all processes (2,048 x 1,024 = 2M tokens at most); `null`: `global_tokens`."""
     global_tokens: Count | None = None
-    """With `global_batch: null`: tokens per optimizer step, without padding. A step takes the next samples as long as
-    they fit, so short proteins make no smaller steps."""
+    """With `global_batch: null`: tokens per optimizer step, without padding. A step takes as many of the next samples
+    as fit, so steps of short proteins are not smaller."""
     micro_batch: Count = 16
     """Sequences per forward pass and process."""
     packed: bool = False
-    """Pack the sequences of a micro-batch without padding (THD)."""
+    """Pack the sequences of a micro-batch without padding (THD layout)."""
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Arithmetic of the model; optimizer state is fp32."""
     initial_loss_scale: Annotated[float, Field(ge=1)] = 65536.0
-    """First loss scale of fp16. It is halved while gradients overflow, doubled after 1,000 updates without."""
+    """First loss scale of fp16. It is halved when gradients overflow and doubled after 1,000 updates without."""
     fp8: Literal["off", "delayed", "current", "mxfp8"] = "off"
     """FP8 recipe of Transformer Engine (NVIDIA GPUs only)."""
     recompute: Literal["none", "selective", "full"] = "none"
@@ -179,9 +182,9 @@ class Train(Block):
     checkpoint_every: Count = 1000
     """Steps between checkpoints."""
     keep_checkpoints: Count = 3
-    """Newest complete checkpoints kept."""
+    """How many of the newest complete checkpoints are kept."""
     wandb_project: str | None = None
-    """Also log to this project of Weights & Biases (package `wandb`; its environment variables hold)."""
+    """Also log to this project of Weights & Biases (package `wandb`, which reads its environment variables)."""
     init: str | None = None
     """Start from this Hugging Face ESM-2 directory instead of random weights."""
 
@@ -205,11 +208,9 @@ class Train(Block):
                     f"{self.micro_batch} x {self.sampling.max_tokens} x {layout.data} = {least}; possible: from {least}"
                 )
         elif self.global_batch % step:
-            below = self.global_batch // step * step
-            near = [n for n in (below, below + step) if n]
             raise ValueError(
                 f"train.global_batch {self.global_batch} is not a multiple of micro_batch x DP = "
-                f"{self.micro_batch} x {layout.data} = {step}; nearest: {near}"
+                f"{self.micro_batch} x {layout.data} = {step}; nearest: {_nearest_multiples(self.global_batch, step)}"
             )
         if self.fp8 != "off":
             if self.precision == "fp32":
@@ -219,7 +220,7 @@ class Train(Block):
                 near = [n for n in range(1, heads + 1) if heads % n == 0 and hidden // n % block == 0]
                 raise ValueError(
                     f"train.fp8 {self.fp8} takes matrices in blocks of {block}: hidden / parallel.tensor = {hidden} / "
-                    f"{layout.tensor} is no multiple; possible values of parallel.tensor: {near or 'none'}"
+                    f"{layout.tensor} is not a multiple; possible values of parallel.tensor: {near or 'none'}"
                 )
         if layout.sequence and layout.tensor == 1:
             raise ValueError("parallel.sequence needs parallel.tensor above 1")
@@ -227,17 +228,17 @@ class Train(Block):
 
     @property
     def step_tokens(self) -> int:
-        """Most tokens that an optimizer step can have, without padding."""
+        """Maximum of tokens in an optimizer step, without padding."""
         return self.global_tokens or self.global_batch * self.sampling.max_tokens  # type: ignore[operator]
 
     @property
     def accumulated(self) -> int:
-        """Micro-batches of a process in one optimizer step of the longest samples."""
+        """Micro-batches per process and optimizer step when all samples have the maximum length."""
         return -(-self.step_tokens // (self.micro_batch * self.sampling.max_tokens * self.parallel.data))
 
     @property
     def step_size(self) -> str:
-        """What one optimizer step takes, for people: `2,048 sequences` or `2,000,000 tokens`."""
+        """Size of an optimizer step to print: `2,048 sequences` or `2,000,000 tokens`."""
         return f"{self.global_tokens:,} tokens" if self.global_tokens else f"{self.global_batch:,} sequences"
 
 
@@ -249,55 +250,55 @@ class Layout(Block):
 
     @property
     def processes(self) -> int:
-        """Processes that hold one model together."""
+        """Processes per copy of the model."""
         return self.tensor * self.pipeline
 
 
 class Evaluate(Block):
     seed: Seed = 11
-    """Seed of the fixed mask: a pure function of (seed, sequence id, position)."""
+    """Seed of the fixed mask, which depends on (seed, sequence id, position) only."""
     masking: Masking = Masking()
-    """How validation sequences are cropped and masked; the defaults are those of ESM-2's training."""
+    """How validation sequences are cropped and masked; by default as in ESM-2's training."""
     sequences: Count | None = None
     """Validation sequences to evaluate (the first of the shard, whose order is shuffled); `null`: all."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of both models. The tolerance below is meant for fp32."""
+    """Arithmetic of both models. The default of `tolerance` is meant for fp32."""
     batch_tokens: Annotated[int, Field(ge=16)] = 16384
     """Padded tokens per forward pass."""
     parallel: Layout = Layout()
     """Layout of Megatron-core's model over processes, for a model that does not fit one GPU (15B: `tensor: 8`)."""
     huggingface: bool = True
-    """Run transformers' EsmForMaskedLM too, to compare; each process holds a whole copy of it."""
+    """Also run transformers' EsmForMaskedLM, to compare; each process loads a complete copy of it."""
     tolerance: Annotated[float, Field(gt=0)] = 2e-3
-    """Largest difference of perplexity between Hugging Face and ours; above it the stage fails."""
+    """Maximum difference between our perplexity and Hugging Face's; the stage fails above it."""
     pseudo_perplexity: Annotated[int, Field(ge=0)] = 0
-    """Validation sequences whose pseudo-perplexity is computed too: one forward pass per residue, so keep it small."""
+    """Validation sequences whose pseudo-perplexity is computed too: a forward pass per residue, so choose few."""
     published: dict[str, float] = Field(default_factory=lambda: dict(LIN_ET_AL))
-    """Perplexities of Lin et al. 2023 to print beside ours, by preset or by name of the checkpoint: measured by others,
-    on their data."""
+    """Published perplexities to print beside ours, by preset or by name of the checkpoint. Lin et al. 2023 measured
+    the defaults on their own validation set."""
 
 
 class Embed(Block):
     fasta: str | None = None
-    """FASTA to embed. Default: the first sequences of the validation shard."""
+    """Your FASTA to embed; `null`: the first sequences of the validation shard."""
     sequences: Count = 64
-    """How many validation sequences to embed when no FASTA is given."""
+    """Number of validation sequences to embed when `fasta` is `null`."""
     engine: Literal["megatron", "huggingface"] = "megatron"
-    """What runs the model; both give the same vectors to 1e-4."""
+    """Which implementation runs the model; their vectors differ by at most 1e-4."""
     layer: int = -1
     """Layer whose output is taken (0: embeddings; -1: the last, after the final layer norm)."""
     cls: bool = False
-    """Write the vector of `<cls>` beside the mean over residues (column `cls`)."""
+    """Also write the vector of `<cls>`, as column `cls`."""
     per_residue: bool = True
-    """Write per-residue vectors beside the per-sequence means."""
+    """Also write per-residue vectors."""
     arrays: bool = False
-    """Write the vectors as `sequences.npy` and `residues.npy` too: float32, the rows of the Parquet files, to be
-    memory-mapped."""
+    """Also write the vectors as `sequences.npy` and `residues.npy`: float32 arrays with the rows of the Parquet files,
+    which can be memory-mapped."""
     long_sequences: Literal["truncate", "windows"] = "truncate"
-    """Beyond `max_residues`: embed the first residues only, or overlapping windows, each residue from the window in
-    which it lies deepest. Column `truncated` says where residues were left out."""
+    """Above `max_residues`: embed only the first residues, or overlapping windows. A residue's vector is taken from the
+    window in which it is farthest from an edge. Column `truncated` is true where residues were left out."""
     max_residues: Annotated[int, Field(ge=2)] = 1022
-    """Residues of one forward pass; ESM-2 was trained on 1022."""
+    """Maximum of residues in a forward pass; ESM-2 was trained on 1022."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the model; vectors are written as float32."""
     parallel: Layout = Layout()
@@ -305,7 +306,7 @@ class Embed(Block):
     batch_tokens: Annotated[int, Field(ge=16)] = 16384
     """Padded tokens per forward pass."""
     chunk_residues: Count = 65536
-    """Residues between two writes: what a stopped job repeats at most, and what is in memory with its vectors."""
+    """Residues per chunk. One chunk is in memory, and an interrupted job repeats at most one."""
 
 
 class Report(Block):

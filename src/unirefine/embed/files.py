@@ -1,4 +1,4 @@
-"""sequences.parquet and residues.parquet: written in chunks that survive a stop, joined at the end."""
+"""Write sequences.parquet and residues.parquet: first in chunks, which an interrupted job reuses, then joined."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ FORMAT = 1
 
 
 def schemas(hidden: int, *, cls: bool, facts: dict[str, Any]) -> dict[str, pa.Schema]:
-    """Schema of each file; `facts` (model, layer, how long sequences were treated) go into its metadata as JSON."""
+    """Schema of each file. facts: model, layer and options, stored as JSON in the schema's metadata."""
     vector = pa.list_(pa.float32(), hidden)
     sequences = [
         pa.field("id", pa.string()),
@@ -40,14 +40,14 @@ def schemas(hidden: int, *, cls: bool, facts: dict[str, Any]) -> dict[str, pa.Sc
     return {"sequences": pa.schema(sequences, metadata), "residues": pa.schema(residues, metadata)}
 
 
-def tables(proteins: Sequence[Protein], vectors: Vectors, made: dict[str, pa.Schema]) -> dict[str, pa.Table]:
-    """The rows of one chunk, for each file that is asked for."""
+def tables(proteins: Sequence[Protein], vectors: Vectors, schema_of: dict[str, pa.Schema]) -> dict[str, pa.Table]:
+    """The rows of one chunk: `sequences` and, when `vectors` has them, `residues`."""
     names = pa.array([protein.name for protein in proteins])
     lengths = np.array([len(protein.sequence) for protein in proteins], np.int32)
     columns = [names, pa.array(lengths), pa.array(vectors.embedded < lengths), _fixed(vectors.mean)]
-    if "cls" in made["sequences"].names:
+    if "cls" in schema_of["sequences"].names:
         columns.append(_fixed(vectors.cls))
-    result = {"sequences": pa.Table.from_arrays(columns, schema=made["sequences"])}
+    result = {"sequences": pa.Table.from_arrays(columns, schema=schema_of["sequences"])}
     if vectors.residues is not None:
         owner = np.repeat(np.arange(len(proteins)), vectors.embedded)
         positions = np.concatenate([np.arange(1, count + 1, dtype=np.int32) for count in vectors.embedded])
@@ -57,7 +57,7 @@ def tables(proteins: Sequence[Protein], vectors: Vectors, made: dict[str, pa.Sch
             for letter in protein.sequence[:count]
         ]
         columns = [names.take(pa.array(owner)), pa.array(positions), pa.array(letters), _fixed(vectors.residues)]
-        result["residues"] = pa.Table.from_arrays(columns, schema=made["residues"])
+        result["residues"] = pa.Table.from_arrays(columns, schema=schema_of["residues"])
     return result
 
 
@@ -66,56 +66,62 @@ def _fixed(vectors: np.ndarray) -> pa.FixedSizeListArray:
 
 
 class Chunks:
-    """The directory of finished chunks of one job. A chunk of another job (input, model, config) is never taken."""
+    """The directory of one job's finished chunks. Its name depends on input, model and config.
+
+    Chunks have one row group per file and no compression; the final files have one row group per chunk, because rows of
+    vectors are large.
+    """
 
     def __init__(self, output: Path, identity: dict[str, Any]) -> None:
         self.output = output
         self.directory = output / f".chunks-{sha256_json({'format': FORMAT, **identity})[:16]}"
 
     def open(self) -> None:
-        """Make the directory; chunks of other jobs into the same output are deleted."""
+        """Create the directory, and delete chunks of other jobs with the same output."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for other in self.output.glob(".chunks-*"):
             if other != self.directory:
                 shutil.rmtree(other)
 
     def path(self, chunk: int, kind: str) -> Path:
-        """File of a chunk."""
+        """One file of a chunk. kind: one of KINDS."""
         return self.directory / f"{chunk:06d}.{kind}.parquet"
 
     def finished(self) -> set[int]:
-        """Chunks that are complete (their `sequences` are written last)."""
+        """Indices of complete chunks, whose `sequences` file is written last."""
         return {int(path.name.split(".")[0]) for path in self.directory.glob("*.sequences.parquet")}
 
-    def write(self, chunk: int, made: dict[str, pa.Table]) -> None:
+    def write(self, chunk: int, rows: dict[str, pa.Table]) -> None:
         """Write the files of a chunk."""
         for kind in reversed(KINDS):
-            if kind in made:
-                with atomic_path(self.path(chunk, kind)) as part:
-                    pq.write_table(made[kind], part, compression="none", use_dictionary=False, row_group_size=2**30)
+            if kind in rows:
+                with atomic_path(self.path(chunk, kind)) as temporary:
+                    pq.write_table(
+                        rows[kind], temporary, compression="none", use_dictionary=False, row_group_size=2**30
+                    )
 
-    def join(self, count: int, made: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool) -> None:
-        """Write the final files from `count` chunks, one row group each, and delete the chunks.
+    def join(self, count: int, schema_of: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool) -> None:
+        """Write the final files of `kinds` from `count` chunks, and delete the chunks.
 
-        `arrays`: the vectors also as `<kind>.npy`, float32[rows, hidden].
+        arrays: also write the vectors as `<kind>.npy`, float32[rows, hidden].
         """
         for kind in KINDS:
             if kind not in kinds:
-                (self.output / f"{kind}.parquet").unlink(missing_ok=True)  # of an earlier job: they would not match
+                (self.output / f"{kind}.parquet").unlink(missing_ok=True)  # of an earlier job
             if kind not in kinds or not arrays:
                 (self.output / f"{kind}.npy").unlink(missing_ok=True)
         for kind in kinds:
             paths = [self.path(chunk, kind) for chunk in range(count)]
             if arrays:
                 _join_arrays(self.output / f"{kind}.npy", paths)
-            _join_tables(self.output / f"{kind}.parquet", paths, made[kind])
+            _join_tables(self.output / f"{kind}.parquet", paths, schema_of[kind])
         shutil.rmtree(self.directory)
 
 
 def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None:
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     options = {"compression": "zstd", "compression_level": 1, "use_dictionary": text, "write_statistics": text}
-    with atomic_path(target) as part, pq.ParquetWriter(part, schema, **options) as writer:
+    with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
         for path in paths:
             writer.write_table(pq.read_table(path), row_group_size=2**30)
 
@@ -124,8 +130,8 @@ def _join_arrays(target: Path, paths: Sequence[Path]) -> None:
     rows = sum(pq.read_metadata(path).num_rows for path in paths)
     hidden = pq.read_schema(paths[0]).field("vector").type.list_size
     header = {"descr": "<f4", "fortran_order": False, "shape": (rows, hidden)}
-    # written, not mapped: on a full disk a mapped page is a SIGBUS, which nothing can tell of
-    with atomic_path(target) as part, part.open("wb") as handle:
+    # written, not memory-mapped: a full disk raises OSError here, but kills the process with SIGBUS in a mapping
+    with atomic_path(target) as temporary, temporary.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
         for path in paths:
             vectors = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()

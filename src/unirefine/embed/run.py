@@ -1,4 +1,4 @@
-"""The stage: proteins in, Parquet files of vectors out, in the order of the input."""
+"""Run the stage: embed proteins and write Parquet files of vectors in the order of the input."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ from unirefine.model.inference import Engine, open_huggingface, open_megatron
 
 @dataclass(frozen=True)
 class Result:
-    """What was done."""
+    """Counts of a run, and its files."""
 
     sequences: int
     residues: int
     """Embedded residues."""
     truncated: int
-    """Sequences of which residues were left out."""
+    """Sequences of which only the first residues were embedded."""
     hidden: int
     resumed: int
-    """Chunks that an earlier, stopped job had finished."""
+    """Finished chunks of an interrupted job that were reused."""
     files: list[str]
 
 
-def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
-    """Write `output/sequences.parquet` and, if asked, `residues.parquet`.
+def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
+    """Write `output/sequences.parquet` and, with `config.per_residue`, `output/residues.parquet`.
 
-    model: `final/` or a Hugging Face directory. Stopped and started again with the same input, model and config, it
-    goes on after the last finished chunk. Under torchrun the processes share the chunks. Raises UserError.
+    model: `final/` or a Hugging Face directory. Run again with the same input, model and config, an interrupted job
+    reuses its finished chunks. Under torchrun the processes divide the chunks. Raises UserError.
     """
     engine: Engine
     if config.engine == "megatron":
@@ -45,13 +45,13 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
         engine = open_huggingface(model, config.precision)
     settings = config.model_dump(mode="json", exclude={"fasta", "sequences", "arrays", "parallel"})
     facts = {"layers": engine.layers, "hidden": engine.hidden, **settings}
-    made = schemas(engine.hidden, cls=config.cls, facts=facts)
+    schema_of = schemas(engine.hidden, cls=config.cls, facts=facts)
     chunks = Chunks(output, {"source": source.digest, "model": fingerprint(model), "config": settings})
     if platform.rank() == 0:
         chunks.open()
     _barrier()
     finished = chunks.finished()
-    _barrier()  # everyone has looked before anyone writes
+    _barrier()  # every process has listed the chunks before one writes
     embedded = source.lengths
     if config.long_sequences == "truncate":
         embedded = embedded.clip(max=config.max_residues)
@@ -64,12 +64,12 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
                 continue
             vectors = embed_chunk(engine, proteins, config, done.advance)
             if engine.share.leads:
-                chunks.write(chunk, tables(proteins, vectors, made))
+                chunks.write(chunk, tables(proteins, vectors, schema_of))
     _barrier()
     forms = ["parquet", *(["npy"] if config.arrays else [])]
     kinds = ["sequences", *(["residues"] if config.per_residue else [])]
     if platform.rank() == 0:
-        chunks.join(count, made, kinds, arrays=config.arrays)
+        chunks.join(count, schema_of, kinds, arrays=config.arrays)
     return Result(
         sequences=len(source.lengths),
         residues=residues,
@@ -81,25 +81,25 @@ def embed(source: Source, model: Path, output: Path, config: Embed) -> Result:
 
 
 def fingerprint(model: Path) -> list[Any]:
-    """What identifies the files of a model: relative path, size and time of change of each."""
+    """Relative path, size and modification time of each file of a model: chunks of a changed model are not reused."""
     files = sorted(path for path in model.rglob("*") if path.is_file())
     return [[str(path.relative_to(model)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def summary(result: Result) -> str:
-    """One line of what was done."""
+    """The line that the command prints."""
     text = f"embedded {result.sequences:,} sequences, {result.residues:,} residues, {result.hidden} dimensions"
     if result.truncated:
         text += (
             f"; {result.truncated:,} truncated (column `truncated`; embed.long_sequences: windows embeds them whole)"
         )
     if result.resumed:
-        text += f"; went on after {result.resumed} finished chunks"
+        text += f"; reused {result.resumed} finished chunks"
     return text
 
 
 def _grouped(source: Source, size: int) -> Iterator[list[Protein]]:
-    """Chunks of at least `size` residues (the last one: what is left)."""
+    """Chunks of at least `size` residues; the last one may have fewer."""
     chunk: list[Protein] = []
     residues = 0
     for protein in source.proteins():

@@ -1,4 +1,4 @@
-"""What is embedded: proteins of a FASTA, of a Parquet file or of the validation shard, in order, read twice."""
+"""The proteins to embed: of a FASTA, a Parquet file or the validation shard, in order."""
 
 import hashlib
 from array import array
@@ -17,7 +17,7 @@ from unirefine.errors import UserError
 
 @dataclass(frozen=True)
 class Source:
-    """A set of proteins that can be iterated more than once; checked and counted when it is made."""
+    """Proteins that have been read once, to check and count them, and are read again to embed them."""
 
     proteins: Callable[[], Iterator[Protein]]
     lengths: np.ndarray
@@ -27,12 +27,12 @@ class Source:
 
 
 def from_fasta(path: Path) -> Source:
-    """Raises UserError for anything wrong anywhere in the file, before the first vector is computed."""
+    """The proteins of a FASTA. Reads the whole file; raises UserError for a mistake anywhere in it."""
     return _counted(lambda: read_fasta(path))
 
 
 def from_parquet(path: Path) -> Source:
-    """Columns `id` and `sequence`, as record parts have them. Raises UserError when they are missing."""
+    """The proteins of a Parquet file with columns `id` and `sequence`, like record parts. Raises UserError."""
 
     def proteins() -> Iterator[Protein]:
         for first, batch in iterate_file(path, ("id", "sequence"), "records", batch_rows=4096):
@@ -47,7 +47,7 @@ def from_parquet(path: Path) -> Source:
 
 
 def from_shards(directory: Path, sequences: int) -> Source:
-    """The first `sequences` of the validation shard (whose order is shuffled)."""
+    """The first `sequences` proteins of the validation shard, whose order is random."""
     side = open_shards(directory).validation
 
     def proteins() -> Iterator[Protein]:

@@ -1,4 +1,4 @@
-"""Vectors of a chunk of proteins, in their order, computed in batches of like length."""
+"""Vectors of a chunk of proteins, computed in batches of similar length."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from unirefine.model.inference import Engine
 
 @dataclass(frozen=True)
 class Vectors:
-    """Of n proteins; h is the hidden size."""
+    """Vectors of n proteins. h: hidden size."""
 
     mean: np.ndarray
-    """float32[n, h]: mean over the embedded residues, special tokens left out."""
+    """float32[n, h]: mean over the embedded residues, without special tokens."""
     cls: np.ndarray
-    """float32[n, h]: the vector of `<cls>`; over several windows their mean."""
+    """float32[n, h]: the vector of `<cls>`; with several windows, the mean of theirs."""
     residues: np.ndarray | None
-    """float32[sum of embedded, h]: every embedded residue, protein after protein; None when not asked for."""
+    """float32[sum of embedded, h]: every embedded residue, protein after protein; None without `per_residue`."""
     embedded: np.ndarray
-    """int64[n]: residues that have a vector; fewer than the protein's length where it was truncated."""
+    """int64[n]: residues with a vector, fewer than the protein's length when it was truncated."""
 
 
 def embed_chunk(
     engine: Engine, proteins: Sequence[Protein], config: Embed, advance: Callable[[int], None] = lambda residues: None
 ) -> Vectors:
-    """Embed proteins. `advance` is called with the number of residues done."""
+    """Embed proteins. advance: called with the number of residues after each batch."""
     cut = overlapping if config.long_sequences == "windows" else truncated
     pieces: list[tuple[int, Window]] = []
     for number, protein in enumerate(proteins):

@@ -1,11 +1,11 @@
-"""Which residues one forward pass sees, and which of them it answers for."""
+"""Divide long proteins into windows for the forward pass."""
 
 import itertools
 from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """Residues start .. end of a sequence are shown; those from keep_start to keep_end are taken from this pass."""
+    """Residues start to end (exclusive) are the input; the vectors of keep_start to keep_end (exclusive) are used."""
 
     start: int
     end: int
@@ -14,15 +14,16 @@ class Window(NamedTuple):
 
 
 def truncated(length: int, size: int) -> list[Window]:
-    """The first `size` residues."""
+    """One window: the first `size` residues."""
     end = min(length, size)
     return [Window(0, end, 0, end)]
 
 
 def overlapping(length: int, size: int) -> list[Window]:
-    """Windows of `size` residues that overlap by half (the last one ends where the sequence ends, so it may overlap
-    more). Where two overlap, each answers for its half of the overlap: every residue is kept exactly once, from the
-    window in which it lies deepest.
+    """Windows of `size` residues that overlap by half; the last one ends with the sequence and may overlap more.
+
+    Each of two overlapping windows keeps its half of the overlap. So every residue is kept once, from the window in
+    which it is farthest from an edge.
     """
     if length <= size:
         return truncated(length, size)

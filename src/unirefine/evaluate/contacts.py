@@ -1,8 +1,8 @@
-"""Unsupervised contacts: the model's attention maps through its contact head, measured against known contacts.
+"""Contacts predicted from attention maps by the model's contact head, measured against known contacts.
 
-The head (Rao et al. 2021) is a logistic regression over all symmetrised, APC-corrected attention maps; it comes with a
-published checkpoint, training here does not make one. Attention maps need transformers' eager attention, so this runs
-on EsmForMaskedLM.
+The head (Rao et al. 2021) is a logistic regression over all symmetrised, APC-corrected attention maps. Published
+checkpoints have one; training here does not fit one. Only transformers' eager attention returns attention maps, so this
+runs on EsmForMaskedLM.
 """
 
 from pathlib import Path
@@ -15,15 +15,17 @@ from safetensors import safe_open
 from unirefine import progress
 from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
-from unirefine.evaluate.structures import Known
+from unirefine.evaluate.mutants import load_proteins
+from unirefine.evaluate.structures import known_contacts
 from unirefine.files.atomic import atomic_path, write_json
 from unirefine.megatron import platform
 from unirefine.model.batching import with_special_tokens
 from unirefine.model.inference import load_esm_for_masked_lm
 
 RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
-"""Separation |i - j| of each range, both ends included."""
+"""Separation |i - j| in residues, both ends included."""
 FRACTIONS = {"L/5": 5, "L/2": 2, "L": 1}
+"""How many pairs count: the length over this number."""
 HEAD = "esm.contact_head.regression.weight"
 
 
@@ -34,14 +36,14 @@ def open_contact_model(directory: Path) -> torch.nn.Module:
     if not any(HEAD in safe_open(path, framework="pt").keys() for path in files):  # noqa: SIM118 - not a dict
         raise UserError(
             "the checkpoint has no contact head", where=directory,
-            fix="published ESM-2 checkpoints have one; a model trained here gets none",
+            fix="give a published ESM-2 checkpoint; models trained here have none",
         )  # fmt: skip
     return load_esm_for_masked_lm(directory, attention="eager")
 
 
 @torch.inference_mode()
 def predict_contacts(model: torch.nn.Module, sequence: str) -> np.ndarray:
-    """Probability of contact of every pair of residues: float32[L, L], symmetric."""
+    """Contact probability of every pair of residues: float32[L, L], symmetric."""
     tokens = torch.from_numpy(with_special_tokens(encode(sequence)).astype(np.int64))[None].to(platform.device())
     return model.predict_contacts(tokens, torch.ones_like(tokens))[0].float().cpu().numpy()
 
@@ -49,10 +51,10 @@ def predict_contacts(model: torch.nn.Module, sequence: str) -> np.ndarray:
 def precision(
     predicted: np.ndarray, known: np.ndarray, *, nearest: int, farthest: int | None, divisor: int
 ) -> float | None:
-    """Fraction of true contacts among the L / divisor likeliest pairs with nearest <= |i - j| <= farthest.
+    """Fraction of true contacts among the L / divisor most probable pairs with nearest <= |i - j| <= farthest.
 
-    predicted: float[L, L]. known: float[L, L], 1 contact, 0 none, NaN unknown (such pairs are left out). L counts the
-    residues that have any known pair. None when no pair is known in the range.
+    predicted: float[L, L]. known: float[L, L]: 1 contact, 0 none, NaN unknown (excluded). In L / divisor, L counts the
+    residues with a known pair. None when no pair is known in the range.
     """
     length = int((~np.isnan(known)).any(axis=1).sum())
     first, second = np.triu_indices(len(known), nearest)
@@ -66,13 +68,23 @@ def precision(
     return float(known[first[top], second[top]].mean())
 
 
-def evaluate_contacts(model: torch.nn.Module, proteins: list[Known], output: Path) -> dict[str, Any]:
-    """Write `output/contacts.json`: precision per protein and its mean, and `output/<name>.npy`: predictions."""
+def run(
+    model: Path, contacts: list[Path], output: Path, *, fasta: Path | None = None, chain: str | None = None
+) -> dict[str, Any]:
+    """Write `output/contacts.json`, and the predictions of each protein as `output/<name>.npy`; return the former.
+
+    model: a Hugging Face ESM-2 directory with a contact head. contacts: one file per protein, see
+    `structures.known_contacts`. fasta: sequences for those that are not structures. chain: of the structures. Raises
+    UserError.
+    """
+    sequences = load_proteins(fasta) if fasta is not None else {}
+    proteins = [known_contacts(path, sequences.get(path.stem), chain=chain) for path in contacts]
+    opened = open_contact_model(model)
     rows = []
     with progress.meter("contacts", total=len(proteins), unit="proteins") as done:
         for protein in proteins:
-            predicted = predict_contacts(model, protein.sequence)
-            with atomic_path(output / f"{protein.name}.npy") as part, part.open("wb") as handle:
+            predicted = predict_contacts(opened, protein.sequence)
+            with atomic_path(output / f"{protein.name}.npy") as temporary, temporary.open("wb") as handle:
                 np.save(handle, predicted)
             found = {
                 name: {

@@ -1,4 +1,4 @@
-"""What is known of each validation sequence beside its residues: cluster, cluster size, identity to train."""
+"""Cluster, cluster size and identity to train of each validation sequence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,22 +20,23 @@ class Context:
     """Arrays over the first s sequences of the validation shard."""
 
     cluster: np.ndarray
-    """int64[s]: number of the sequence's cluster in the shard, from 0."""
+    """int64[s]: index of the sequence's cluster in the shard."""
     size: np.ndarray | None
-    """float64[s]: members of the cluster."""
+    """float64[s]: members of the cluster; None when not known."""
     identity: np.ndarray | None
-    """float64[s]: highest identity of a train sequence to the cluster; NaN where the search found none."""
+    """float64[s]: highest identity of a train sequence to the cluster, NaN without a hit; None when not known."""
 
 
 def load_context(side: Side, sequences: int, clusters: Path | None, decontaminated: Path | None) -> Context:
-    """Sizes need `clusters`, the directory of the cluster stage; identities need that of the decontaminate stage too.
+    """The context of the first `sequences` of a side.
 
-    Raises UserError for a missing file, or one of another run.
+    clusters: directory of the cluster stage, for sizes. decontaminated: directory of the decontaminate stage, for
+    identities; needs `clusters`. Raises UserError when a file is missing or belongs to another run.
     """
     cluster = np.searchsorted(side.document_offsets, np.arange(sequences), side="right") - 1
     if clusters is None:
         if decontaminated is not None:
-            raise UserError("its files name clusters by number", where=decontaminated, fix="give --clusters too")
+            raise UserError("its files have row numbers only", where=decontaminated, fix="give --clusters too")
         return Context(cluster, None, None)
     path = clusters / "clusters.parquet"
     columns = _columns(path, ("key", "size"), "cluster")
@@ -43,13 +44,13 @@ def load_context(side: Side, sequences: int, clusters: Path | None, decontaminat
     wanted = np.array([key_of(side.ids(i)[1].removeprefix(PREFIX)) for i in range(sequences)], np.uint64)
     index = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
     if not len(keys) or not np.array_equal(keys[index], wanted):
-        raise UserError("a validation cluster is not in it", where=path, fix="give the clusters the shards came from")
+        raise UserError("a validation cluster is not in it", where=path, fix="give the clusters of the shards")
     sizes = columns["size"][index].astype(np.float64)
     return Context(cluster, sizes, None if decontaminated is None else _identity(decontaminated, len(keys))[index])
 
 
 def _identity(decontaminated: Path, clusters: int) -> np.ndarray:
-    """Best identity of what is left in train to each cluster: float64[clusters], NaN where there is no alignment."""
+    """Highest identity of the final train set to each cluster: float64[clusters], NaN without an alignment."""
     policy = read_json(decontaminated / "identity.json")["audit"]["policy"]
     column = "audited" if policy == "remove" else "searched"
     best = np.full(clusters, np.nan)
@@ -58,7 +59,7 @@ def _identity(decontaminated: Path, clusters: int) -> np.ndarray:
         raise UserError("no parts", where=decontaminated / "nearest", fix="run the decontaminate stage again")
     for path in parts:
         found = _columns(path, ("target", column), "decontaminate")
-        # an empty part has no dtype of its own
+        # the arrays of an empty part have no dtype to rely on
         np.fmax.at(best, found["target"].astype(np.int64), found[column].astype(np.float64))
     return best
 

@@ -1,7 +1,7 @@
-"""The fixed mask: which residues of the validation shard are predicted, and what their neighbours are.
+"""The fixed mask: which residues of the validation shard are predicted, and their neighbours.
 
-Crop and mask of a sequence are pure functions of (seed, sequence id, residue), made by `unirefine.sampling`; so every
-model is asked the same questions, whatever the batches.
+`unirefine.sampling` computes crop and mask of a sequence from (seed, sequence id, residue) alone, so every model
+predicts the same residues, however the sequences are batched.
 """
 
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from unirefine.sampling import FixedStream
 
 @dataclass(frozen=True)
 class Positions:
-    """The n residues that are predicted, in order of (sequence, residue)."""
+    """The n predicted residues, sorted by (sequence, residue)."""
 
     sequence: np.ndarray
-    """int32[n]: sequence number in the validation shard."""
+    """int32[n]: index of the sequence in the validation shard."""
     residue: np.ndarray
     """int32[n]: index of the residue in its sequence, from 0."""
     left: np.ndarray
     """uint8[n]: the true token before it; `<cls>` before the first residue."""
     target: np.ndarray
-    """uint8[n]: the true token, which is to be predicted."""
+    """uint8[n]: the true token, to be predicted."""
     right: np.ndarray
     """uint8[n]: the true token after it; `<eos>` after the last residue."""
     first: np.ndarray
-    """int64[sequences + 1]: where the positions of each sequence begin, then n."""
+    """int64[sequences + 1]: index of each sequence's first position, then n."""
 
 
-class _Keyed:
-    """A side with the keys of its first sequences at hand, so that batches may come in any order."""
+class _SideWithKeys:
+    """A side with the keys of its first sequences in memory, so that batches can have any order."""
 
     def __init__(self, side: Side, sequences: int) -> None:
         self.documents, self.sequences, self.tables = side.documents, sequences, side.tables
@@ -47,29 +47,29 @@ class _Keyed:
 
 
 class MaskedSide:
-    """The first sequences of a side, cropped and masked."""
+    """The first `config.sequences` sequences of a side, cropped and masked."""
 
     def __init__(self, side: Side, config: Evaluate) -> None:
         self.side = side
         self.sequences = min(side.sequences, config.sequences or side.sequences)
         sampling = Sampling(**config.masking.model_dump())
-        self._stream = FixedStream(_Keyed(side, self.sequences), sampling, config.seed)
+        self._stream = FixedStream(_SideWithKeys(side, self.sequences), sampling, config.seed)
         self.lengths = self._stream.lengths_of(np.arange(self.sequences))
         """int32[sequences]: tokens of each sample after cropping, special tokens included."""
 
     def batch(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Samples end to end: tokens uint8[t], bounds int32[n + 1], and where to predict: int64[m] of the tokens."""
+        """Concatenated samples: tokens uint8[t], bounds int32[n + 1], and positions to predict int64[m] in tokens."""
         made = self._stream.packed(sequences)
         return made.tokens, made.cu_seqlens, np.flatnonzero(made.labels >= 0)
 
     def positions(self) -> Positions:
-        """Every position that is predicted."""
+        """All predicted positions."""
         windows = self._stream.windows(np.arange(self.sequences))
         counts = np.zeros(self.sequences + 1, np.int64)
         residues, lefts, targets, rights = [], [], [], []
         for sequence in range(self.sequences):
             made = self._stream.packed(np.array([sequence]))
-            at = np.flatnonzero(made.labels >= 0) + windows.start[sequence]  # index in <cls> + residues + <eos>
+            at = np.flatnonzero(made.labels >= 0) + windows.start[sequence]  # indices into <cls> + residues + <eos>
             whole = np.concatenate([[CLS], self.side.tokens(sequence), [EOS]]).astype(np.uint8)
             counts[sequence + 1] = len(at)
             residues.append((at - 1).astype(np.int32))

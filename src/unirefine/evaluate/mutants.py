@@ -1,4 +1,4 @@
-"""Variants of proteins: from a CSV in ProteinGym's form, or from a FASTA."""
+"""Read variants of proteins from a CSV in ProteinGym's format, or from a FASTA."""
 
 import csv
 import re
@@ -10,7 +10,7 @@ from unirefine.core.fasta import read_fasta
 from unirefine.errors import UserError
 
 MEASURED = ("DMS_score", "score", "measured")
-"""Column names under which measured values are looked for, in this order."""
+"""Names of the column of measured values, in order of preference."""
 _SUBSTITUTION = re.compile(r"([A-Z])(\d+)([A-Z])")
 
 
@@ -18,7 +18,7 @@ class Substitution(NamedTuple):
     """One changed residue."""
 
     position: int
-    """From 0."""
+    """0-based."""
     wild_type: str
     mutant: str
 
@@ -29,7 +29,7 @@ class Variant:
 
     protein: str
     name: str
-    """As in `A42G` or `A42G:C50D`."""
+    """`A42G` or `A42G:C50D` from a CSV; the sequence's name from a FASTA."""
     changes: tuple[Substitution, ...]
     measured: float | None
 
@@ -37,10 +37,10 @@ class Variant:
 def read_variants(
     csv_path: Path, proteins: dict[str, str], *, offset: int = 0, measured: str | None = None
 ) -> list[Variant]:
-    """Variants of a CSV with a column `mutant` (`A42G`, several joined by `:`; ProteinGym's form), a column `id` when
-    there are several proteins, and, if there is one, a column of measured values (`measured`, or one of MEASURED).
+    """Variants of a CSV: column `mutant` (`A42G`, several joined by `:`) and, with several proteins, column `id`.
 
-    offset: number of the first residue, minus 1. Raises UserError, naming the line, when a variant does not fit.
+    proteins: wild types by name. offset: number of the first residue, minus 1. measured: column of measured values;
+    default: the first of MEASURED that exists, if any. Raises UserError, with the line, when a variant does not fit.
     """
     try:
         with csv_path.open(newline="", encoding="utf-8") as handle:
@@ -68,28 +68,28 @@ def read_variants(
 
 
 def parse_mutant(text: str, wild_type: str, *, offset: int = 0, where: object = None) -> tuple[Substitution, ...]:
-    """`A42G:C50D` as substitutions. Raises UserError unless each names the residue that is there."""
+    """`A42G:C50D` as substitutions. Raises UserError unless each names the wild type's residue at its position."""
     changes = []
-    for part in text.strip().split(":"):
-        if (match := _SUBSTITUTION.fullmatch(part)) is None:
-            raise UserError(f"{part!r} is no substitution like A42G", where=where)
+    for change in text.strip().split(":"):
+        if (match := _SUBSTITUTION.fullmatch(change)) is None:
+            raise UserError(f"{change!r} is not a substitution like A42G", where=where)
         position = int(match[2]) - 1 - offset
         if not 0 <= position < len(wild_type):
-            raise UserError(f"{part}: the protein has {len(wild_type)} residues", where=where, fix="is --offset right?")
+            raise UserError(f"{change}: the protein has {len(wild_type)} residues", where=where, fix="check --offset")
         if wild_type[position].upper() != match[1]:
             raise UserError(
-                f"{part}: residue {match[2]} is {wild_type[position]}, not {match[1]}",
+                f"{change}: residue {match[2]} is {wild_type[position]}, not {match[1]}",
                 where=where,
-                fix="is --offset right?",
+                fix="check --offset",
             )
         changes.append(Substitution(position, match[1], match[3]))
     return tuple(changes)
 
 
 def variants_of_fasta(path: Path) -> tuple[dict[str, str], list[Variant]]:
-    """A FASTA whose first sequence is the wild type and whose others are variants of the same length.
+    """The wild type by its name, and the variants, of a FASTA: first the wild type, then its variants.
 
-    Raises UserError for a sequence of another length.
+    Raises UserError for a variant of another length.
     """
     wild, *others = list(read_fasta(path))
     found = []
@@ -97,7 +97,7 @@ def variants_of_fasta(path: Path) -> tuple[dict[str, str], list[Variant]]:
         if len(protein.sequence) != len(wild.sequence):
             raise UserError(
                 f"{protein.name} has {len(protein.sequence)} residues, the wild type {wild.name} {len(wild.sequence)}",
-                where=path, fix="insertions and deletions cannot be scored so; or give the variants by --csv",
+                where=path, fix="insertions and deletions cannot be scored; remove them, or give variants by --csv",
             )  # fmt: skip
         pairs = enumerate(zip(wild.sequence.upper(), protein.sequence.upper(), strict=True))
         changes = tuple(Substitution(i, before, after) for i, (before, after) in pairs if before != after)
@@ -115,7 +115,7 @@ def _number(text: str | None, where: str) -> float | None:
 
 
 def load_proteins(path: Path) -> dict[str, str]:
-    """Wild types by name. Raises UserError when two have one name."""
+    """Sequences of a FASTA by name. Raises UserError when two have the same name."""
     found: dict[str, str] = {}
     for protein in read_fasta(path):
         if protein.name in found:

@@ -1,15 +1,14 @@
-"""Baselines that know no context beyond the neighbours: unigram, bigram and both neighbours.
+"""Baselines that use at most the two neighbours of a residue: unigram, bigram and both neighbours.
 
-They are fit on the train shards, every cluster counting as one sequence: a member of a cluster of n members weighs
-1/n, as the sampler draws it (a cluster uniformly, then one of its members uniformly; that the sampler crops long
-sequences is left out). With c the weighted counts, a the residue, l and r its neighbours as they are in the
-unmasked sequence (`<cls>` and `<eos>` at the ends), and V = 33 tokens:
+They are fit on the train shards. A member of a cluster of n members has weight 1/n, which is how often the sampler
+draws it (a uniform cluster, then a uniform member; cropping is ignored). With the weighted counts c, residue a, its
+neighbours l and r in the unmasked sequence (`<cls>` and `<eos>` at the ends), and V = 33 tokens:
 
     unigram          p(a)        = (c(a) + 1) / (c + V)
     bigram           p(a | l)    = (c(l, a) + 1) / (c(l) + V)
     both neighbours  p(a | l, r) = (c(l, a, r) + 1) / (c(l, ., r) + V)
 
-The baselines see the true neighbours, which a masked model often does not: the comparison is to their advantage.
+The baselines see the true neighbours, while a masked model sees masked ones, so the comparison favours the baselines.
 """
 
 from dataclasses import dataclass
@@ -46,9 +45,9 @@ class Baselines:
 
 
 BASELINES = {"neighbours": "both neighbours", "bigram": "bigram", "unigram": "unigram"}
-"""Keys and names, best first."""
+"""Names to print, by key, best first."""
 BLOCK = 1 << 16
-"""Clusters per call of `count_triples`, for progress."""
+"""Clusters per call of `count_triples`, between which progress is printed."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -61,7 +60,7 @@ def _count(tables, first, end, buffer, counts):
                 return part
             start, left = 0, CLS
             while start < length:
-                # one token more than is counted now is read: the right neighbour of the last
+                # read one token more than is counted: the right neighbour of the last
                 read = min(len(buffer), length - start)
                 counted = read if start + read == length else read - 1
                 copy_tokens(address, tables.item_size, start, read, buffer)
@@ -74,7 +73,7 @@ def _count(tables, first, end, buffer, counts):
 
 
 def count_triples(tables: MappedTables, first: int, end: int, counts: np.ndarray) -> None:
-    """Add c(left, residue, right) of clusters `first` .. `end` of a side to counts: float64[33, 33, 33].
+    """Add c(left, residue, right) of clusters `first` to `end` (exclusive) of a side to counts: float64[33, 33, 33].
 
     Raises UserError when a shard's index is corrupt.
     """

@@ -1,10 +1,10 @@
-"""perplexity.json as lines of text."""
+"""Results as lines of text."""
 
 from typing import Any
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """The table, the table of the model card (Markdown) and, if there is one, the pseudo-perplexity."""
+    """perplexity.json: the table, the model card's table (Markdown) and, if computed, the pseudo-perplexities."""
     width = max(28, *(len(row["model"]) for row in result["table"]))
     shown = [
         f"masked perplexity of {result['sequences']:,} validation sequences, {result['masked']:,} masked residues",
@@ -22,7 +22,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         "| checkpoint | Hugging Face | ours | Lin et al. | difference |",
         "|---|---|---|---|---|",
         *(
-            f"| {row['model']} | {_perplexity(row['huggingface'])} | {_perplexity(row['ours'])} "
+            f"| {row['model']} | {_number(row['huggingface'])} | {_number(row['ours'])} "
             f"| {'-' if row['published'] is None else row['published']} "
             f"| {'-' if row['difference'] is None else format(row['difference'], '+.1e')} |"
             for row in result["parity"]
@@ -38,7 +38,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def variant_lines(result: dict[str, Any]) -> list[str]:
-    """What `variants` scored, and the correlations where there are measured values."""
+    """variants.json: the number of scored variants, and the correlations with measured values."""
     shown = [f"scored {result['variants']:,} variants of {len(result['proteins'])} proteins"]
     for row in result["proteins"]:
         if row["measured"] > 1:
@@ -48,7 +48,7 @@ def variant_lines(result: dict[str, Any]) -> list[str]:
 
 
 def contact_lines(result: dict[str, Any]) -> list[str]:
-    """Mean precision by separation."""
+    """contacts.json: mean precision by separation."""
     shown = [f"precision of contacts, mean over {len(result['proteins'])} proteins"]
     for name, values in result["mean"].items():
         shown.append(f"{name:<8}" + "".join(f"  P@{label} {_number(value)}" for label, value in values.items()))
@@ -56,8 +56,4 @@ def contact_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _perplexity(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""The stage: masked perplexity of one or more checkpoints, baselines, parity, intervals and breakdowns."""
+"""Run the stage: masked perplexity of one or more checkpoints, baselines, parity, intervals and breakdowns."""
 
 import time
 from dataclasses import dataclass
@@ -29,17 +29,17 @@ IDENTITY_EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class Scored:
-    """One model at every masked position."""
+    """Losses of one model at every masked position."""
 
     key: str
-    """Column name: `ours`, `huggingface`, `unigram`, ...; a second checkpoint has its name in front."""
+    """`ours`, `huggingface`, `unigram`, ...; with several checkpoints, after the checkpoint's name."""
     label: str
     nll: np.ndarray
     """float64[n], in nats."""
     seconds: float
 
 
-def evaluate(
+def run(
     shards: Path,
     models: list[Path],
     output: Path,
@@ -48,11 +48,11 @@ def evaluate(
     clusters: Path | None = None,
     decontaminated: Path | None = None,
 ) -> dict[str, Any]:
-    """Write `output/perplexity.json` and return its content; see docs/evaluation.md.
+    """Write `output/perplexity.json` and return its content; docs/evaluation.md describes it.
 
     models: `final/` directories or Hugging Face directories. clusters: directory of the cluster stage, for cluster
-    sizes. decontaminated: that of the decontaminate stage, for identities. Raises UserError when ours and Hugging
-    Face's perplexity of a checkpoint differ by more than `config.tolerance`; nothing is written then.
+    sizes. decontaminated: directory of the decontaminate stage, for identities. Raises UserError, and writes nothing,
+    when our perplexity of a checkpoint and Hugging Face's differ by more than `config.tolerance`.
     """
     names = name_models(models)
     opened = open_shards(shards)
@@ -97,8 +97,10 @@ def evaluate(
 
 
 def name_models(models: list[Path]) -> dict[Path, str]:
-    """A name for each: the run of a `results/<run>/train/final`, else that of the directory, with as much of the path
-    before it as tells two of the same name apart. Raises UserError for a directory that is given twice.
+    """A name for each model: `<run>` for `results/<run>/train/final`, else the name of the directory.
+
+    Models of the same name get as much of the path before it as makes them different. Raises UserError for a directory
+    that is given twice.
     """
     parts = [[part for part in path.resolve().parts if part not in ("train", "final")] for path in models]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -111,7 +113,7 @@ def name_models(models: list[Path]) -> dict[Path, str]:
 def _score_model(
     directory: Path, prefix: str, side: MaskedSide, positions: Positions, config: Evaluate
 ) -> list[Scored]:
-    """Our engine and, if asked, transformers on one checkpoint, one after the other."""
+    """Score one checkpoint with our engine and then, with `config.huggingface`, with transformers."""
     openers = {OURS: lambda: open_megatron(directory, config.precision, config.parallel)}
     if config.huggingface:
         openers[THEIRS] = lambda: open_huggingface(directory, config.precision)
@@ -120,14 +122,14 @@ def _score_model(
         engine = opener()
         nll, seconds = score(engine, side, positions, config.batch_tokens)
         found.append(Scored(f"{prefix}{key}", f"{prefix}ESM-2 ({engine.name})", nll, seconds))
-        del engine  # before the next is loaded
+        del engine  # free it before the next is loaded
     return found
 
 
 def _parity(
     directory: Path, model: str, scored: list[Scored], positions: Positions, side: Side, config: Evaluate
 ) -> dict[str, Any]:
-    """The row of the model card. Raises UserError when the two engines differ by more than the tolerance."""
+    """The model card's row. Raises UserError when the two engines differ by more than the tolerance."""
     ours = scored[0]
     here = float(np.exp(ours.nll.mean()))
     row: dict[str, Any] = {
@@ -145,12 +147,12 @@ def _parity(
     worst = int(per_position.argmax())
     name, _cluster = side.ids(int(positions.sequence[worst]))
     residue = int(positions.residue[worst]) + 1
-    if not abs(here - there) <= config.tolerance:  # a NaN is a failure too
+    if not abs(here - there) <= config.tolerance:  # also fails for NaN
         raise UserError(
             f"perplexity is {here:.5f} by Megatron-core and {there:.5f} by Hugging Face: the difference is above the "
             f"tolerance {config.tolerance:g}; largest at residue {residue} of {name}",
             where=directory,
-            fix="the two layouts of the checkpoint are not the same model, or evaluate.precision is too low",
+            fix="the checkpoint's two layouts hold different weights, or evaluate.precision is too low",
         )
     return row | {
         "huggingface": there,
@@ -162,12 +164,12 @@ def _parity(
 
 
 def _published(directory: Path, name: str, published: dict[str, float]) -> float | None:
-    """The published value of a checkpoint: by its name, else by its size."""
+    """The published perplexity of a checkpoint: by its name, else by its size; None without one."""
     return published.get(name, published.get(size_of(directory).preset or ""))
 
 
 def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
-    """Unigram, bigram and both neighbours, fit on the train shards, at the same positions."""
+    """Fit the baselines on the train shards and score the same positions."""
     begun = time.monotonic()
     counts = np.zeros((ngram.V,) * 3)
     train = shards.train
@@ -236,7 +238,7 @@ def _pseudo(directory: Path, name: str, side: Side, sequences: int, config: Eval
 
 
 def _facts(directory: Path, name: str) -> dict[str, Any]:
-    """What trained a model, where that is known."""
+    """Steps, samples, tokens, parameters and identity from `train.json`, for a model that has one."""
     path = directory / "train.json"
     facts = read_json(path) if path.is_file() else {}
     known = {key: facts[key] for key in ("step", "samples", "tokens", "parameters", "identity") if key in facts}

@@ -1,4 +1,4 @@
-"""What a model says about masked residues: negative log-likelihoods, over all processes of the job."""
+"""Negative log-likelihoods of masked residues, computed by all processes of the job."""
 
 import time
 
@@ -14,9 +14,9 @@ from unirefine.model.inference import Engine
 
 
 def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: int) -> tuple[np.ndarray, float]:
-    """Negative log-likelihood of every position, in nats: float64[n]; and the seconds it took.
+    """Negative log-likelihood of every position in nats, float64[n], and the duration in seconds.
 
-    Processes share the batches; every one gets the whole result.
+    Processes divide the batches; each returns the complete result.
     """
     begun = time.monotonic()
     nll = np.zeros(len(positions.target))
@@ -27,16 +27,17 @@ def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: 
             tokens, bounds, at = side.batch(batch)
             where = np.concatenate([np.arange(positions.first[i], positions.first[i + 1]) for i in batch])
             if len(at):
-                said = engine.log_probabilities(tokens, bounds, at)
-                chosen = said.gather(1, torch.from_numpy(positions.target[where].astype(np.int64))[:, None])
+                found = engine.log_probabilities(tokens, bounds, at)
+                chosen = found.gather(1, torch.from_numpy(positions.target[where].astype(np.int64))[:, None])
                 nll[where] = -chosen[:, 0].double().numpy()
             done.advance(len(tokens))
     return _add_up(engine, nll), time.monotonic() - begun
 
 
 def pseudo_nll(engine: Engine, sequences: list[np.ndarray], batch_tokens: int) -> list[np.ndarray]:
-    """-log p(residue | all others) of every residue: each is masked alone, one forward pass apiece (Salazar et al.
-    2020). sequences: residue tokens; returns float64[length] for each.
+    """-log p(residue | all others) in nats of every residue: float64[length] for each sequence.
+
+    Each residue is masked alone, in a row of its own (Salazar et al. 2020). sequences: residue tokens uint8[length].
     """
     results = [np.zeros(len(sequence)) for sequence in sequences]
     work = list(enumerate(sequences))[engine.share.number :: engine.share.of]
@@ -49,14 +50,14 @@ def pseudo_nll(engine: Engine, sequences: list[np.ndarray], batch_tokens: int) -
                 copies = np.tile(whole, (len(masked), 1))
                 copies[np.arange(len(masked)), masked + 1] = MASK
                 bounds = np.arange(len(masked) + 1) * len(whole)
-                said = engine.log_probabilities(copies.reshape(-1), bounds, bounds[:-1] + masked + 1)
-                results[number][masked] = -said[np.arange(len(masked)), sequence[masked].astype(np.int64)].numpy()
+                found = engine.log_probabilities(copies.reshape(-1), bounds, bounds[:-1] + masked + 1)
+                results[number][masked] = -found[np.arange(len(masked)), sequence[masked].astype(np.int64)].numpy()
                 done.advance(len(masked))
     return [_add_up(engine, result) for result in results]
 
 
 def _add_up(engine: Engine, values: np.ndarray) -> np.ndarray:
-    """Sum over the processes of each share's leader; all but the one that has a value hold 0 there."""
+    """Sum over the leading processes of all shares, each of which has 0 where another has the value."""
     if platform.world_size() == 1:
         return values
     summed = torch.from_numpy(values if engine.share.leads else np.zeros_like(values)).to(platform.device())

@@ -22,23 +22,23 @@ class Sums:
 
 
 def sum_by(group: np.ndarray, nll: np.ndarray, groups: int) -> Sums:
-    """Sums per group. group: int[n] in 0 .. groups; nll: float[n]. Both over masked positions."""
+    """Sums per group. group: int[n], 0 <= group < groups, and nll: float[n], one of each per masked position."""
     return Sums(
         np.bincount(group, weights=np.asarray(nll, np.float64), minlength=groups), np.bincount(group, minlength=groups)
     )
 
 
 def perplexity(nll_sum: float, masked: float) -> float | None:
-    """exp(sum of nll / masked positions); None without a masked position."""
+    """exp(nll_sum / masked), None without masked positions."""
     return float(np.exp(nll_sum / masked)) if masked else None
 
 
 def bootstrap(models: Mapping[str, Sums], *, seed: int, reference: str) -> dict[str, dict[str, Any]]:
     """95% percentile intervals of each model's perplexity and of the ratio reference / model, over resampled groups.
 
-    Groups (clusters) are what is independent, so they are resampled, not positions. All models share the resamples
-    and their masked positions, so the ratio is a paired comparison: `reference` is clearly better than a model when
-    the upper end of the ratio's interval is below 1.
+    Groups (clusters) are resampled, not positions, because only groups are independent. All models share the resamples
+    and the masked positions, so the ratio is a paired comparison: `reference` is better than a model when the upper end
+    of the ratio's interval is below 1.
 
     Returns per model `{interval: [low, high], ratio: x, ratio_interval: [low, high]}` (no ratio for the reference).
     """
@@ -55,7 +55,7 @@ def bootstrap(models: Mapping[str, Sums], *, seed: int, reference: str) -> dict[
         draws[resample] = values @ weights
     with np.errstate(divide="ignore", invalid="ignore"):
         means = draws[:, :-1] / draws[:, -1:]
-    means = means[np.isfinite(means).all(axis=1)]  # a resample of a tiny set may hold no masked position
+    means = means[np.isfinite(means).all(axis=1)]  # a resample of a tiny set may have no masked position
     base, total = names.index(reference), values.sum(axis=1)
     result: dict[str, dict[str, Any]] = {}
     for column, name in enumerate(names):
@@ -74,10 +74,10 @@ def _interval(samples: np.ndarray) -> list[float]:
 def breakdown(
     bins: np.ndarray, labels: Sequence[str], sequence: np.ndarray | None, nll: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """One row per bin that holds a masked position: `{bin, sequences, masked, <model>: perplexity, ...}`.
+    """One row per bin with a masked position: `{bin, sequences, masked, <model>: perplexity, ...}`.
 
-    bins: int[n], the bin of each masked position (negative: in none). sequence: int[n], the sequence of each, or None
-    where a sequence is not what a bin holds (residues). nll: float[n] per model.
+    bins: int[n], bin of each masked position, negative for none. sequence: int[n], sequence of each position, or None
+    when bins do not divide sequences (but residues). nll: float[n] per model.
     """
     inside = bins >= 0
     masked = np.bincount(bins[inside], minlength=len(labels))
@@ -102,10 +102,9 @@ def breakdown(
 
 
 def edge_bins(values: np.ndarray, edges: Sequence[float]) -> tuple[np.ndarray, list[str]]:
-    """Bin of each value between ascending edges (each bin from its edge up to, not including, the next; the last open).
+    """Bin of each value: int64[n], and the bins' labels, like `50-99` (whole numbers) or `0.3-0.4`.
 
-    values: float[n], NaN for unknown (bin -1). Returns bins int64[n] and labels like `50-99` (whole numbers) or
-    `0.3-0.4`.
+    values: float[n]; NaN has bin -1. edges: ascending; bin i is edges[i] <= value < edges[i + 1], the last is open.
     """
     whole = all(float(edge).is_integer() for edge in edges)
     labels = []

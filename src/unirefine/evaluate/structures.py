@@ -1,4 +1,4 @@
-"""Known contacts: from a structure (PDB, mmCIF), a matrix (.npy) or a list of pairs (.csv)."""
+"""Read known contacts from a structure (PDB, mmCIF), a matrix (.npy) or a list of pairs (.csv)."""
 
 import csv
 import warnings
@@ -25,10 +25,11 @@ class Known:
 
 
 def known_contacts(path: Path, sequence: str | None, *, chain: str | None = None, cutoff: float = CUTOFF) -> Known:
-    """Contacts of one protein; its name is that of the file.
+    """Contacts of one protein, named after the file.
 
-    A structure brings its own sequence (residues that the numbering skips are X, without known pairs), of `chain` or
-    of its first protein chain. A matrix or a list needs `sequence`; pairs are numbered from 1. Raises UserError.
+    path: a structure, whose `chain` (default: the first protein chain) gives the sequence, with X and unknown contacts
+    for residues that the numbering skips; or a matrix or a list of pairs (1-based), which need `sequence`. cutoff: in
+    Angstrom. Raises UserError.
     """
     if not path.is_file():
         raise UserError("no such file", where=path, fix="check --contacts")
@@ -64,7 +65,7 @@ def _from_pairs(path: Path, length: int) -> np.ndarray:
     with path.open(newline="", encoding="utf-8") as handle:
         for line, row in enumerate(csv.reader(handle), 1):
             if line == 1 and row and not row[0].strip().isdigit():
-                continue  # names of the columns
+                continue  # header
             try:
                 i, j = int(row[0]), int(row[1])
             except (ValueError, IndexError):
@@ -95,17 +96,16 @@ def _from_structure(path: Path, chain: str | None, cutoff: float) -> Known:
         wanted = "no protein chain" if chain is None else f"no protein chain {chain}"
         raise UserError(wanted, where=path, fix=f"its chains are {', '.join(chains)}")
     residues = chains[chain]
-    # an insertion code puts a residue after another of the same number
     numbers = np.array([residue.id[1] for residue in residues])
-    steps = np.maximum(np.diff(numbers), 1)
-    places = np.concatenate([[0], np.cumsum(steps)])
-    length = int(places[-1]) + 1
+    steps = np.maximum(np.diff(numbers), 1)  # residues with insertion codes share a number
+    positions = np.concatenate([[0], np.cumsum(steps)])
+    length = int(positions[-1]) + 1
     letters, atoms = ["X"] * length, np.full((length, 3), np.nan)
-    for place, residue in zip(places, residues, strict=True):
-        letters[place] = seq1(residue.get_resname(), undef_code="X")
+    for position, residue in zip(positions, residues, strict=True):
+        letters[position] = seq1(residue.get_resname(), undef_code="X")
         atom = next((name for name in ("CB", "CA") if name in residue), None)
         if atom is not None:
-            atoms[place] = residue[atom].coord
+            atoms[position] = residue[atom].coord
     distances = np.linalg.norm(atoms[:, None] - atoms[None], axis=-1)
     contacts = np.where(np.isnan(distances), np.nan, distances < cutoff).astype(np.float32)
     return Known(path.stem, "".join(letters), contacts)

@@ -1,12 +1,12 @@
-"""Zero-shot effect of substitutions: how much likelier the model finds the variant's residues than the wild type's.
+"""Zero-shot effect of substitutions: log-odds of the variant's residues against the wild type's.
 
 For a variant that changes the positions T of a wild type x (Meier et al. 2021):
 
     wild-type marginal  sum over t in T of  log p(mutant_t | x) - log p(wild type_t | x)
     masked marginal     sum over t in T of  log p(mutant_t | x without t) - log p(wild type_t | x without t)
 
-The first is one forward pass per protein; the second masks each position that some variant changes, alone, one pass
-each. A protein longer than a window is seen through the window that has the position nearest its middle.
+The first takes one forward pass per protein. The second masks each position that some variant changes, one pass per
+position. Of a protein longer than a window, the model sees the window that has the position nearest its middle.
 """
 
 import csv
@@ -19,13 +19,14 @@ import numpy as np
 import polars as pl
 
 from unirefine import progress
+from unirefine.config import Evaluate
 from unirefine.core.alphabet import MASK, encode
 from unirefine.errors import UserError
-from unirefine.evaluate.mutants import Variant
+from unirefine.evaluate.mutants import Variant, load_proteins, read_variants, variants_of_fasta
 from unirefine.files.atomic import write_json, write_text
 from unirefine.megatron import platform
 from unirefine.model.batching import length_buckets, with_special_tokens
-from unirefine.model.inference import Engine
+from unirefine.model.inference import Engine, open_megatron
 
 WINDOW = 1022
 
@@ -38,15 +39,18 @@ def window_start(position: int, length: int, size: int = WINDOW) -> int:
 def marginals(
     engine: Engine, sequence: str, positions: Iterable[int], *, masked: bool, batch_tokens: int, size: int = WINDOW
 ) -> dict[int, np.ndarray]:
-    """Log-probabilities over the 33 tokens at each position: float64[33] by position, from the (masked) wild type."""
+    """Log-probabilities over the 33 tokens at each position: float64[33] by position.
+
+    masked: mask each position alone; else the unmasked wild type is the input. size: residues of a window.
+    """
     tokens = encode(sequence)
     positions = sorted(set(positions))
     starts = [window_start(position, len(tokens), size) for position in positions]
-    # unmasked, positions of one window share a pass
+    # unmasked, the positions of a window share a forward pass
     passes = [[i] for i in range(len(positions))] if masked else [
         [i for i, start in enumerate(starts) if start == wanted] for wanted in sorted(set(starts))
     ]  # fmt: skip
-    samples, asked = [], []
+    samples, indices = [], []
     for group in passes:
         start = starts[group[0]]
         sample = with_special_tokens(tokens[start : start + size])
@@ -54,13 +58,13 @@ def marginals(
         if masked:
             sample[at] = MASK
         samples.append(sample)
-        asked.append(at)
+        indices.append(at)
     found: dict[int, np.ndarray] = {}
     for batch in length_buckets(np.array([len(sample) for sample in samples]), batch_tokens):
         bounds = np.concatenate([[0], np.cumsum([len(samples[i]) for i in batch])])
-        at = np.concatenate([asked[i] + start for i, start in zip(batch, bounds, strict=False)])
-        said = engine.log_probabilities(np.concatenate([samples[i] for i in batch]), bounds, at).double().numpy()
-        found |= dict(zip((positions[i] for number in batch for i in passes[number]), said, strict=True))
+        at = np.concatenate([indices[i] + start for i, start in zip(batch, bounds, strict=False)])
+        values = engine.log_probabilities(np.concatenate([samples[i] for i in batch]), bounds, at).double().numpy()
+        found |= dict(zip((positions[i] for number in batch for i in passes[number]), values, strict=True))
     return found
 
 
@@ -75,10 +79,10 @@ def score_variants(
             positions = {change.position for _, variant in mine for change in variant.changes}
             for name, values in scores.items():
                 masked = name == "masked_marginal"
-                said = marginals(engine, sequence, positions, masked=masked, batch_tokens=batch_tokens)
+                log_p = marginals(engine, sequence, positions, masked=masked, batch_tokens=batch_tokens)
                 for i, variant in mine:
                     values[i] = sum(
-                        said[c.position][encode(c.mutant)[0]] - said[c.position][encode(c.wild_type)[0]]
+                        log_p[c.position][encode(c.mutant)[0]] - log_p[c.position][encode(c.wild_type)[0]]
                         for c in variant.changes
                     )
             done.advance(1)
@@ -86,22 +90,39 @@ def score_variants(
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's rank correlation, ties at their mean rank; None for fewer than 2 values or a constant side."""
+    """Spearman's rank correlation, with mean ranks for ties; None for fewer than 2 values or a constant array."""
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     ranks = [pl.Series(values).rank("average").to_numpy() for values in (first, second)]
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def evaluate_variants(
-    engine: Engine, proteins: dict[str, str], variants: Sequence[Variant], output: Path, *, batch_tokens: int
+def run(
+    model: Path,
+    fasta: Path,
+    output: Path,
+    config: Evaluate,
+    *,
+    csv_path: Path | None = None,
+    measured: str | None = None,
+    offset: int = 0,
 ) -> dict[str, Any]:
-    """Write `output/variants.csv` (a row per variant, in input order) and `variants.json` (correlations by protein)."""
+    """Write `output/variants.csv`, one row per variant, and `output/variants.json`, correlations; return the latter.
+
+    model: `final/` or a Hugging Face directory. fasta: the wild types; without `csv_path`, one wild type and its
+    variants. csv_path, measured, offset: see `mutants.read_variants`. Raises UserError.
+    """
+    if csv_path is None:
+        proteins, variants = variants_of_fasta(fasta)
+    else:
+        proteins = load_proteins(fasta)
+        variants = read_variants(csv_path, proteins, offset=offset, measured=measured)
     if not variants:
         raise UserError(
             "no variant to score", fix="give a CSV of variants, or a FASTA with variants after the wild type"
         )
-    scores = score_variants(engine, proteins, variants, batch_tokens=batch_tokens)
+    engine = open_megatron(model, config.precision, config.parallel)
+    scores = score_variants(engine, proteins, variants, batch_tokens=config.batch_tokens)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["id", "mutant", *scores, "measured"])
@@ -109,7 +130,7 @@ def evaluate_variants(
         values = [f"{found[i]:.6f}" for found in scores.values()]
         rows.writerow([variant.protein, variant.name, *values, variant.measured])
     summary = {"variants": len(variants), "proteins": [_summary(name, variants, scores) for name in proteins]}
-    if platform.rank() == 0:  # every process has scored them all
+    if platform.rank() == 0:  # every process has all scores
         write_text(output / "variants.csv", text.getvalue())
         write_json(output / "variants.json", summary)
     return summary

@@ -71,6 +71,20 @@ def temporary_directory(path: Path, kind: str = "tmp") -> Iterator[Path]:
         delete(directory)
 
 
+def replace_directory(new: Path, directory: Path) -> None:
+    """Rename `new`, a complete directory beside `directory`, to `directory`.
+
+    A `directory` that exists is renamed to `.<name>.old` first and deleted last.
+    """
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if directory.exists():
+        directory.rename(old)
+    new.rename(directory)
+    fsync_directory(directory.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def delete(path: Path) -> None:
     """Delete a file or a directory of no worth. Where the file system forbids it, the next writer will."""
     if path.is_dir():

@@ -1,7 +1,7 @@
-"""The checkpoint directory: which one a run continues from, which ones go.
+"""The directory of checkpoints: which one a run continues from, and which ones are deleted.
 
-`checkpoints/step-00001000/` is written by `unirefine.model.checkpoint`: aside, then renamed, with `complete.json` in
-it. Anything else in the directory is what a killed run left, and is never read.
+`unirefine.model.checkpoint` writes `checkpoints/step-00001000/` under a temporary name and renames it when it is
+complete. A directory without `complete.json` was left by a killed run and is never read.
 """
 
 import shutil
@@ -15,13 +15,13 @@ from unirefine.files.hashes import sha256_json
 
 MARKER = "complete.json"
 
-# Options that decide which model comes out (up to rounding), as dotted names. The others (layout, micro-batch,
-# intervals, the number of steps) may change between two parts of a run.
+# Options of `train` that decide the trained model, up to rounding. The others (layout, micro-batch, intervals, steps)
+# may change when a run is continued.
 IDENTITY = ("model", "sampling", "optimizer", "seed", "global_batch", "precision", "fp8", "init")
 
 
 def identity(config: Train, manifest_sha256: str) -> dict[str, str]:
-    """Hashes of what a checkpoint may only be continued with: one per option of IDENTITY, and the shards'."""
+    """What must be the same when a checkpoint is continued: the hash of each option of IDENTITY and of the shards."""
     values = config.model_dump(mode="json")
     values["global_batch"] = config.global_batch or config.step_size
     return {name: sha256_json(values[name]) for name in IDENTITY} | {"shards": manifest_sha256}
@@ -38,9 +38,9 @@ def complete(directory: Path) -> list[Path]:
 
 
 def newest(directory: Path, wanted: dict[str, str]) -> tuple[Path, dict[str, Any]] | None:
-    """The newest complete checkpoint and its state, or None.
+    """The newest complete checkpoint and its state, or None without one.
 
-    Raises UserError when it belongs to another config or other shards (`wanted`: from `identity`).
+    wanted: from `identity`. Raises UserError when the checkpoint belongs to another config or to other shards.
     """
     found = complete(directory)
     if not found:
@@ -58,7 +58,7 @@ def newest(directory: Path, wanted: dict[str, str]) -> tuple[Path, dict[str, Any
 
 
 def best(directory: Path) -> Path | None:
-    """The complete checkpoint with the lowest validation loss, of those at whose step was validated."""
+    """The complete checkpoint with the lowest validation loss, among those whose step was validated."""
     losses = {}
     for path in complete(directory):
         state = read_json(path / MARKER)["extra"]
@@ -68,15 +68,15 @@ def best(directory: Path) -> Path | None:
 
 
 def prune(directory: Path, keep: int) -> None:
-    """Delete all complete checkpoints but the `keep` newest and the best (process 0 only)."""
+    """Delete all complete checkpoints but the `keep` newest and the best. Process 0 only."""
     for old in complete(directory)[:-keep]:
         if old != best(directory):
-            (old / MARKER).unlink()  # from here on it is no checkpoint, even if the deletion is interrupted
+            (old / MARKER).unlink()  # first, so that an interrupted deletion leaves no complete checkpoint
             shutil.rmtree(old)
 
 
 def sweep(directory: Path) -> None:
-    """Delete the leftovers of killed runs and failed saves (process 0 only)."""
+    """Delete what killed runs and failed saves left. Process 0 only."""
     for path in [*directory.glob("step-*"), *directory.glob(".step-*")]:
         if path.name.startswith(".") or not (path / MARKER).exists():
             shutil.rmtree(path)

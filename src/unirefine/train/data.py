@@ -1,4 +1,4 @@
-"""Micro-batches of this process: from samples to the tensors that `Esm2.forward` takes."""
+"""This process's micro-batches, as the tensors that `Esm2.forward` takes."""
 
 import itertools
 import math
@@ -26,22 +26,22 @@ FP8_ROWS = 32
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one forward pass takes."""
+    """Input of one forward pass, on the CPU."""
 
     indices: np.ndarray
     """Global indices of its samples: int64[b]."""
     lengths: np.ndarray
     """Tokens of each sample without padding: int64[b]."""
     tokens: torch.Tensor
-    """int64[b, s], or packed int64[1, t]; on the CPU."""
+    """int64[b, s], or packed int64[1, t]."""
     labels: torch.Tensor
-    """Like tokens; -100 where there is no loss."""
+    """Shape of `tokens`; -100 where there is no loss."""
     cu_seqlens: torch.Tensor | None
-    """Packed: bounds of the slots, int32[slots + 1]."""
+    """Bounds of the slots, int32[slots + 1]; None when not packed."""
 
 
-class Cut(NamedTuple):
-    """Samples of a micro-batch that is yet to be made."""
+class MicroBatchPlan(NamedTuple):
+    """Samples from which `make_micro_batch` makes a micro-batch."""
 
     indices: np.ndarray
     """int64[b]"""
@@ -52,7 +52,7 @@ class Cut(NamedTuple):
 
 
 def check_shards(directory: Path) -> None:
-    """Hash the shards again, every process its part of the files, and agree. Raises UserError on every process."""
+    """Hash the files of the shards, divided among the processes. Raises UserError on all of them when one differs."""
     ranks = torch.distributed.get_world_size()
     found: list[list[Path]] = [[] for _ in range(ranks)]
     torch.distributed.all_gather_object(found, changed_files(directory, torch.distributed.get_rank(), ranks))
@@ -60,24 +60,26 @@ def check_shards(directory: Path) -> None:
         raise UserError(CHANGED, where=", ".join(map(str, changed)), fix=REBUILD)
 
 
-def cut(stream: SampleStream | FixedStream, indices: np.ndarray, config: Train, rank: int, ranks: int) -> list[Cut]:
-    """The share of data-parallel rank `rank` of `ranks` in samples `indices`, cut into micro-batches.
+def plan_micro_batches(
+    stream: SampleStream | FixedStream, indices: np.ndarray, config: Train, rank: int, ranks: int
+) -> list[MicroBatchPlan]:
+    """Divide the samples of data-parallel rank `rank` of `ranks`, out of `indices`, into micro-batches.
 
-    A micro-batch holds at most `micro_batch` x `sampling.max_tokens` tokens, padding included. Samples of like length
-    lie together.
+    A micro-batch has at most `micro_batch` x `sampling.max_tokens` tokens, padding included, and samples of similar
+    length.
     """
     lengths = stream.lengths_of(indices)
     mine = plan.share(lengths, rank, ranks)
     indices, lengths = indices[mine], lengths[mine].astype(np.int64)
-    # packed slots are cut by context parallelism one by one; otherwise only the whole row has to be divisible
+    # context parallelism cuts each packed slot; unpacked, only the length of the row must be divisible
     multiple = 2 * config.parallel.context if config.parallel.context > 1 else 1
     slots = _round_up(lengths, multiple if config.packed else row_multiple(config))
     budget = config.micro_batch * config.sampling.max_tokens
     parts = plan.packs(slots, budget) if config.packed else plan.micro_batches(slots, budget)
-    return [Cut(indices[part], lengths[part], slots[part]) for part in parts]
+    return [MicroBatchPlan(indices[part], lengths[part], slots[part]) for part in parts]
 
 
-def make(stream: SampleStream | FixedStream, samples: Cut, config: Train) -> MicroBatch:
+def make_micro_batch(stream: SampleStream | FixedStream, samples: MicroBatchPlan, config: Train) -> MicroBatch:
     """Read, crop and mask the samples of a micro-batch."""
     made = stream.batch(samples.indices, width=int(samples.slots.max()))
     tokens, labels = made.tokens.astype(np.int64), made.labels.astype(np.int64)
@@ -101,27 +103,27 @@ def make(stream: SampleStream | FixedStream, samples: Cut, config: Train) -> Mic
 
 
 class Step(NamedTuple):
-    """What this rank computes in one step."""
+    """One step's work of this rank."""
 
-    stop: int
-    """The sample with which the next step starts: the state of the loader."""
+    next_sample: int
+    """Index of the next step's first sample: the state of the loader."""
     micro_batches: list[MicroBatch]
 
 
 def training_steps(
     stream: SampleStream, config: Train, first: int, count: int, rank: int, ranks: int
 ) -> Iterator[Step]:
-    """`count` steps, the first of which starts at sample `first`, made in the background while others compute."""
+    """Yield `count` steps from sample `first` on, prepared on a background thread."""
 
     def make_step(samples: np.ndarray) -> Step:
-        parts = cut(stream, samples, config, rank, ranks)
-        return Step(int(samples[-1]) + 1, [make(stream, part, config) for part in parts])
+        plans = plan_micro_batches(stream, samples, config, rank, ranks)
+        return Step(int(samples[-1]) + 1, [make_micro_batch(stream, each, config) for each in plans])
 
     return prefetch(make_step, itertools.islice(plan.steps(stream.lengths_of, config, first), count))
 
 
 def row_multiple(config: Train) -> int:
-    """What the length of a row must be a multiple of: for the layout, and on each of its ranks for FP8's tiles."""
+    """The length of a row must be a multiple of this: for the layout, and for FP8's tiles on each rank."""
     multiple = length_multiple(config.parallel)
     if config.fp8 != "off":
         parts = config.parallel.context * (config.parallel.tensor if config.parallel.sequence else 1)

@@ -1,4 +1,4 @@
-"""`unirefine train --dry-run`: what a config will cost, before anything is queued."""
+"""`unirefine train --dry-run`: what a config costs, before a job is queued."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from unirefine.sampling import SampleStream
 from unirefine.train.flops import flops_per_token, parameters
 from unirefine.train.memory import memory_per_process, rank_parameters
 
-LOOK = 10_000
-"""Samples whose mean length stands for all."""
+LENGTH_SAMPLES = 10_000
+"""Samples from which the mean length is estimated."""
 
 
 def dry_run(config: Train, shards: Path | None) -> str:
-    """The cost of `config` as text. With a shard directory also the samples' mean length and epochs over clusters."""
+    """The cost of `config` as text; with a shard directory also the samples' mean length and the number of epochs."""
     layers, hidden, heads = config.model.sizes
     layout = config.parallel
     longest = config.sampling.max_tokens
@@ -45,10 +45,10 @@ def dry_run(config: Train, shards: Path | None) -> str:
     rows.append(("parameters a process", f"{rank_parameters(config):,} on the fullest"))
     if shards is not None:
         side = open_shards(shards).train
-        mean = SampleStream(side, config.sampling).lengths_of(np.arange(LOOK)).mean()
+        mean = SampleStream(side, config.sampling).lengths_of(np.arange(LENGTH_SAMPLES)).mean()
         samples = config.steps * (config.global_batch or config.step_tokens / mean)
         rows += [
-            ("samples", f"{human(samples, ' samples')} of {mean:.0f} tokens (mean of the first {LOOK:,})"),
+            ("samples", f"{human(samples, ' samples')} of {mean:.0f} tokens (mean of the first {LENGTH_SAMPLES:,})"),
             ("epochs", f"{samples / side.documents:.2f} over {side.documents:,} train clusters (one sample a cluster)"),
         ]
     return "\n".join(f"{name:<21} {text}" for name, text in rows)

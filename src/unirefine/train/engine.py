@@ -1,4 +1,4 @@
-"""Megatron's training machinery around a model: gradient buffers, optimizer, schedules of micro-batches."""
+"""What Megatron puts around a model in training: gradient buffers, optimizer, pipeline schedules."""
 
 import contextlib
 import logging
@@ -17,15 +17,15 @@ from unirefine.megatron import platform
 from unirefine.model.batch import IGNORE, context_slice
 from unirefine.train.data import MicroBatch
 
-# Megatron-core calls names that current torch is renaming, and looks at .grad of views of its buffers on purpose
+# Megatron-core calls names that torch has deprecated, and reads .grad of views of its buffers on purpose
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
 warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-# and, from 0.19 on, logs advice about what its own trainer would do
+# from 0.19 on it logs advice that applies to its own trainer only
 logging.getLogger("megatron.core").setLevel(logging.ERROR)
 
 
 def wrap(model: torch.nn.Module, config: Train) -> DistributedDataParallel:
-    """Megatron's DDP: fp32 gradient buffers, reduced over DP x CP (scattered under the distributed optimizer).
+    """Megatron's DDP: fp32 gradient buffers, reduced over DP x CP (reduce-scattered for the distributed optimizer).
 
     The reduction overlaps with the backward pass, and the gathering of updated parameters with the next forward pass.
     """
@@ -40,9 +40,9 @@ def wrap(model: torch.nn.Module, config: Train) -> DistributedDataParallel:
 
 
 def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOptimizer:
-    """Adam as Megatron shards it. One-dimensional parameters and biases are not decayed (Megatron's default).
+    """Megatron's Adam. One-dimensional parameters and biases have no weight decay (Megatron's default).
 
-    Also tells the schedules of the model how to scale and finish gradients.
+    Also sets the functions with which the model's pipeline schedule scales and finishes gradients.
     """
     recipe = config.optimizer
     settings = OptimizerConfig(
@@ -70,41 +70,41 @@ def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOp
 
 
 @contextlib.contextmanager
-def settled(model: DistributedDataParallel) -> Iterator[None]:
-    """A block in which all parameters are up to date, for validating and saving.
+def parameters_synced(model: DistributedDataParallel) -> Iterator[None]:
+    """Within the block all parameters are up to date, for validation and saving.
 
-    After an update under `overlap_param_gather` the parameters arrive only during the next forward pass.
+    With `overlap_param_gather`, updated parameters are gathered only during the next forward pass.
     """
-    late = model.ddp_config.overlap_param_gather
-    if late:
+    overlapped = model.ddp_config.overlap_param_gather
+    if overlapped:
         model.disable_forward_pre_hook(param_sync=True)
     try:
         yield
     finally:
-        if late:
+        if overlapped:
             model.enable_forward_pre_hook()
 
 
 def set_rate(optimizer: MegatronOptimizer, rate: float, weight_decay: float) -> None:
-    """Set learning rate and weight decay of the next update, parameter group by parameter group."""
+    """Set learning rate and weight decay of every parameter group for the next update."""
     for group in optimizer.param_groups:
         group["lr"] = rate
         group["weight_decay"] = weight_decay * group["wd_mult"]
 
 
 def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatch], *, train: bool) -> torch.Tensor:
-    """Run micro-batches through the pipeline; backward too, up to finished gradients, unless `train` is False.
+    """Run micro-batches forward through the pipeline and, if `train`, backward, up to reduced gradients.
 
-    Gradients end up divided by the number of chosen positions of all processes' micro-batches together. Returns
-    float64[n, 2] on the last pipeline stage: summed loss and chosen positions of each micro-batch (of this context-
-    parallel rank's part); float64[0, 2] on the other stages.
+    Gradients are divided by the number of chosen positions in the micro-batches of all processes together. Returns
+    float64[n, 2] on the last pipeline stage: summed loss and chosen positions of each micro-batch, of this
+    context-parallel rank's slice; float64[0, 2] on the other stages.
     """
     reported = get_forward_backward_func()(
         forward_step_func=_forward_step,
         data_iterator=iter(batches),
         model=[model],
         num_microbatches=len(batches),
-        seq_length=1,  # these two are unused: lengths vary and travel with the tensors
+        seq_length=1,  # these two are unused: lengths vary and are sent with the tensors
         micro_batch_size=1,
         forward_only=not train,
     )
@@ -114,7 +114,7 @@ def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatc
 
 
 def _forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, Callable]:
-    """Megatron's forward-step function: output of the stage, and the loss function for the last one."""
+    """Megatron's forward-step function: returns the stage's output, and the loss function for the last stage."""
     micro = next(batches)
     tokens = micro.tokens.to(platform.device(), non_blocking=True)
     labels = micro.labels.to(platform.device(), non_blocking=True)
@@ -129,17 +129,17 @@ def _forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel)
 
 
 def holds_loss() -> bool:
-    """Whether this process's sums count: it is on the last pipeline stage and the first of its TP group."""
+    """Whether sums over processes count this one's loss: last pipeline stage, first of its TP group."""
     return parallel_state.is_pipeline_last_stage() and parallel_state.get_tensor_model_parallel_rank() == 0
 
 
 def holds_samples() -> bool:
-    """Whether this process's tokens count: as `holds_loss`, and the first of its context-parallel group."""
+    """Whether sums over processes count this one's tokens: as `holds_loss`, and first of its CP group."""
     return holds_loss() and parallel_state.get_context_parallel_rank() == 0
 
 
 def data_rank() -> tuple[int, int]:
-    """(rank, size) of the data-parallel group: who computes which samples."""
+    """(rank, size) of this process in the data-parallel group, among which the samples are divided."""
     return parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
 
 

@@ -1,4 +1,4 @@
-"""`final/`: the trained model in both layouts and what trained it, written aside and renamed."""
+"""Write `final/`: the trained model in both layouts, its metrics, and what trained it."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from unirefine.config import Train
-from unirefine.files.atomic import fsync_directory, read_json, write_json
+from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
 from unirefine.megatron import platform
 from unirefine.model import checkpoint
@@ -20,7 +20,7 @@ FACTS = "train.json"
 
 
 def is_finished(output: Path, config: Train, identity: dict[str, str]) -> bool:
-    """Whether `<output>/final` is the result of exactly this run."""
+    """Whether `<output>/final` is the result of this config, these shards and this number of steps."""
     facts = output / "final" / FACTS
     if not facts.exists():
         return False
@@ -31,17 +31,18 @@ def is_finished(output: Path, config: Train, identity: dict[str, str]) -> bool:
 def finish(
     output: Path, model: Any, config: Train, progress: Progress, identity: dict[str, str], manifest: dict[str, Any]
 ) -> None:
-    """Write `final/megatron/`, `final/huggingface/`, `final/metrics.jsonl` and `final/train.json` (all processes).
+    """Write `final/megatron/`, `final/huggingface/`, `final/metrics.jsonl` and `final/train.json`.
 
-    `model`: up to date (see `engine.settled`). The directory appears when all of it is there.
+    Collective. `model`'s parameters must be up to date (see `engine.parameters_synced`). The directory appears when it
+    is complete.
     """
-    aside, main = output / ".final.tmp", platform.rank() == 0
+    temporary, main = output / ".final.tmp", platform.rank() == 0
     if main:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
     torch.distributed.barrier()
-    checkpoint.save(aside / "megatron", model, extra={"step": progress.step})
-    export_huggingface(model, aside / "huggingface")
+    checkpoint.save(temporary / "megatron", model, extra={"step": progress.step})
+    export_huggingface(model, temporary / "huggingface")
     if not main:
         return
     layers, hidden, _heads = config.model.sizes
@@ -57,14 +58,9 @@ def finish(
         "shards": {key: value for key, value in manifest.items() if key != "files"},
         "versions": versions("torch", "megatron-core", "transformers", "numpy"),
     }
-    # its own copy: the live file belongs to the next run as soon as one starts
-    shutil.copyfile(output / "metrics.jsonl", aside / "metrics.jsonl")
-    write_json(aside / FACTS, facts)
-    origin.end(
-        output, aside, {key: facts[key] for key in ("step", "samples", "tokens", "parameters")} | progress.latest
-    )
-    final = output / "final"
-    if final.exists():
-        shutil.rmtree(final)
-    aside.rename(final)
-    fsync_directory(output)
+    # a copy: the next run into this directory truncates the original
+    shutil.copyfile(output / "metrics.jsonl", temporary / "metrics.jsonl")
+    write_json(temporary / FACTS, facts)
+    counts = {key: facts[key] for key in ("step", "samples", "tokens", "parameters")} | progress.latest
+    origin.write_model(output, temporary, counts)
+    replace_directory(temporary, output / "final")

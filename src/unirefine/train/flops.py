@@ -1,4 +1,4 @@
-"""Counting: parameters, floating-point operations and model FLOPs utilisation (MFU) of an ESM-2."""
+"""Counts of parameters and floating-point operations of an ESM-2, and peak FLOP/s of GPUs."""
 
 from unirefine.core.alphabet import TOKENS
 
@@ -22,15 +22,15 @@ def flops_per_token(layers: int, hidden: int, length: float) -> float:
     """FLOPs of forward and backward for one token of a sequence of `length` tokens (`<cls>` and `<eos>` included).
 
     3 [ L (24 h^2 + 4 s h) + 2 h^2 + 2 h V ]: a multiply-add counts two, the backward pass twice the forward pass;
-    24 h^2 are a layer's four matrix products, 4 s h its scores and their product with the values (bidirectional
-    attention: every token sees all s), the rest is the head. Recomputed activations are not counted again.
+    24 h^2 are a layer's four matrix products, 4 s h its attention scores and their product with the values (every
+    token attends to all s), the rest is the head. Recomputation is not counted.
     """
     forward = layers * (24 * hidden**2 + 4 * length * hidden) + 2 * hidden**2 + 2 * hidden * VOCABULARY
     return 3 * forward
 
 
 def batch_flops(layers: int, hidden: int, tokens: int, squared_lengths: int) -> float:
-    """FLOPs of forward and backward for a batch. Padding is not useful work and does not count.
+    """FLOPs of forward and backward for a batch. Padding does not count.
 
     tokens: sum of the sequences' lengths; squared_lengths: sum of the squares of their lengths.
     """
@@ -38,9 +38,9 @@ def batch_flops(layers: int, hidden: int, tokens: int, squared_lengths: int) -> 
 
 
 def peak_flops(device: str, precision: str, fp8: str) -> float | None:
-    """Peak FLOP/s of one GPU by the name CUDA gives it, or None for a device that is not in `PEAK_FLOPS`.
+    """Peak FLOP/s of one GPU, or None for fp32 and for a device that is not in `PEAK_FLOPS`.
 
-    FP8 doubles the bf16 peak; there is no figure for fp32.
+    device: CUDA's name of it. FP8 doubles the peak of bf16.
     """
     if precision == "fp32":
         return None

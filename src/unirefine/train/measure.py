@@ -1,4 +1,4 @@
-"""What steps add up to: since the last log line, and since the run began."""
+"""Sums over steps: since the last line of metrics.jsonl, and since the run began."""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -9,33 +9,35 @@ from unirefine.train.flops import batch_flops
 
 @dataclass
 class Interval:
-    """Sums over the steps since the last line of metrics.jsonl. A checkpoint carries them, so that the line after a
-    restart is the one the uninterrupted run would have written (but for the times).
+    """Sums over the steps since the last line of metrics.jsonl.
+
+    Checkpoints hold them, so that an interrupted run writes the same lines as an uninterrupted one, except for times.
     """
 
     loss: float = 0.0
     """Summed loss over chosen positions."""
     chosen: float = 0.0
-    """Chosen positions."""
+    """Positions with a loss: those that the masking chose."""
     tokens: float = 0.0
     """Tokens without padding (`<cls>` and `<eos>` count)."""
     padded_tokens: float = 0.0
-    """Tokens with padding: what the GPUs multiplied."""
+    """Tokens with padding."""
     squared_lengths: float = 0.0
     """Sum of squared sequence lengths, for the attention's FLOPs."""
     data_wait: float = 0.0
-    """Seconds in which a process waited for its batch, mean over processes."""
+    """Seconds of waiting for batches, mean over processes."""
     seconds: float = 0.0
-    """Time of the steps; validation and checkpoints do not count."""
+    """Duration of the steps, without validation and checkpoints."""
 
     def add(self, other: "Interval") -> None:
-        """Add another interval's sums to this one's."""
+        """Add the sums of another interval."""
         for name in (each.name for each in fields(self)):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def speed(self, config: Train, peak: float | None) -> dict[str, float]:
-        """`tokens_per_second`, `padded_tokens_per_second`, `data_wait` (share of the time) and, where the peak of the
-        hardware (FLOP/s per process) is known, `mfu`.
+        """`tokens_per_second`, `padded_tokens_per_second`, `data_wait` (fraction of the time) and, with a peak, `mfu`.
+
+        peak: FLOP/s of one process's hardware; None when unknown.
         """
         seconds = max(self.seconds, 1e-9)
         values = {
@@ -52,23 +54,23 @@ class Interval:
 
 @dataclass
 class Progress:
-    """Where a run is."""
+    """How far a run has come."""
 
     step: int = 0
     """Updates done."""
     samples: int = 0
-    """Samples seen: the number of the next one."""
+    """Samples seen, which is the index of the next one."""
     tokens: int = 0
     """Tokens seen, without padding."""
     seconds: float = 0.0
-    """Time spent in steps, over all parts of the run."""
+    """Duration of all steps, before and after restarts."""
     interval: Interval = field(default_factory=Interval)
     """Sums since the last logged line."""
     latest: dict[str, float] = field(default_factory=dict)
     """The last `loss`, `validation_loss` and `validation_perplexity`, and `validated_step`."""
 
     def count(self, samples: int, sums: Interval, seconds: float) -> None:
-        """Note one more update: the number of the next sample, sums over all processes, and how long it took."""
+        """Count one more update. samples: index of the next sample. sums: over all processes. seconds: its duration."""
         self.step += 1
         self.samples = samples
         self.tokens += int(sums.tokens)
@@ -86,9 +88,9 @@ class Progress:
         memory: int,
         **validation: float,
     ) -> dict[str, float | int]:
-        """The values of a line of metrics.jsonl over the steps since the last one; starts the next interval.
+        """Values for a line of metrics.jsonl, over the steps since the last line. Resets the interval.
 
-        memory: bytes on the fullest process.
+        memory: bytes of the process that uses most.
         """
         loss = self.interval.loss / max(self.interval.chosen, 1)
         values: dict[str, float | int] = {
@@ -102,7 +104,7 @@ class Progress:
             "memory_bytes": memory,
             **validation,
         }
-        if math.isfinite(grad_norm):  # fp16 loss scaling may have skipped the update
+        if math.isfinite(grad_norm):  # it is NaN when fp16 loss scaling skipped the update
             values["grad_norm"] = grad_norm
         self.interval = Interval()
         self.latest |= {"loss": loss, **validation} | ({"validated_step": self.step} if validation else {})

@@ -1,4 +1,4 @@
-"""Memory of one GPU, by part, from the config alone: an estimate before the job is queued."""
+"""Estimate the memory of one GPU from the config, before a job is queued."""
 
 from unirefine.config import Train
 from unirefine.train.flops import VOCABULARY, parameters
@@ -12,11 +12,11 @@ def layers_of_stage(layers: int, pipeline: int) -> int:
 
 
 def rank_parameters(config: Train) -> int:
-    """Parameters on the fullest process: the first pipeline stage (or the last: both hold the tied embedding)."""
+    """Parameters of the process with the most: the first or last pipeline stage, which hold the tied embedding."""
     layers, hidden, _heads = config.model.sizes
     layout = config.parallel
     stage = layers_of_stage(layers, layout.pipeline)
-    # a layer: QKV, output and feed-forward are split over TP; layer norms and two biases are not
+    # of a layer, QKV, output and feed-forward are split over TP; layer norms and two biases are not
     split = 12 * hidden**2 + 7 * hidden
     whole = 6 * hidden
     embedding = VOCABULARY * hidden // layout.tensor
@@ -25,14 +25,14 @@ def rank_parameters(config: Train) -> int:
 
 
 def memory_per_process(config: Train) -> dict[str, float]:
-    """Bytes on the fullest process: `parameters`, `gradients`, `optimizer`, `activations`, `total`.
+    """Bytes of the process with the most: `parameters`, `gradients`, `optimizer`, `activations`, `total`.
 
     Gradients are accumulated in fp32. The optimizer holds Adam's two moments and, unless the model is fp32, fp32
-    weights; the distributed optimizer divides that by DP x CP. Activations are what the backward pass keeps of a full
-    micro-batch, flash attention assumed: per layer and token 16 h values (h each: inputs and outputs of two layer
-    norms, q, k, v, the attention's output; 4 h each: the GELU's input and output); 1F1B keeps as many micro-batches
-    in flight on the first stage as there are stages. Not included: CUDA, NCCL and allocator overhead (2 to 5 GB).
-    Check: the published 46 sequences a micro-batch of the 650M on one 80 GB A100 come out at 76 GB.
+    weights; the distributed optimizer divides that by DP x CP. Activations are those that the backward pass needs for
+    a full micro-batch with flash attention: per layer and token 16 h values (h each: inputs and outputs of two layer
+    norms, q, k, v, the attention's output; 4 h each: the GELU's input and output). With 1F1B, the first stage has as
+    many micro-batches in flight as there are stages. Not included: CUDA, NCCL and allocator overhead (2 to 5 GB).
+    Check: for the 650M with the published 46 sequences a micro-batch on one 80 GB A100 the estimate is 76 GB.
     """
     layers, hidden, _heads = config.model.sizes
     layout, width = config.parallel, BYTES[config.precision]

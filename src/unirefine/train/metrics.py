@@ -1,4 +1,4 @@
-"""What a run measured: metrics.jsonl, TensorBoard, Weights & Biases; one line per logged step, across restarts."""
+"""Metrics of a run in metrics.jsonl, TensorBoard and Weights & Biases: one line per logged step, across restarts."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
 from unirefine.files.hashes import sha256_json
 
-# Where a metric of metrics.jsonl is shown in TensorBoard and in Weights & Biases
+# Tag in TensorBoard and in Weights & Biases for each metric of metrics.jsonl
 TAGS = {
     "loss": "loss/train",
     "perplexity": "perplexity/train",
@@ -28,7 +28,7 @@ TAGS = {
 
 
 def truncate(path: Path, step: int) -> None:
-    """Drop the lines of `path` beyond `step`, and a torn last line: what a killed run wrote after its checkpoint."""
+    """Drop the lines after `step` and an incomplete last line, which a killed run wrote after its checkpoint."""
     if not path.exists():
         return
     kept = []
@@ -39,8 +39,8 @@ def truncate(path: Path, step: int) -> None:
         except ValueError:
             break
         kept.append(line + "\n")
-    with atomic_path(path) as part:
-        part.write_text("".join(kept), encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -49,10 +49,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def open_wandb(project: str, output: Path, options: dict[str, Any]) -> Any:
-    """The Weights & Biases run of `output`: a continued training continues it. `options`: what its page lists.
+    """Open the Weights & Biases run of `output`, the same one when training is continued. options: shown as its config.
 
-    Wandb's own environment variables hold (WANDB_MODE=offline, WANDB_API_KEY, WANDB_ENTITY, ...).
-    Raises UserError without the package or the login.
+    Wandb's own environment variables apply (WANDB_MODE=offline, WANDB_API_KEY, WANDB_ENTITY, ...).
+    Raises UserError when the package or the login is missing.
     """
     try:
         import wandb
@@ -61,13 +61,13 @@ def open_wandb(project: str, output: Path, options: dict[str, Any]) -> Any:
             "train.wandb_project needs the package wandb",
             fix="pip install 'unirefine[wandb]', or set train.wandb_project to null",
         ) from error
-    place = output.resolve()
+    path = output.resolve()
     try:
         return wandb.init(
             project=project,
             dir=output,
-            id=sha256_json(str(place))[:16],
-            name=f"{place.parent.name}-{place.name}",
+            id=sha256_json(str(path))[:16],
+            name=f"{path.parent.name}-{path.name}",
             resume="allow",
             config=options,
             settings=wandb.Settings(silent=True),
@@ -83,7 +83,7 @@ def open_wandb(project: str, output: Path, options: dict[str, Any]) -> Any:
 class Metrics:
     """Appends to `<output>/metrics.jsonl` and `<output>/tensorboard/`, continuing after `step`.
 
-    `wandb_run`: where else lines go, from `open_wandb`.
+    wandb_run: from `open_wandb`; None for none.
     """
 
     def __init__(self, output: Path, step: int, wandb_run: Any = None) -> None:
@@ -95,7 +95,7 @@ class Metrics:
         self._wandb = wandb_run
 
     def write(self, step: int, values: dict[str, float | int]) -> None:
-        """One line: `{"step": step, **values}`; a whole line or none of it reaches the file."""
+        """Append the line `{"step": step, **values}`."""
         self._lines.write(json.dumps({"step": step, **values}) + "\n")
         self._lines.flush()
         for name in TAGS.keys() & values.keys():
@@ -103,15 +103,11 @@ class Metrics:
         if self._wandb is not None:
             self._wandb.log({TAGS[name]: values[name] for name in TAGS.keys() & values.keys()}, step=step)
 
-    def sync(self) -> None:
-        """Make everything written so far durable: called before a checkpoint is declared complete."""
-        os.fsync(self._lines.fileno())
-        self._board.flush()
-
     def close(self) -> None:
-        """Flush and close everything."""
-        self.sync()
+        """Flush everything to disk and close it."""
+        os.fsync(self._lines.fileno())
         self._lines.close()
+        self._board.flush()
         self._board.close()
         if self._wandb is not None:
             self._wandb.finish()

@@ -1,4 +1,4 @@
-"""Where a model comes from: `lineage.json` beside the checkpoints, in each of them, and in every layout of `final/`."""
+"""Lineage of a model: `lineage.json` in the training's directory, in each checkpoint, and in `final/`."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from unirefine.files.atomic import write_json
 WEIGHTS = ("*.safetensors", "*.distcp", "common.pt")
 
 
-def begin(output: Path, shards: Path, config: Train, *, resumed: bool) -> None:
-    """Write `<output>/lineage.json` (process 0 only).
+def write_run(output: Path, shards: Path, config: Train, *, resumed: bool) -> None:
+    """Write `<output>/lineage.json`. Process 0 only.
 
-    What a resumed run was trained by before stays in it: a step for each code and config that took part.
+    resumed: keep the steps that are in it, one for each code and config that has trained this run.
     """
     init = Path(config.init) if config.init else None
     initial = sorted(init.glob("*.safetensors")) if init and init.is_dir() else []
@@ -23,8 +23,8 @@ def begin(output: Path, shards: Path, config: Train, *, resumed: bool) -> None:
     lineage.write(output, step, read_from)
 
 
-def end(output: Path, model: Path, counts: dict[str, Any]) -> None:
-    """Write the lineage into a finished model's directory and its layouts, with counts and hashes of its weights."""
+def write_model(output: Path, model: Path, counts: dict[str, Any]) -> None:
+    """Write the run's lineage, with counts and hashes of the weights, into `model` and each of its two layouts."""
     found = lineage.read(output)
     found["steps"][-1]["counts"] = counts
     names = (str(path.relative_to(model)) for pattern in WEIGHTS for path in sorted(model.glob(f"*/{pattern}")))

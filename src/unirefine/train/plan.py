@@ -1,8 +1,8 @@
-"""Which samples make up step k, which data-parallel rank computes which of them, and in which micro-batches.
+"""Which samples make up step k, and how they are divided among data-parallel ranks and micro-batches.
 
-Steps take the samples 0, 1, 2, ... in order, each a fixed number of them or as many as fit into a number of tokens,
-whatever the layout. The loss is a sum over the chosen positions of the whole step divided by their number, so any
-partition gives the same gradient; the one below keeps padding small and the ranks equally busy.
+Steps take the samples 0, 1, 2, ... in order, either a fixed number of them or as many as fit into a number of tokens.
+This does not depend on the layout. The loss of a step is the mean over all its chosen positions, so every division
+gives the same gradient; the one below keeps padding small and gives the ranks equal work.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ from unirefine.config import Train
 
 
 def steps(lengths_of: Callable[[np.ndarray], np.ndarray], config: Train, first: int) -> Iterator[np.ndarray]:
-    """Global sample indices int64[n] of one step after another, without end, the first of which starts at `first`.
+    """Yield the global sample indices int64[n] of one step after another, without end.
 
-    lengths_of: tokens of the samples with given indices, `SampleStream.lengths_of`; asked only under `global_tokens`.
+    lengths_of: `SampleStream.lengths_of`, used with `global_tokens` only. first: index of the first sample.
     """
     while True:
         count = config.global_batch or _fitting(lengths_of, first, config.global_tokens, config.sampling.max_tokens)
@@ -24,7 +24,7 @@ def steps(lengths_of: Callable[[np.ndarray], np.ndarray], config: Train, first: 
 
 
 def _fitting(lengths_of: Callable[[np.ndarray], np.ndarray], first: int, tokens: int, longest: int) -> int:
-    """How many samples from `first` on have at most `tokens` tokens together."""
+    """The largest number of samples from `first` on that have at most `tokens` tokens together."""
     total = count = 0
     block = tokens // longest  # that many always fit
     while True:
@@ -36,10 +36,10 @@ def _fitting(lengths_of: Callable[[np.ndarray], np.ndarray], first: int, tokens:
 
 
 def share(lengths: np.ndarray, rank: int, ranks: int) -> np.ndarray:
-    """Positions of the samples that data-parallel rank `rank` of `ranks` computes, longest first: int64[about n/ranks].
+    """Positions of the samples of data-parallel rank `rank` of `ranks`, longest first: int64[about n / ranks].
 
-    lengths: int[n], tokens of each sample. Samples are ranked by length (ties by position) and dealt back and forth,
-    0 1 2 2 1 0 0 1 2 ..., so that every rank gets nearly the same tokens.
+    lengths: int[n], tokens of each sample. Samples are sorted by length (ties by position) and assigned to the ranks
+    back and forth, 0 1 2 2 1 0 0 1 2 ..., so that every rank gets nearly the same number of tokens.
     """
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     rounds = np.pad(order, (0, -len(order) % ranks), constant_values=-1).reshape(-1, ranks)

@@ -1,4 +1,4 @@
-"""What people see of a run: metrics.jsonl, TensorBoard, Weights & Biases, and a line now and then on stderr."""
+"""Progress of a run: metrics.jsonl, TensorBoard, Weights & Biases, and an occasional line on stderr."""
 
 import resource
 import sys
@@ -17,7 +17,7 @@ from unirefine.train.metrics import Metrics, open_wandb
 
 
 class Reporter:
-    """Of process 0. Lines of metrics go to files at once; to stderr every ten seconds and after every validation."""
+    """Process 0 has one. Metrics go to files at once, and to stderr every ten seconds and after every validation."""
 
     def __init__(self, output: Path, config: Train, progress: Progress, stream: TextIO | None = None) -> None:
         self.config, self.stream = config, stream or sys.stderr
@@ -27,15 +27,15 @@ class Reporter:
         self._started, self._first, self._printed = monotonic(), progress.step, 0.0
         layers, hidden, _heads = config.model.sizes
         layout = config.parallel
-        begins = f"continues after step {progress.step:,}" if progress.step else "starts"
-        self._say(
-            f"train: {begins}: {human(parameters(layers, hidden), ' parameters')}, {config.steps:,} steps of "
+        start = f"continues after step {progress.step:,}" if progress.step else "starts"
+        self._print(
+            f"train: {start}: {human(parameters(layers, hidden), ' parameters')}, {config.steps:,} steps of "
             f"{config.step_size}, {layout.world} processes (TP {layout.tensor}, PP {layout.pipeline}, "
             f"CP {layout.context}, DP {layout.data}), {config.precision} on {device_name()}"
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Write a line of metrics for `step`, and show it when it is time."""
+        """Write the metrics of `step`, and print them when the last printed line is old enough."""
         self.metrics.write(step, values)
         now = monotonic()
         if "validation_perplexity" not in values and now - self._printed < PLAIN_INTERVAL_S:
@@ -48,28 +48,28 @@ class Reporter:
         if "mfu" in values:
             text += f"  MFU {100 * values['mfu']:.1f}%"
         left = (now - self._started) / max(step - self._first, 1) * (self.config.steps - step)
-        self._say(f"train: {text}  ETA {duration(left)}")
+        self._print(f"train: {text}  ETA {duration(left)}")
 
     def close(self) -> None:
         """Close the files."""
         self.metrics.close()
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
 
 
 def device_name() -> str:
-    """What CUDA calls the GPU, or `cpu`."""
+    """CUDA's name of the GPU, or `cpu`."""
     return torch.cuda.get_device_name() if platform.on_gpu() else "cpu"
 
 
 def peak(config: Train) -> float | None:
-    """Peak FLOP/s of this process's device, where it is known."""
+    """Peak FLOP/s of this process's device, or None for a device without a known peak."""
     return peak_flops(device_name(), config.precision, config.fp8)
 
 
 def memory_bytes() -> int:
-    """Largest memory of this process so far: allocated on the GPU, or resident on a CPU."""
+    """Peak memory of this process so far, in bytes: allocated on the GPU, or resident without one."""
     if platform.on_gpu():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

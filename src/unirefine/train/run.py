@@ -1,111 +1,29 @@
-"""The training program of one process, top to bottom.
+"""Run the stage: train in this process, or start the processes that train."""
 
-Every process of the run executes `train`. Step k is the same set of samples at every layout, the loss is normalised by
-the number of chosen positions of the whole step, and the learning rate is a function of k: so the state of a run is
-its weights, its optimizer's moments, the number of steps and of samples.
-"""
-
-import contextlib
-import math
 from pathlib import Path
-from time import perf_counter
 
 from unirefine.config import Train
 from unirefine.dataset import open_shards
-from unirefine.files import locks
-from unirefine.files.hashes import sha256_file
-from unirefine.megatron import platform
-from unirefine.model.convert import load_huggingface
-from unirefine.model.esm2 import build_esm2
-from unirefine.progress import duration, human
-from unirefine.sampling import SampleStream
-from unirefine.train import checkpoints, engine, launcher, origin
-from unirefine.train.data import check_shards, training_steps
-from unirefine.train.finish import finish, is_finished
-from unirefine.train.measure import Progress
-from unirefine.train.reporter import Reporter, memory_bytes, peak
-from unirefine.train.saving import Saver
-from unirefine.train.schedule import learning_rate
-from unirefine.train.step import train_step
-from unirefine.train.validate import Validation
+from unirefine.train import launcher
 
 
-def train(config: Train, shards_directory: Path, output: Path) -> None:
-    """Train `config` on shards into `output`, continuing from its newest complete checkpoint.
+def run(config: Train, shards: Path, output: Path) -> None:
+    """Train on `shards` into `output`, continuing from the newest complete checkpoint.
+
+    Writes `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `lineage.json` and, at the end, `final/`. A process that has
+    a rank (from torchrun, or srun with a task per GPU) trains as one of the job's processes; a process without one
+    starts `train.parallel.processes_per_node` of them, or trains alone when the config asks for one process.
 
     Raises UserError for shards or checkpoints that do not fit, a full disk, or a loss that is not finite; SystemExit
-    (75) after SIGTERM or SIGUSR1, with a checkpoint saved.
+    with status `launcher.EXIT_PREEMPTED` after SIGTERM or SIGUSR1, with a checkpoint saved.
     """
-    stop = launcher.Stop()
-    shards = open_shards(shards_directory)
-    identity = checkpoints.identity(config, sha256_file(shards_directory / "manifest.json"))
-    main = platform.rank() == 0
-    with locks.exclusive(output / ".lock", wait=False) if main else contextlib.nullcontext():
-        if is_finished(output, config, identity):
-            if main:
-                print(f"already trained: {output / 'final'}")
+    launcher.use_slurm_rank(config.parallel)
+    if not launcher.has_rank():
+        if config.parallel.world > 1:
+            open_shards(shards)  # report broken shards before any process starts
+            launcher.launch(config, shards, output)
             return
+        launcher.use_single_rank()
+    from unirefine.train.loop import train  # imports Megatron, which the launcher does not need
 
-        # Model, optimizer, and where the last part of the run left them
-        platform.initialize(config.parallel, config.seed)
-        check_shards(shards_directory)
-        model = engine.wrap(build_esm2(config.model, config), config)
-        if config.init is not None:
-            load_huggingface(config.init, model)
-        optimizer = engine.build_optimizer(model, config)
-        saver = Saver(output / "checkpoints", model, optimizer, config, identity)
-        progress = saver.resume()
-        if main:
-            origin.begin(output, shards_directory, config, resumed=progress.step > 0)
-
-        # Data: pure functions of the next sample's number
-        rank, ranks = engine.data_rank()
-        stream = SampleStream(shards.train, config.sampling)
-        steps = training_steps(stream, config, progress.samples, config.steps - progress.step, rank, ranks)
-        validation = Validation(shards.validation, config, rank, ranks)
-        reporter = Reporter(output, config, progress) if main else None
-
-        preempted = False
-        while progress.step < config.steps and not preempted:
-            started = perf_counter()
-            samples, micro_batches = next(steps)
-            waited = perf_counter() - started
-
-            rate = learning_rate(progress.step, config.steps, config.optimizer)
-            engine.set_rate(optimizer, rate, config.optimizer.weight_decay)
-            done = train_step(
-                model, optimizer, micro_batches,
-                step=progress.step, waited=waited, stop=stop.requested, directory=saver.directory,
-            )  # fmt: skip
-            progress.count(samples, done.sums, perf_counter() - started)
-
-            last, preempted = progress.step == config.steps, done.stop
-            validated = validation.run(model) if last or progress.step % config.validate_every == 0 else {}
-            if last or validated or progress.step % config.log_every == 0:
-                memory = int(engine.largest(memory_bytes()))
-                line = progress.line(
-                    config, peak=peak(config), learning_rate=rate, grad_norm=done.grad_norm, memory=memory, **validated
-                )
-                if reporter is not None:
-                    reporter.log(progress.step, line)
-            if last or preempted or progress.step % config.checkpoint_every == 0:
-                saver.save(progress)
-
-        if progress.step < config.steps:
-            if main:
-                print(f"stopped by a signal after step {progress.step:,}: checkpoint saved, start again to continue")
-            launcher.preempted()
-        with engine.settled(model):
-            finish(output, model, config, progress, identity, shards.manifest)
-        if reporter is not None:
-            reporter.close()
-            print(summary(progress, config, output))
-
-
-def summary(progress: Progress, config: Train, output: Path) -> str:
-    """The command's last line."""
-    perplexity = math.exp(progress.latest["validation_loss"])
-    return (
-        f"trained {progress.step:,} steps, {human(progress.tokens, ' tokens')} in {duration(progress.seconds)}: "
-        f"validation perplexity {perplexity:.3f}, model in {output / 'final'}"
-    )
+    train(config, shards, output)

@@ -1,4 +1,4 @@
-"""Save and continue: the state of a run is its weights, its optimizer's moments, and the numbers in complete.json."""
+"""Save and load the state of a run: weights, the optimizer's moments, and the numbers in complete.json."""
 
 import contextlib
 import shutil
@@ -22,7 +22,7 @@ from unirefine.train.measure import Interval, Progress
 
 @dataclass(frozen=True)
 class Saver:
-    """Writes and reads a run's checkpoints. Every process has one, and all call it together."""
+    """Writes and reads the checkpoints of a run. Its methods are collective."""
 
     directory: Path
     model: DistributedDataParallel
@@ -32,16 +32,19 @@ class Saver:
     """From `checkpoints.identity`."""
 
     def save(self, progress: Progress) -> None:
-        """Write checkpoint `progress.step` and prune. Raises UserError when the disk fails; the previous one stays."""
+        """Write the checkpoint of `progress.step` and delete old ones.
+
+        Raises UserError when writing fails; the previous checkpoint stays.
+        """
         path = checkpoints.checkpoint_path(self.directory, progress.step)
         state = {"identity": self.identity, **asdict(progress)}
         main = platform.rank() == 0
         try:
-            with engine.settled(self.model):
+            with engine.parameters_synced(self.model):
                 checkpoint.save(path, self.model, self.optimizer, extra=state)
         except (OSError, CheckpointException) as error:
             if main:
-                with contextlib.suppress(OSError):  # the file system may be lost altogether
+                with contextlib.suppress(OSError):  # the whole file system may be gone
                     checkpoints.sweep(self.directory)
             kept = checkpoints.complete(self.directory)
             raise UserError(
@@ -54,10 +57,9 @@ class Saver:
             checkpoints.prune(self.directory, self.config.keep_checkpoints)
 
     def resume(self) -> Progress:
-        """Load the newest complete checkpoint into model and optimizer, and say where it was; step 0 without one.
+        """Load the newest complete checkpoint into model and optimizer, and return its progress: step 0 without one.
 
-        Process 0 looks at the directory and tells the others. Raises UserError when the checkpoint belongs to another
-        config or other shards.
+        Process 0 chooses the checkpoint for all. Raises UserError when it belongs to another config or to other shards.
         """
         found: list[Any] = [None]
         if platform.rank() == 0:
@@ -73,10 +75,10 @@ class Saver:
 
 
 def _reason(error: Exception) -> str:
-    """What a write failed with, on whichever process it did."""
+    """Why a write failed, on any process."""
     if not isinstance(error, CheckpointException):
         return str(error)
-    # raised on every process, but only process 0 knows the causes
+    # every process raises it, but only process 0 has the causes
     causes = [", ".join(f"process {rank}: {cause}" for rank, (cause, _trace) in error.failures.items())]
     torch.distributed.broadcast_object_list(causes, src=0)
     return causes[0]

@@ -1,4 +1,4 @@
-"""One update: gradients of the step's samples, their sums over all processes, clipping, Adam."""
+"""One update: forward and backward, sums over all processes, clipping, Adam."""
 
 import math
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from unirefine.train.data import MicroBatch
 from unirefine.train.measure import Interval
 
 SHOWN = 20
-"""Sample indices that an error message names at most."""
+"""Sample indices in an error message, at most."""
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a step did, the same on every process."""
+class StepResult:
+    """Result of one step, the same on every process."""
 
     sums: Interval
-    """Over all processes; `seconds` is 0."""
+    """Sums over all processes; `seconds` is 0."""
     grad_norm: float
     """Before clipping. NaN when fp16 loss scaling skipped the update."""
     stop: bool
-    """A process was asked to stop."""
+    """Whether some process was asked to stop."""
 
 
 def train_step(
@@ -39,11 +39,12 @@ def train_step(
     waited: float,
     stop: bool,
     directory: Path,
-) -> Done:
-    """Update the model with this rank's micro-batches of step `step` (0-based); every process calls it.
+) -> StepResult:
+    """Update the model with this rank's micro-batches of step `step` (0-based). Collective.
 
-    waited: seconds this process waited for them; stop: whether it was asked to stop; directory: of the checkpoints.
-    Raises UserError, before or after the update, when loss or gradient norm is not finite.
+    waited: seconds for which this process waited for the micro-batches. stop: whether it was asked to stop. directory:
+    the directory of checkpoints, for the message. Raises UserError when the loss (before the update) or the gradient
+    norm (after it) is not finite.
     """
     model.zero_grad_buffer()
     optimizer.zero_grad()
@@ -55,7 +56,7 @@ def train_step(
     grad_norm = float(norm) if updated else math.nan
     if updated and not math.isfinite(grad_norm):
         raise _not_finite("gradient norm", step, batches, reported, directory)
-    return Done(sums=sums, grad_norm=grad_norm, stop=stopping)
+    return StepResult(sums=sums, grad_norm=grad_norm, stop=stopping)
 
 
 def _sums(batches: Sequence[MicroBatch], reported: torch.Tensor, waited: float, stop: bool) -> tuple[Interval, bool]:
@@ -73,7 +74,7 @@ def _sums(batches: Sequence[MicroBatch], reported: torch.Tensor, waited: float, 
 def _not_finite(
     what: str, step: int, batches: Sequence[MicroBatch], reported: torch.Tensor, directory: Path
 ) -> UserError:
-    """The error that names the step, the samples of the micro-batches at fault, and the last good checkpoint."""
+    """The error to raise: it names the step, the samples of the micro-batches at fault, and the last checkpoint."""
     broken = [
         batch.indices for batch, sums in zip(batches, reported.tolist(), strict=False) if not math.isfinite(sums[0])
     ]

@@ -11,14 +11,14 @@ from unirefine.dataset import Side
 from unirefine.errors import UserError
 from unirefine.sampling import FixedStream, prefetch
 from unirefine.train import engine
-from unirefine.train.data import Cut, cut, make
+from unirefine.train.data import MicroBatchPlan, make_micro_batch, plan_micro_batches
 
 GROUP = 16
-"""Micro-batches that go through the pipeline together."""
+"""Micro-batches in one run of the pipeline schedule."""
 
 
 class Validation:
-    """The first `validate_sequences` of the validation shard, this rank's share of them."""
+    """This rank's share of the first `validate_sequences` of the validation shard."""
 
     def __init__(self, side: Side, config: Train, rank: int, ranks: int) -> None:
         count = min(config.validate_sequences or side.sequences, side.sequences)
@@ -28,17 +28,17 @@ class Validation:
             )
         self.config = config
         self.stream = FixedStream(side, config.sampling, config.sampling.seed)
-        self.cuts: list[Cut] = cut(self.stream, np.arange(count), config, rank, ranks)
+        self.plans: list[MicroBatchPlan] = plan_micro_batches(self.stream, np.arange(count), config, rank, ranks)
 
     @torch.no_grad()
     def run(self, model: DistributedDataParallel) -> dict[str, float]:
-        """`validation_loss` (nats per chosen position) and `validation_perplexity`; every process calls it."""
+        """Return `validation_loss` (nats per chosen position) and `validation_perplexity`. Collective."""
         sums = torch.zeros(2, dtype=torch.float64)
-        batches = prefetch(lambda samples: make(self.stream, samples, self.config), self.cuts)
+        batches = prefetch(lambda samples: make_micro_batch(self.stream, samples, self.config), self.plans)
         model.eval()
-        with engine.settled(model):
-            for start in range(0, len(self.cuts), GROUP):
-                group = [next(batches) for _ in self.cuts[start : start + GROUP]]
+        with engine.parameters_synced(model):
+            for start in range(0, len(self.plans), GROUP):
+                group = [next(batches) for _ in self.plans[start : start + GROUP]]
                 sums += engine.forward_backward(model, group, train=False).sum(0).cpu()
         model.train()
         loss, chosen = engine.add_up(sums if engine.holds_loss() else torch.zeros(2))

@@ -61,7 +61,7 @@ def test_an_option_like_no_other_gets_the_list():
         ({"train": {"fp8": "current", "precision": "fp32"}}, "needs train.precision bf16 or fp16"),
         (
             {"train": {"fp8": "mxfp8", "model": {"preset": "35M"}, "parallel": {"tensor": 4}}},
-            "hidden / parallel.tensor = 480 / 4 is no multiple; possible values of parallel.tensor: [1, 5]",
+            "hidden / parallel.tensor = 480 / 4 is not a multiple; possible values of parallel.tensor: [1, 5]",
         ),
         ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16; nearest: [16]"),
         ({"train": {"parallel": {"sequence": True}}}, "parallel.sequence needs parallel.tensor above 1"),

@@ -22,7 +22,7 @@ def protein(rng: np.random.Generator, length: int) -> str:
 
 @pytest.fixture(scope="module")
 def proteins() -> dict[str, str]:
-    """In no order of length; one of a single residue, one with lower case."""
+    """Not sorted by length; one of a single residue, one in lower case."""
     rng = np.random.default_rng(8)
     lengths = [30, 1, 75, 12, 64, 3, 40]
     made = {f"sp|P{i}|NAME": protein(rng, length) for i, length in enumerate(lengths)}
@@ -38,7 +38,7 @@ def fasta(tmp_path, proteins):
 
 
 def hidden_states(model, sequence: str, layer: int) -> np.ndarray:
-    """Of `<cls>` + residues + `<eos>`."""
+    """float32[length + 2, hidden] of `<cls>` + residues + `<eos>`."""
     tokens = torch.tensor([[0, *encode(sequence).tolist(), 2]])
     with torch.no_grad():
         found = model(tokens, attention_mask=torch.ones_like(tokens), output_hidden_states=True).hidden_states
@@ -50,7 +50,7 @@ def hidden_states(model, sequence: str, layer: int) -> np.ndarray:
 def test_vectors_are_the_hidden_states_of_hugging_face(fasta, proteins, small_esm2, tmp_path, engine, layer):
     directory, model = small_esm2
     config = Embed(engine=engine, layer=layer, cls=True, batch_tokens=100)
-    result = stage.embed(from_fasta(fasta), directory, tmp_path / "out", config)
+    result = stage.run(from_fasta(fasta), directory, tmp_path / "out", config)
     assert (result.sequences, result.truncated) == (len(proteins), 0)
     sequences = pq.read_table(tmp_path / "out" / "sequences.parquet").to_pydict()
     residues = pq.read_table(tmp_path / "out" / "residues.parquet").to_pydict()
@@ -71,7 +71,7 @@ def test_vectors_are_the_hidden_states_of_hugging_face(fasta, proteins, small_es
     assert row == len(residues["id"])
 
 
-def test_long_proteins_are_truncated_and_say_so(fasta, proteins, small_esm2, tmp_path, capsys):
+def test_long_proteins_are_truncated_and_reported(fasta, proteins, small_esm2, tmp_path, capsys):
     directory, model = small_esm2
     arguments = ["embed", "--model", str(directory), "--fasta", str(fasta), "--output", str(tmp_path / "out")]
     assert main([*arguments, "--set", "max_residues=40"]) == 0
@@ -88,7 +88,7 @@ def test_long_proteins_are_truncated_and_say_so(fasta, proteins, small_esm2, tmp
 def test_windows_embed_long_proteins_whole(fasta, proteins, small_esm2, tmp_path):
     directory, model = small_esm2
     config = Embed(max_residues=40, long_sequences="windows", cls=True)
-    stage.embed(from_fasta(fasta), directory, tmp_path, config)
+    stage.run(from_fasta(fasta), directory, tmp_path, config)
     sequences = pq.read_table(tmp_path / "sequences.parquet").to_pydict()
     residues = pq.read_table(tmp_path / "residues.parquet").to_pydict()
     assert not any(sequences["truncated"]) and len(residues["id"]) == sum(map(len, proteins.values()))
@@ -105,9 +105,9 @@ def test_windows_embed_long_proteins_whole(fasta, proteins, small_esm2, tmp_path
 SMALL_CHUNKS = Embed(batch_tokens=64, chunk_residues=64)
 
 
-def test_a_stopped_job_goes_on_after_its_last_chunk(fasta, small_esm2, tmp_path, monkeypatch):
+def test_an_interrupted_job_reuses_its_finished_chunks(fasta, small_esm2, tmp_path, monkeypatch):
     directory, _model = small_esm2
-    whole = stage.embed(from_fasta(fasta), directory, tmp_path / "whole", SMALL_CHUNKS)
+    whole = stage.run(from_fasta(fasta), directory, tmp_path / "whole", SMALL_CHUNKS)
     assert whole.resumed == 0
     calls = []
 
@@ -121,30 +121,30 @@ def test_a_stopped_job_goes_on_after_its_last_chunk(fasta, small_esm2, tmp_path,
     monkeypatch.setattr(stage, "embed_chunk", counting)
     output = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        stage.embed(from_fasta(fasta), directory, output, SMALL_CHUNKS)
+        stage.run(from_fasta(fasta), directory, output, SMALL_CHUNKS)
     assert not (output / "sequences.parquet").exists()
-    resumed = stage.embed(from_fasta(fasta), directory, output, SMALL_CHUNKS)
+    resumed = stage.run(from_fasta(fasta), directory, output, SMALL_CHUNKS)
     assert resumed.resumed == 2 and calls[3] == calls[2]
     for name in ("sequences.parquet", "residues.parquet"):
         assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(path.name for path in output.iterdir()) == ["residues.parquet", "sequences.parquet"]
 
 
-def test_chunks_of_another_job_are_not_taken(fasta, small_esm2, tmp_path, monkeypatch):
+def test_chunks_of_another_job_are_not_reused(fasta, small_esm2, tmp_path, monkeypatch):
     def stop(*_arguments, **_options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(stage.Chunks, "join", stop)
         with pytest.raises(KeyboardInterrupt):
-            stage.embed(from_fasta(fasta), small_esm2[0], tmp_path / "out", SMALL_CHUNKS)
+            stage.run(from_fasta(fasta), small_esm2[0], tmp_path / "out", SMALL_CHUNKS)
     other = SMALL_CHUNKS.model_copy(update={"layer": 1})
-    assert stage.embed(from_fasta(fasta), small_esm2[0], tmp_path / "out", other).resumed == 0
+    assert stage.run(from_fasta(fasta), small_esm2[0], tmp_path / "out", other).resumed == 0
 
 
 def test_without_residues_there_is_one_file(fasta, proteins, small_esm2, tmp_path):
-    stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, Embed())
-    result = stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, Embed(per_residue=False))
+    stage.run(from_fasta(fasta), small_esm2[0], tmp_path, Embed())
+    result = stage.run(from_fasta(fasta), small_esm2[0], tmp_path, Embed(per_residue=False))
     assert result.files == [str(tmp_path / "sequences.parquet")]
     assert [path.name for path in tmp_path.glob("*.parquet")] == ["sequences.parquet"]
     facts = json.loads(pq.read_schema(tmp_path / "sequences.parquet").metadata[b"unirefine"])
@@ -153,7 +153,7 @@ def test_without_residues_there_is_one_file(fasta, proteins, small_esm2, tmp_pat
 
 def test_arrays_hold_the_rows_of_the_tables(fasta, proteins, small_esm2, tmp_path):
     config = SMALL_CHUNKS.model_copy(update={"arrays": True})
-    result = stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, config)
+    result = stage.run(from_fasta(fasta), small_esm2[0], tmp_path, config)
     assert [name.rpartition("/")[2] for name in result.files] == [
         "sequences.parquet", "sequences.npy", "residues.parquet", "residues.npy",
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def test_arrays_hold_the_rows_of_the_tables(fasta, proteins, small_esm2, tmp_pat
         assert (array.shape, array.dtype) == ((rows, 32), np.float32)
         table = pq.read_table(tmp_path / f"{kind}.parquet")
         np.testing.assert_array_equal(array, np.array(table["vector"].to_pylist(), np.float32))
-    stage.embed(from_fasta(fasta), small_esm2[0], tmp_path, SMALL_CHUNKS)
+    stage.run(from_fasta(fasta), small_esm2[0], tmp_path, SMALL_CHUNKS)
     assert not list(tmp_path.glob("*.npy"))
 
 

@@ -13,7 +13,7 @@ def depth(window, residue: int, length: int) -> int:
 
 
 @pytest.mark.parametrize("size", [2, 3, 10, 11])
-def test_every_residue_is_kept_once_from_where_it_lies_deepest(size):
+def test_every_residue_is_kept_once_from_the_window_in_which_it_is_deepest(size):
     for length in range(1, 8 * size):
         windows = overlapping(length, size)
         kept = [residue for window in windows for residue in range(window.keep_start, window.keep_end)]

@@ -1,4 +1,4 @@
-"""Shards of random proteins, written straight in the format."""
+"""Shards of random proteins."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Documents = list[list[np.ndarray]]
 
 @dataclass
 class Written:
-    """A directory of shards and what is in it: sequences by document (cluster)."""
+    """A directory of shards, and its sequences by document (cluster)."""
 
     directory: Path
     train: Documents
@@ -43,7 +43,7 @@ def cluster_id(document: int) -> str:
 
 
 def write_shards(directory: Path, train: list[Documents], validation: Documents) -> Written:
-    """A directory that `open_shards` opens; `train`: documents of each train shard."""
+    """Write a directory for `open_shards`. train: documents of each train shard."""
     directory.mkdir(parents=True, exist_ok=True)
     sides = {}
     for name, parts in (("train", train), ("validation", [validation])):

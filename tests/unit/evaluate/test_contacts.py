@@ -1,4 +1,4 @@
-"""Contact predictions against the formula in numpy, precision by hand, and what structures say."""
+"""Contact predictions against the formula in numpy, precisions by hand, and contacts of structures."""
 
 import json
 
@@ -44,9 +44,9 @@ def test_precision_by_hand():
     assert precision(predicted, known, divisor=2, **reach) == 3 / 5
     assert precision(predicted, known, nearest=6, farthest=6, divisor=5) == 1
     assert precision(predicted, known, nearest=24, farthest=None, divisor=1) is None
-    known[1, 8] = known[8, 1] = np.nan  # an unresolved pair is not asked for
+    known[1, 8] = known[8, 1] = np.nan  # an unresolved pair is excluded
     assert precision(predicted, known, divisor=5, **reach) == 1
-    known[4] = known[:, 4] = np.nan  # and an unresolved residue does not count in L
+    known[4] = known[:, 4] = np.nan  # an unresolved residue does not count in L
     assert precision(predicted, known, divisor=9, **reach) == 1
 
 

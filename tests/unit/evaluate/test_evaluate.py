@@ -1,4 +1,4 @@
-"""The stage against EsmForMaskedLM called plainly, one sequence at a time."""
+"""The stage against EsmForMaskedLM, called on one sequence at a time."""
 
 import json
 import shutil
@@ -15,10 +15,9 @@ from unirefine.config import PRESETS, Evaluate, Sampling
 from unirefine.core.ids import key_of
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
-from unirefine.evaluate import run
+from unirefine.evaluate import run as stage
 from unirefine.evaluate.masked import MaskedSide
 from unirefine.evaluate.render import lines
-from unirefine.evaluate.run import evaluate
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.model.inference import open_huggingface, open_megatron
 from unirefine.sampling import fixed_batch
@@ -45,7 +44,7 @@ def plain_nll(written, small_esm2) -> list[tuple[int, int, float]]:
 
 def test_perplexity_equals_a_plain_loop_over_sequences(written, small_esm2, tmp_path, plain_nll):
     directory, expected = small_esm2[0], plain_nll
-    result = evaluate(written.directory, [directory], tmp_path, CONFIG)
+    result = stage.run(written.directory, [directory], tmp_path, CONFIG)
     perplexity = np.exp(np.mean([nll for _, _, nll in expected]))
     rows = {row["key"]: row for row in result["table"]}
     assert list(rows) == ["ours", "huggingface", "neighbours", "bigram", "unigram"]
@@ -73,7 +72,7 @@ def test_nll_does_not_depend_on_the_batches(written, small_esm2, opened, batch_t
     np.testing.assert_allclose(nll, [nll for _, _, nll in expected], atol=1e-4)
 
 
-def test_positions_know_the_true_neighbours(written):
+def test_positions_have_the_true_neighbours(written):
     side = open_shards(written.directory).validation
     positions = MaskedSide(side, CONFIG).positions()
     flat = [sequence for members in written.validation for sequence in members]
@@ -84,8 +83,7 @@ def test_positions_know_the_true_neighbours(written):
         assert (positions.left[i], positions.target[i], positions.right[i]) == tuple(whole[at - 1 : at + 2])
 
 
-def test_the_mask_hangs_on_the_id_not_on_the_place_in_the_shard(written, shard_writer):
-    """Shards whose validation documents come in another order ask the same of each sequence."""
+def test_the_mask_does_not_depend_on_the_number_of_sequences_but_on_the_seed(written):
     flat = [sequence for members in written.validation for sequence in members]
     side = open_shards(written.directory).validation
     whole = MaskedSide(side, CONFIG).positions()
@@ -145,7 +143,7 @@ def test_cluster_sizes_and_identities_come_from_their_stages(written, small_esm2
         }
         pq.write_table(pa.table(target_identity), tmp_path / "nearest" / f"part-{part:03d}-of-002.parquet")
     (tmp_path / "identity.json").write_text(json.dumps({"audit": {"policy": "error"}}))
-    result = evaluate(
+    result = stage.run(
         written.directory, [small_esm2[0]], tmp_path / "out", CONFIG, clusters=tmp_path, decontaminated=tmp_path
     )
     by_size = {row["bin"]: row["masked"] for row in result["breakdowns"]["cluster_size"]}
@@ -157,7 +155,7 @@ def test_cluster_sizes_and_identities_come_from_their_stages(written, small_esm2
         pa.table({"key": pa.array([5], pa.uint64()), "size": pa.array([1], pa.uint32())}), tmp_path / "clusters.parquet"
     )
     with pytest.raises(UserError, match="a validation cluster is not in it"):
-        evaluate(written.directory, [small_esm2[0]], tmp_path, CONFIG, clusters=tmp_path)
+        stage.run(written.directory, [small_esm2[0]], tmp_path, CONFIG, clusters=tmp_path)
 
 
 def test_pseudo_perplexity_masks_one_residue_at_a_time(written, small_esm2):
@@ -175,10 +173,10 @@ def test_pseudo_perplexity_masks_one_residue_at_a_time(written, small_esm2):
 
 
 def test_several_checkpoints_and_published_values_share_one_table(written, small_esm2, tmp_path):
-    """The model card: a row per checkpoint, with the value published for its name."""
+    """The model card has a row per checkpoint, with the value published for its name."""
     copy = shutil.copytree(small_esm2[0], tmp_path / "second")
     config = CONFIG.model_copy(update={"published": {"second": 6.95, "650M": 7.0}})
-    result = evaluate(written.directory, [small_esm2[0], copy], tmp_path / "out", config)
+    result = stage.run(written.directory, [small_esm2[0], copy], tmp_path / "out", config)
     labels = [row["model"] for row in result["table"]]
     assert sum("Megatron-core" in label for label in labels) == 2
     first, second = result["parity"]
@@ -191,18 +189,18 @@ def test_several_checkpoints_and_published_values_share_one_table(written, small
     assert all(row[1] == row[2] == f"{first['ours']:.3f}" for row in rows)
 
 
-def test_checkpoints_of_the_same_name_are_told_apart(tmp_path):
+def test_checkpoints_of_the_same_name_get_different_names(tmp_path):
     runs = [tmp_path / "one" / "train" / "final", tmp_path / "two" / "train" / "final", tmp_path / "two" / "esm2_8m"]
-    assert list(run.name_models(runs).values()) == ["one", "two", "esm2_8m"]
+    assert list(stage.name_models(runs).values()) == ["one", "two", "esm2_8m"]
     same = [tmp_path / "one" / "esm2_8m", tmp_path / "two" / "esm2_8m"]
-    assert list(run.name_models(same).values()) == ["one/esm2_8m", "two/esm2_8m"]
+    assert list(stage.name_models(same).values()) == ["one/esm2_8m", "two/esm2_8m"]
     with pytest.raises(UserError, match="the same model twice"):
-        run.name_models([tmp_path / "one", tmp_path / "two" / ".." / "one"])
+        stage.name_models([tmp_path / "one", tmp_path / "two" / ".." / "one"])
 
 
 def test_without_hugging_face_there_is_nothing_to_compare(written, small_esm2, tmp_path):
     config = CONFIG.model_copy(update={"huggingface": False})
-    result = evaluate(written.directory, [small_esm2[0]], tmp_path / "out", config)
+    result = stage.run(written.directory, [small_esm2[0]], tmp_path / "out", config)
     assert [row["key"] for row in result["table"]] == ["ours", "neighbours", "bigram", "unigram"]
     (row,) = result["parity"]
     assert row["huggingface"] is None and row["difference"] is None and row["ours"] > 1
@@ -211,15 +209,15 @@ def test_without_hugging_face_there_is_nothing_to_compare(written, small_esm2, t
 
 @pytest.mark.parametrize(("preset", "expected"), [("650M", 6.95), ("3B", 6.49), ("8M", None)])
 def test_published_values_belong_to_presets(tmp_path, preset, expected):
-    """The size alone decides; the weights are not looked at."""
+    """Only the size decides, not the weights."""
     layers, hidden, heads = PRESETS[preset]
     sizes = {"layers": layers, "hidden": hidden, "heads": heads}
     (tmp_path / "complete.json").write_text(json.dumps({"format": 1, "model": sizes}))
-    assert run._published(tmp_path, "mine", Evaluate().published) == expected
+    assert stage._published(tmp_path, "mine", Evaluate().published) == expected
 
 
 def test_a_directory_without_a_model_is_one_line(written, tmp_path):
     with pytest.raises(UserError, match="neither a finished training run nor"):
-        evaluate(written.directory, [tmp_path], tmp_path / "out", CONFIG)
+        stage.run(written.directory, [tmp_path], tmp_path / "out", CONFIG)
     with pytest.raises(UserError, match="no such directory"):
-        evaluate(written.directory, [tmp_path / "none"], tmp_path / "out", CONFIG)
+        stage.run(written.directory, [tmp_path / "none"], tmp_path / "out", CONFIG)

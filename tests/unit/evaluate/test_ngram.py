@@ -14,7 +14,7 @@ CLS, EOS = 0, 2
 
 
 def plain_counts(documents) -> Counter:
-    """(left, residue, right) -> weight; every cluster counts as one sequence."""
+    """Weight by (left, residue, right): every cluster counts as one sequence."""
     counts = Counter()
     for members in documents:
         for sequence in members:

@@ -17,7 +17,7 @@ def test_breakdown_equals_hand_computed_perplexities():
     ]
 
 
-def test_bins_start_at_their_edges_and_unknown_is_in_none():
+def test_bins_start_at_their_edges_and_nan_is_in_none():
     bins, labels = edge_bins(np.array([1, 49, 50, 99, 100, 5000, np.nan]), (1, 50, 100))
     assert bins.tolist() == [0, 0, 1, 1, 2, 2, -1]
     assert labels == ["1-49", "50-99", "100 and more"]
@@ -38,7 +38,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.88 <= hits / runs <= 0.99
 
 
-def test_the_ratio_is_paired_so_a_small_steady_gain_is_clear():
+def test_the_paired_ratio_shows_a_small_but_constant_gain():
     rng = np.random.default_rng(1)
     group = np.repeat(np.arange(100), 20)
     base = 2 + rng.normal(0, 1, 100)[group]
@@ -49,7 +49,7 @@ def test_the_ratio_is_paired_so_a_small_steady_gain_is_clear():
     found = bootstrap(models, seed=0, reference="ours")
     assert found["unigram"]["ratio"] == pytest.approx(np.exp(-0.02), rel=1e-3)
     assert found["unigram"]["ratio_interval"][1] < 1
-    assert found["ours"]["interval"][1] > found["unigram"]["interval"][0]  # each alone could not tell them apart
+    assert found["ours"]["interval"][1] > found["unigram"]["interval"][0]  # the single intervals overlap
     assert "ratio" not in found["ours"]
 
 

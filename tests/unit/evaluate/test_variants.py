@@ -1,4 +1,4 @@
-"""Variant scores against EsmForMaskedLM called position by position, and what the files may not contain."""
+"""Variant scores against EsmForMaskedLM, called on one position at a time, and mistakes in the files."""
 
 import csv
 import json
@@ -52,12 +52,12 @@ def test_scores_equal_a_plain_loop(files, small_esm2, opened):
         for name, masked in (("masked_marginal", True), ("wild_type_marginal", False)):
             expected = 0.0
             for change in variant.changes:
-                said = plain_log_probabilities(model, proteins[variant.protein], change.position, masked)
-                expected += said[encode(change.mutant)[0]] - said[encode(change.wild_type)[0]]
+                log_p = plain_log_probabilities(model, proteins[variant.protein], change.position, masked)
+                expected += log_p[encode(change.mutant)[0]] - log_p[encode(change.wild_type)[0]]
             assert scores[name][i] == pytest.approx(expected, abs=1e-4), (variant.name, name)
 
 
-def test_a_long_protein_is_seen_through_a_window_around_the_position(small_esm2):
+def test_of_a_long_protein_the_window_around_the_position_is_the_input(small_esm2):
     directory, model = small_esm2
     engine = open_huggingface(directory)
     for masked in (True, False):
@@ -107,12 +107,12 @@ def test_variants_of_a_fasta(tmp_path):
 @pytest.mark.parametrize(
     ("mutant", "offset", "message"),
     [
-        ("K1A", 0, "K1A: residue 1 is M, not K; is --offset right"),
+        ("K1A", 0, "K1A: residue 1 is M, not K; check --offset"),
         ("M21A", 0, "the protein has 20 residues"),
         ("M0A", 0, "the protein has 20 residues"),
-        ("M1", 0, "'M1' is no substitution like A42G"),
-        ("", 0, "'' is no substitution"),
-        ("M1A;K2R", 0, "is no substitution"),
+        ("M1", 0, "'M1' is not a substitution like A42G"),
+        ("", 0, "'' is not a substitution"),
+        ("M1A;K2R", 0, "is not a substitution"),
         ("M1A", 5, "the protein has 20 residues"),
     ],
 )

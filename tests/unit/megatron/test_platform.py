@@ -85,7 +85,7 @@ def test_on_meta_is_left_behind(alone):
 def test_no_compiler_is_loaded_where_there_is_no_gpu():
     program = """
 import sys
-import unirefine.megatron.platform, unirefine.model.esm2, unirefine.train.run
+import unirefine.megatron.platform, unirefine.model.esm2, unirefine.train.loop
 import torch
 assert torch.compile.__module__ == "torch"
 assert not {"torch._inductor", "wandb"} & sys.modules.keys()

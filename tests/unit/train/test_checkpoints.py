@@ -1,4 +1,4 @@
-"""The checkpoint directory: only complete ones count, pruning, and the guard of the config."""
+"""The checkpoint directory: only complete ones count, old ones are deleted, other configs are refused."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def save(directory, step, **latest):
     write_json(path / checkpoints.MARKER, {"extra": {"step": step, "identity": WANTED, "latest": latest}})
 
 
-def test_newest_complete_one_is_found_and_old_ones_go(tmp_path):
+def test_the_newest_complete_one_is_found_and_old_ones_are_deleted(tmp_path):
     for step in (5, 10, 100, 1000):
         save(tmp_path, step)
     checkpoints.prune(tmp_path, 3)
@@ -28,14 +28,14 @@ def test_newest_complete_one_is_found_and_old_ones_go(tmp_path):
     assert (path / "weights").read_text() == "1000"
 
 
-def test_the_best_of_the_validated_ones_stays(tmp_path):
+def test_the_best_validated_one_is_kept(tmp_path):
     for step, loss, validated in [(1, 2.0, 1), (2, 1.0, 1), (3, 2.5, 3), (4, 2.7, 4), (5, 2.8, 5)]:
         save(tmp_path, step, validation_loss=loss, validated_step=validated)
     checkpoints.prune(tmp_path, 2)
     assert [path.name[-1] for path in checkpoints.complete(tmp_path)] == ["1", "4", "5"]
 
 
-def test_unfinished_ones_do_not_count_and_are_swept(tmp_path):
+def test_incomplete_ones_do_not_count_and_are_deleted(tmp_path):
     save(tmp_path, 10)
     (tmp_path / ".step-00000020.part").mkdir()
     (tmp_path / "step-00000030").mkdir()
@@ -58,7 +58,7 @@ def test_no_checkpoint(tmp_path):
         ({"parallel": {"processes_per_node": 2, "tensor": 2}, "micro_batch": 4}, None),
     ],
 )
-def test_only_what_makes_another_model_is_refused(tmp_path, changes, refused):
+def test_only_options_that_decide_the_model_are_refused(tmp_path, changes, refused):
     save(tmp_path, 10)
     wanted = checkpoints.identity(Train.model_validate(changes), "manifest")
     if refused is None:

@@ -1,4 +1,4 @@
-"""Micro-batches: every sample once, padding where the layout needs it and nowhere else."""
+"""Micro-batches contain every sample once, and padding only where the layout needs it."""
 
 import numpy as np
 import pytest
@@ -7,14 +7,14 @@ import torch
 from unirefine.config import Train
 from unirefine.core.alphabet import PAD
 from unirefine.sampling import Batch
-from unirefine.train.data import cut, make, row_multiple
+from unirefine.train.data import make_micro_batch, plan_micro_batches, row_multiple
 
 LENGTHS = np.random.default_rng(0).integers(10, 101, 48)
 FIRST = 1000
 
 
 class Counting:
-    """Samples whose tokens tell where they come from: sample g has tokens 5 + (g + i) % 20."""
+    """Samples whose tokens identify them: token i of sample g is 5 + (g + i) % 20."""
 
     def lengths_of(self, indices):
         return LENGTHS[indices - FIRST].astype(np.int32)
@@ -51,13 +51,15 @@ LAYOUTS = {
 def all_batches(train: Train, ranks: int):
     indices = FIRST + np.arange(48)
     return [
-        make(Counting(), part, train) for rank in range(ranks) for part in cut(Counting(), indices, train, rank, ranks)
+        make_micro_batch(Counting(), plan, train)
+        for rank in range(ranks)
+        for plan in plan_micro_batches(Counting(), indices, train, rank, ranks)
     ]
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_sample_is_there_once_and_whole(layout, ranks):
+def test_every_sample_is_there_once_and_complete(layout, ranks):
     train = LAYOUTS[layout]
     seen = []
     for batch in all_batches(train, ranks):

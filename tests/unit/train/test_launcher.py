@@ -1,59 +1,64 @@
-"""The launcher's small parts; whole runs are in tests/distributed."""
+"""Functions of the launcher; tests/distributed runs whole jobs."""
 
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from unirefine.config import Parallel
+from unirefine.config import Parallel, Train
 from unirefine.errors import UserError
 from unirefine.train import launcher
 
+CONFIG = Train.model_validate({"parallel": {"nodes": 2}})
+PATHS = Path("shards"), Path("x")
 
-def test_srun_with_a_task_per_process_becomes_a_rank():
+
+def test_srun_with_a_task_per_process_sets_the_rank():
     slurm = {"PROCID": "9", "LOCALID": "1", "NTASKS": "16", "JOB_ID": "12345678"}
-    # patch.dict, not monkeypatch: it also takes back what adopt_srun itself puts into the environment
+    # patch.dict, not monkeypatch: it also removes what use_slurm_rank puts into the environment
     with mock.patch.dict(os.environ, {f"SLURM_{name}": value for name, value in slurm.items()}, clear=True):
         os.environ["MASTER_ADDR"] = "node7"
-        launcher.adopt_srun(Parallel(nodes=2, processes_per_node=8))
+        launcher.use_slurm_rank(Parallel(nodes=2, processes_per_node=8))
         assert (os.environ["RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"]) == ("9", "1", "16")
         assert os.environ["MASTER_PORT"] == "25678"
     assert "RANK" not in os.environ
 
 
-def test_in_a_batch_script_it_runs_itself_as_a_step_on_every_node(monkeypatch):
+def test_a_batch_script_runs_the_command_as_a_step_on_every_node(monkeypatch):
     for name in ("RANK", "SLURM_STEP_ID"):
         monkeypatch.delenv(name, raising=False)
     with mock.patch("os.execvp") as replaced:
-        launcher.become_slurm_step(Parallel(nodes=2), ["--output", "x"])
+        launcher.exec_srun(CONFIG, *PATHS)
         assert not replaced.called  # no job
         monkeypatch.setenv("SLURM_JOB_ID", "7")
-        launcher.become_slurm_step(Parallel(nodes=2), ["--output", "x"])
+        launcher.exec_srun(CONFIG, *PATHS)
         program, command = replaced.call_args.args
         assert program == command[0] == "srun"
         assert command[1:7] == ["--nodes", "2", "--ntasks", "2", "--ntasks-per-node", "1"]
-        assert command[-3:] == ["train", "--output", "x"]
+        assert command[-7:-5] == ["train", "--config"]
+        assert command[-4:] == ["--shards", "shards", "--output", "x"]
         replaced.reset_mock()
         monkeypatch.setenv("SLURM_STEP_ID", "0")
-        launcher.become_slurm_step(Parallel(nodes=2), ["--output", "x"])
+        launcher.exec_srun(CONFIG, *PATHS)
         assert not replaced.called  # this is the step
 
 
-def test_srun_with_a_launcher_per_node_does_not(monkeypatch):
+def test_srun_with_a_launcher_per_node_sets_no_rank(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "2")
     monkeypatch.delenv("RANK", raising=False)
-    launcher.adopt_srun(Parallel(nodes=2, processes_per_node=8))
-    assert not launcher.is_worker()
+    launcher.use_slurm_rank(Parallel(nodes=2, processes_per_node=8))
+    assert not launcher.has_rank()
 
 
-def test_nodes_without_a_meeting_point_are_refused(monkeypatch):
+def test_nodes_without_an_address_to_meet_at_are_refused(monkeypatch):
     for name in ("MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_NODELIST"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="nothing says where the nodes meet; set MASTER_ADDR"):
-        launcher._first_node()
+    with pytest.raises(UserError, match="no address is set at which the nodes meet; set MASTER_ADDR"):
+        launcher._rendezvous_endpoint()
 
 
 @pytest.mark.parametrize(
@@ -79,9 +84,9 @@ def handlers():
 
 
 @pytest.mark.parametrize("number", launcher.SIGNALS)
-def test_a_signal_is_a_request(number, handlers, monkeypatch):
-    monkeypatch.delenv(launcher.PIDS, raising=False)
-    stop = launcher.Stop()
+def test_a_signal_requests_a_stop(number, handlers, monkeypatch):
+    monkeypatch.delenv(launcher.WORKERS_VARIABLE, raising=False)
+    stop = launcher.StopRequest()
     assert not stop.requested
     signal.raise_signal(number)
     assert stop.requested
@@ -90,25 +95,35 @@ def test_a_signal_is_a_request(number, handlers, monkeypatch):
 def test_a_signal_that_came_before_the_worker_was_ready_counts(tmp_path):
     code = (
         "import os, unirefine.train.launcher as launcher\n"
-        f"os.environ[launcher.PIDS] = {str(tmp_path)!r}\n"
-        "assert not launcher.Stop().requested\n"
+        f"os.environ[launcher.WORKERS_VARIABLE] = {str(tmp_path)!r}\n"
+        "assert not launcher.StopRequest().requested\n"
         f"open({str(tmp_path / launcher.STOP_FILE)!r}, 'w').close()\n"
-        "assert launcher.Stop().requested\n"
+        "assert launcher.StopRequest().requested\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert len(list(tmp_path.glob("*.pid"))) == 1
 
 
+def test_the_shutdown_time_is_read_from_the_environment(monkeypatch):
+    monkeypatch.delenv("UNIREFINE_SHUTDOWN_S", raising=False)
+    assert launcher.shutdown_seconds() == 10
+    monkeypatch.setenv("UNIREFINE_SHUTDOWN_S", "1")
+    assert launcher.shutdown_seconds() == 1
+    monkeypatch.setenv("UNIREFINE_SHUTDOWN_S", "soon")
+    with pytest.raises(UserError, match="UNIREFINE_SHUTDOWN_S='soon' is not a whole number of seconds"):
+        launcher.launch(CONFIG, *PATHS)
+
+
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_lost_rendezvous_is_a_stop_if_the_workers_had_saved(saved, monkeypatch):
-    """The node that holds the rendezvous may leave first; the others then find nobody there."""
+    """The node that serves the rendezvous may leave first, and the others lose their connection."""
     from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
     def elastic_launch(*_):
         def run(*_):
             if saved:
                 with pytest.raises(SystemExit):
-                    launcher.preempted()
+                    launcher.exit_preempted()
             raise RendezvousConnectionError("the connection to the store has failed")
 
         return run
@@ -117,8 +132,8 @@ def test_a_lost_rendezvous_is_a_stop_if_the_workers_had_saved(saved, monkeypatch
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with mock.patch.dict(os.environ), pytest.raises(SystemExit if saved else UserError) as raised:
-        launcher.launch(Parallel(nodes=2), ["--output", "x"])
+        launcher.launch(CONFIG, *PATHS)
     if saved:
         assert raised.value.code == launcher.EXIT_PREEMPTED
     else:
-        assert "this node lost the others, which meet at 127.0.0.1:29500: the connection" in str(raised.value)
+        assert "this node lost its connection to the others at 127.0.0.1:29500: the connection" in str(raised.value)

@@ -1,4 +1,4 @@
-"""metrics.jsonl across restarts, and where else its lines go."""
+"""metrics.jsonl across restarts, TensorBoard, and Weights & Biases."""
 
 import json
 import struct
@@ -9,7 +9,7 @@ from unirefine.errors import UserError
 from unirefine.train.metrics import Metrics, open_wandb, read, truncate
 
 
-def test_lines_beyond_the_resumed_step_and_torn_lines_go(tmp_path):
+def test_lines_after_the_resumed_step_and_incomplete_lines_are_dropped(tmp_path):
     first = Metrics(tmp_path, 0)
     for step in (10, 20, 30):
         first.write(step, {"loss": 1.0 / step})
@@ -26,7 +26,7 @@ def test_lines_beyond_the_resumed_step_and_torn_lines_go(tmp_path):
     ]
 
 
-def test_a_torn_line_without_resume_goes_too(tmp_path):
+def test_an_incomplete_line_is_dropped_without_resuming(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2')
     truncate(path, 100)
@@ -46,18 +46,18 @@ def test_tensorboard_shows_what_was_written(tmp_path):
 
 def whole_chunks(log: bytes) -> list[bytes]:
     """Records of a .wandb file of one block: LevelDB's framing (checksum, length, type) after a header of 7 bytes."""
-    chunks, place = [], 7
-    while place < len(log):
-        length, kind = struct.unpack("<HB", log[place + 4 : place + 7])
+    chunks, start = [], 7
+    while start < len(log):
+        length, kind = struct.unpack("<HB", log[start + 4 : start + 7])
         assert kind == 1
-        chunks.append(log[place + 7 : place + 7 + length])
-        place += 7 + length
+        chunks.append(log[start + 7 : start + 7 + length])
+        start += 7 + length
     return chunks
 
 
 @pytest.fixture
 def fresh_wandb(monkeypatch):
-    """The package as a new process finds it: it keeps the settings of its first use."""
+    """wandb as in a new process: it keeps the settings of its first use."""
     import wandb
 
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
@@ -75,7 +75,7 @@ def test_wandb_gets_the_same_values_offline(tmp_path, monkeypatch, fresh_wandb):
     metrics = Metrics(tmp_path, 0, open_wandb("proteins", tmp_path, {"steps": 10}))
     metrics.write(5, {"loss": 2.5, "validation_perplexity": 12.0})
     metrics.close()
-    wandb.teardown()  # its own process has written everything, as at the end of a program
+    wandb.teardown()  # waits until wandb's process has written everything, as at the end of a program
     (path,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     shown, options = {}, {}
     for record in map(Record.FromString, whole_chunks(path.read_bytes())):
@@ -88,6 +88,6 @@ def test_wandb_gets_the_same_values_offline(tmp_path, monkeypatch, fresh_wandb):
 def test_wandb_without_login_is_one_line(tmp_path, monkeypatch, fresh_wandb):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="WANDB_MODE=offline") as told:
+    with pytest.raises(UserError, match="WANDB_MODE=offline") as error:
         open_wandb("proteins", tmp_path, {})
-    assert "\n" not in told.value.line()
+    assert "\n" not in error.value.line()

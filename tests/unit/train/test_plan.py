@@ -1,4 +1,4 @@
-"""Which samples make up a step, and who computes them."""
+"""Which samples make up a step, and how they are divided."""
 
 from itertools import islice
 
@@ -27,7 +27,7 @@ def test_steps_tile_the_samples():
 
 
 @pytest.mark.parametrize("tokens", [600, 777, 6_000, 60_000])
-def test_steps_of_tokens_take_what_fits_and_go_on_there(tokens):
+def test_steps_of_tokens_take_what_fits_and_continue_there(tokens):
     taken = first_steps(config(global_batch=None, global_tokens=tokens), 4)
     samples = np.concatenate(taken)
     assert samples.tolist() == list(range(len(samples)))

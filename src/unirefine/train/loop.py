@@ -1,0 +1,107 @@
+"""The training loop, as every process of the run executes it.
+
+Step k uses the same samples at every layout, the loss is divided by the number of masked positions of the whole step,
+and the learning rate is a function of k. So the state of a run is its weights, its optimizer's moments, and the numbers
+of steps and samples.
+"""
+
+import contextlib
+import math
+from pathlib import Path
+from time import perf_counter
+
+from unirefine.config import Train
+from unirefine.dataset import open_shards
+from unirefine.files import locks
+from unirefine.files.hashes import sha256_file
+from unirefine.megatron import platform
+from unirefine.model.convert import load_huggingface
+from unirefine.model.esm2 import build_esm2
+from unirefine.progress import duration, human
+from unirefine.sampling import SampleStream
+from unirefine.train import checkpoints, engine, launcher, origin
+from unirefine.train.data import check_shards, training_steps
+from unirefine.train.finish import finish, is_finished
+from unirefine.train.measure import Progress
+from unirefine.train.reporter import Reporter, memory_bytes, peak
+from unirefine.train.saving import Saver
+from unirefine.train.schedule import learning_rate
+from unirefine.train.step import train_step
+from unirefine.train.validate import Validation
+
+
+def train(config: Train, shards_directory: Path, output: Path) -> None:
+    """Train as one process of the job, whose rank is in the environment. Files and errors: see `run.run`."""
+    stop = launcher.StopRequest()
+    shards = open_shards(shards_directory)
+    identity = checkpoints.identity(config, sha256_file(shards_directory / "manifest.json"))
+    main = platform.rank() == 0
+    with locks.exclusive(output / ".lock", wait=False) if main else contextlib.nullcontext():
+        if is_finished(output, config, identity):
+            if main:
+                print(f"already trained: {output / 'final'}")
+            return
+
+        # Model and optimizer, as the newest checkpoint has them
+        platform.initialize(config.parallel, config.seed)
+        check_shards(shards_directory)
+        model = engine.wrap(build_esm2(config.model, config), config)
+        if config.init is not None:
+            load_huggingface(config.init, model)
+        optimizer = engine.build_optimizer(model, config)
+        saver = Saver(output / "checkpoints", model, optimizer, config, identity)
+        progress = saver.resume()
+        if main:
+            origin.write_run(output, shards_directory, config, resumed=progress.step > 0)
+
+        # Data: pure functions of the sample index
+        rank, ranks = engine.data_rank()
+        stream = SampleStream(shards.train, config.sampling)
+        steps = training_steps(stream, config, progress.samples, config.steps - progress.step, rank, ranks)
+        validation = Validation(shards.validation, config, rank, ranks)
+        reporter = Reporter(output, config, progress) if main else None
+
+        preempted = False
+        while progress.step < config.steps and not preempted:
+            started = perf_counter()
+            samples, micro_batches = next(steps)
+            waited = perf_counter() - started
+
+            rate = learning_rate(progress.step, config.steps, config.optimizer)
+            engine.set_rate(optimizer, rate, config.optimizer.weight_decay)
+            done = train_step(
+                model, optimizer, micro_batches,
+                step=progress.step, waited=waited, stop=stop.requested, directory=saver.directory,
+            )  # fmt: skip
+            progress.count(samples, done.sums, perf_counter() - started)
+
+            last, preempted = progress.step == config.steps, done.stop
+            validated = validation.run(model) if last or progress.step % config.validate_every == 0 else {}
+            if last or validated or progress.step % config.log_every == 0:
+                memory = int(engine.largest(memory_bytes()))
+                line = progress.line(
+                    config, peak=peak(config), learning_rate=rate, grad_norm=done.grad_norm, memory=memory, **validated
+                )
+                if reporter is not None:
+                    reporter.log(progress.step, line)
+            if last or preempted or progress.step % config.checkpoint_every == 0:
+                saver.save(progress)
+
+        if progress.step < config.steps:
+            if main:
+                print(f"stopped by a signal after step {progress.step:,}: checkpoint saved, start again to continue")
+            launcher.exit_preempted()
+        with engine.parameters_synced(model):
+            finish(output, model, config, progress, identity, shards.manifest)
+        if reporter is not None:
+            reporter.close()
+            print(summary(progress, config, output))
+
+
+def summary(progress: Progress, config: Train, output: Path) -> str:
+    """The last line that the command prints."""
+    perplexity = math.exp(progress.latest["validation_loss"])
+    return (
+        f"trained {progress.step:,} steps, {human(progress.tokens, ' tokens')} in {duration(progress.seconds)}: "
+        f"validation perplexity {perplexity:.3f}, model in {output / 'final'}"
+    )
