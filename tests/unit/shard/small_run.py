@@ -24,7 +24,7 @@ class Run:
 
     @property
     def inputs(self) -> dict[str, Path]:
-        """Arguments of build_shards."""
+        """Arguments of unirefine.shard.run.run."""
         return {
             "records": self.root / "records",
             "clusters": self.root / "cluster",
