@@ -40,9 +40,9 @@ def test_the_accession_inside_a_uniprotkb_header_matches(purge):
 
 
 def test_sources_are_those_of_the_first_appearance(purge):
-    place = dict(zip(purge.names, purge.sources, strict=True))
-    assert place["P10636"] == "one.txt line 2"
-    assert place["A0A009IHW8"] == "two.txt line 1"
+    source = dict(zip(purge.names, purge.sources, strict=True))
+    assert source["P10636"] == "one.txt line 2"
+    assert source["A0A009IHW8"] == "two.txt line 1"
     assert purge.duplicates == 1
 
 

@@ -45,8 +45,10 @@ class World:
         name = f"P{len(self.representatives):05d}"
         sequence = sequence or random_protein(self.random, int(self.random.integers(80, 300)))
         self.representatives[name] = sequence
-        own = {name: sequence} if seed else {}
-        self.members[name] = own | {f"Q{len(self.representatives):03d}{i:02d}": text for i, text in enumerate(members)}
+        first = {name: sequence} if seed else {}
+        self.members[name] = first | {
+            f"Q{len(self.representatives):03d}{i:02d}": text for i, text in enumerate(members)
+        }
         self.sides[name] = side
         return name
 

@@ -54,7 +54,7 @@ def test_the_hits_are_those_of_the_published_command(stage):
 
 @pytest.mark.parametrize("hundredths", range(1, 100))
 def test_a_threshold_of_two_decimals_survives_identities_cut_to_three(hundredths):
-    """Every identity k / n that MMseqs2 can write falls on the side of the threshold on which its own check puts it."""
+    """Every identity k / n that MMseqs2 can write is on the same side of the threshold as in MMseqs2's own check."""
     matches, length = np.meshgrid(np.arange(0, 400), np.arange(1, 400))
     exact = matches.astype(np.float32) / length.astype(np.float32)
     valid = exact < 1

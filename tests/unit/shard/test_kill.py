@@ -1,4 +1,4 @@
-"""kill -9 at the worst moments: nothing half-written is ever opened, and the next build does not care."""
+"""kill -9 at the worst moments: nothing half-written is ever opened, and the next build succeeds."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""What is written: every sequence of every kept cluster, once, in the promised order, whatever the threads."""
+"""What is written: every sequence of every kept cluster, once, in the documented order, for any number of threads."""
 
 import hashlib
 import json
