@@ -70,11 +70,11 @@ def run_of(repeats: int) -> Path:
 def build():
     """`unirefine shard build`, one thread."""
     from unirefine.config import Shard
-    from unirefine.shard.run import build_shards
+    from unirefine.shard.run import run
 
     def once(repeats):
         root = run_of(repeats)
-        return build_shards(
+        return run(
             Shard(parts=4), records=root / "records", clusters=root / "cluster", split=root / "split.parquet",
             release=root / "release.json", output=directory(), threads=1,
         )  # fmt: skip
@@ -86,6 +86,7 @@ def build():
 def tokenise_and_write():
     """From letters in memory to the ordered .bin and .idx: both passes, no Parquet, no SHA-256, ids of a letter."""
     from unirefine.config import Shard
+    from unirefine.core.tables import string_buffers
     from unirefine.dataset.indexed import write_index
     from unirefine.shard import plan as layout
     from unirefine.shard import spill
@@ -100,23 +101,23 @@ def tokenise_and_write():
     def passes(plan, column, ids, work):
         buckets = spill.Buckets(work, len(plan.bucket_ranks) - 1)
         place, ranks = plan.sequence_of_row["uniref90"], np.arange(len(plan.first_sequence) - 1, dtype=np.uint32)
-        none, nothing = np.empty(0, np.int32), (np.zeros(1, np.int64), np.empty(0, np.uint8))
-        names = spill.string_buffers(ids[: len(ranks)])
-        buckets.append(*spill.emit(spill.CLUSTERS, ranks, plan.bucket_ranks, none, *nothing, *names)[:2])
+        none, nothing = np.empty(0, np.int32), (np.empty(0, np.uint8), np.zeros(1, np.int64))
+        names = string_buffers(ids[: len(ranks)])
+        buckets.append(*spill.make_blocks(spill.CLUSTERS, ranks, plan.bucket_ranks, none, *nothing, *names)[:2])
         for first in range(0, len(column), 1 << 16):
             rows = slice(first, first + (1 << 16))
-            texts = *spill.string_buffers(column[rows]), *spill.string_buffers(ids[rows])
-            blocks, starts, wrong = spill.emit(
+            texts = *string_buffers(column[rows]), *string_buffers(ids[rows])
+            blocks, starts, wrong = spill.make_blocks(
                 spill.SEQUENCES, place[rows], plan.bucket_sequences, plan.lengths, *texts
             )
             assert wrong < 0
             buckets.append(blocks, starts)
         buckets.close()
-        (train,) = (part for part in plan.parts if part.side == "train")
+        (train,) = (shard for shard in plan.shards if shard.side == "train")
         with (work / "train.bin").open("wb", buffering=0) as handle:
             for bucket in range(*train.buckets):
                 write_all(handle, order_bucket(plan, bucket, buckets.paths[bucket])[0])
-        sequences = plan.part_sequences(train)
+        sequences = plan.sequences_of(train)
         write_index(work / "train.idx", plan.lengths[slice(*sequences)], plan.first_sequence[: train.ranks[1] + 1])
 
     big = prepared(REPEATS)

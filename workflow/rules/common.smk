@@ -33,7 +33,7 @@ try:
     PLACES = (
         directories.find(CONFIG)
         if workflow.is_main_process
-        else stages.shared(Path("results") / RUN)
+        else stages.shared_stages(Path("results") / RUN)
     )
     if STARTS:
         require_writable("results", f"results/{RUN}")

@@ -1,4 +1,4 @@
-# Tokens on disk: Megatron indexed shards, their ids, and the manifest that vouches for them.
+# Token shards in Megatron's indexed format, their ids, and the manifest with their hashes.
 
 SHARDS = place("shard")
 
@@ -8,7 +8,7 @@ rule shard:
         records=all_records(),
         clusters=rules.cluster.output,
         split=rules.decontaminate_remove.output.split,
-        # an audit must have passed; another sample of it makes no other shards
+        # the audit must have passed, but another audit sample does not change the shards
         audit=ancient(f"{DECONTAMINATE}/identity.json"),
         release=rules.release.output,
         lineage=ancient(lineage_of("decontaminate")),

@@ -6,7 +6,7 @@ onstart:
         guard_others(workflow.dag, PLACES, CONFIG)
         if line := retraining(workflow.dag):
             print(f"unirefine: warning: {line}", file=sys.stderr)
-        stages.write(Path(RESULTS), PLACES)
+        stages.write_shared_stages(Path(RESULTS), PLACES)
         # held by this process until it ends, however it ends: so `unirefine status`, which looks at local results,
         # knows that it runs
         if not BUCKET:

@@ -25,7 +25,7 @@ def write_cards(results: Path) -> list[Path]:
     shards, model = lineage.read(stage_path(results, "shard")), lineage.read(results / "train" / "final")
     written = [results / "train" / MODEL_CARD]
     write_text(written[0], model_card(results.name, model, trained, evaluation, audit))
-    if "shard" not in stages.shared(results):
+    if "shard" not in stages.shared_stages(results):
         written.insert(0, results / "shard" / "README.md")
         write_text(written[0], data_card(results.name, shards, manifest, audit))
     exported = results / "train" / "final" / "huggingface" / "README.md"

@@ -28,7 +28,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from unirefine.config import load_config
     from unirefine.core.levels import STAGES
     from unirefine.errors import UserError
-    from unirefine.files.stages import RESULTS, users
+    from unirefine.files.stages import RESULTS, runs_sharing
     from unirefine.progress import duration, human
     from unirefine.workflow import directories
     from unirefine.workflow.status import SNAKEFILE, inspect, is_held, rebuild, size
@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> None:
             fix="clean it with that run's config",
         )  # fmt: skip
     directory = shared or RESULTS / config.run.name / arguments.stage
-    if others := [name for name in users(directory) if name != config.run.name]:
+    if others := [name for name in runs_sharing(directory) if name != config.run.name]:
         raise UserError(
             f"nothing was removed: it is also used by run {', '.join(others)}", where=directory,
             fix="clean what those runs make of it, or remove their results, or delete it by hand",

@@ -1,7 +1,6 @@
-"""`unirefine curate`: remove artificial, purge-listed and unwanted records, each with its reason."""
+"""`unirefine curate`: remove artificial, purge-listed and unwanted records, and list each with its reason."""
 
 import argparse
-from pathlib import Path
 
 from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
 from unirefine.core.levels import LEVELS
@@ -12,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     made = stage_parser(
         "curate",
         "Remove records that are artificial by taxonomy, on a purge list, of unwanted length or letters, or like a"
-        " de-novo design. Every removal is listed in removed.parquet with its reason and evidence.",
+        " de-novo design. removed.parquet lists every removal with its reason and evidence.",
         "unirefine curate --records results/demo/records --levels uniref50 uniref90"
         " --taxdump results/demo/release/taxdump.tar.gz --output results/demo/curate",
     )
@@ -29,18 +28,17 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=at_least_one, default=1, metavar="N", help="threads of jackhmmer (curate.designs)"
     )
     made.add_argument("--output", required=True, metavar="DIR", help="where to write")
-    made.set_defaults(run=alone(run))
+    made.set_defaults(run=alone(_run))
     return made
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Run the stage and print one line a level."""
+def _run(arguments: argparse.Namespace) -> None:
+    """Run the stage and print one line for each level."""
     from unirefine.config import Curate
-    from unirefine.curate.run import curate
-    from unirefine.files import lineage
+    from unirefine.curate.run import run
 
     config = config_of(arguments, Curate, "curate")
-    done = curate(
+    done = run(
         config,
         arguments.records,
         arguments.levels,
@@ -48,11 +46,6 @@ def run(arguments: argparse.Namespace) -> None:
         taxdump=arguments.taxdump,
         purge_lists=[path for group in arguments.purge_list for path in group],
         threads=arguments.threads,
-    )
-    lineage.write(
-        arguments.output,
-        lineage.step("curate", config, counts=done.counts, inputs=[config.designs] if config.designs else []),
-        [Path(arguments.records) / level for level in arguments.levels],
     )
     for level, counts in done.counts.items():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"

@@ -14,7 +14,7 @@ _EXAMPLE = """cd results/demo
 
 
 def parser() -> argparse.ArgumentParser:
-    """Options of `unirefine decontaminate`."""
+    """Command line of the four steps of the decontaminate stage."""
     stage = stage_parser(
         "decontaminate",
         "Search train against validation with MMseqs2, remove what is similar, audit what is left.",
@@ -24,11 +24,13 @@ def parser() -> argparse.ArgumentParser:
     prepare = _step(steps, "prepare", "write FASTA: train in parts, held-out sequences", _prepare)
     _inputs(prepare)
     prepare.add_argument("--output", type=Path, required=True, metavar="DIR", help="directory of this stage")
-    search = _step(steps, "search", "search one part, then what is left of it with the audit's settings", _search)
+    search = _step(
+        steps, "search", "search one part, then search what is left of it with the audit's settings", _search
+    )
     search.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
     search.add_argument("--part", type=int, required=True, metavar="I", help="number of the part, from 0")
-    remove = _step(steps, "remove", "gather the hits; write the final split and what was removed", _remove)
-    audit = _step(steps, "audit", "judge what is left: audit hits, an exact check of a sample, histograms", _audit)
+    remove = _step(steps, "remove", "collect the hits; write the final split and what was removed", _remove)
+    audit = _step(steps, "audit", "check what is left: the audit's hits, a sample aligned exactly, histograms", _audit)
     for step in (remove, audit):
         step.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
         _inputs(step)
@@ -48,7 +50,7 @@ def _step(steps: argparse._SubParsersAction, name: str, text: str, run: Callable
 
 
 def _lock(arguments: argparse.Namespace) -> Path:
-    """Parts are searched side by side in one directory: each has a lock of its own."""
+    """The lock file of a step. Parts are searched at the same time in one directory, so each has its own."""
     if "part" in arguments:
         return arguments.directory / f".search-{arguments.part:03d}.lock"
     return (arguments.output if "output" in arguments else arguments.directory) / ".lock"
@@ -62,19 +64,25 @@ def _inputs(step: argparse.ArgumentParser) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     from unirefine.config import Decontaminate
-    from unirefine.decontaminate import run_prepare
+    from unirefine.decontaminate import prepare
 
     config = config_of(arguments, Decontaminate, "decontaminate")
-    done = run_prepare(config, arguments.records, arguments.clusters, arguments.split, arguments.output)
+    done = prepare.run(config, **_stages(arguments), output=arguments.output)
     print(f"{done.queries:,} train sequences in {done.parts} parts, {done.targets:,} held-out sequences")
 
 
 def _search(arguments: argparse.Namespace) -> None:
     from unirefine.config import Decontaminate
-    from unirefine.decontaminate import run_search
+    from unirefine.decontaminate import search
 
     config = config_of(arguments, Decontaminate, "decontaminate")
-    found = run_search(config, arguments.directory, arguments.part, arguments.threads, arguments.mmseqs)
+    found = search.run(
+        config,
+        directory=arguments.directory,
+        part=arguments.part,
+        threads=arguments.threads,
+        mmseqs=arguments.mmseqs,
+    )
     print(
         f"part {arguments.part}: {found.clusters:,} clusters with a hit ({found.hits:,} hits);"
         f" the audit's search of the rest: {found.audit_clusters:,} ({found.audit_hits:,} hits)"
@@ -83,39 +91,32 @@ def _search(arguments: argparse.Namespace) -> None:
 
 def _remove(arguments: argparse.Namespace) -> None:
     from unirefine.config import Decontaminate
-    from unirefine.decontaminate import read_searched, run_remove
-    from unirefine.files import lineage
-    from unirefine.files.atomic import read_json
+    from unirefine.decontaminate import remove
 
     config = config_of(arguments, Decontaminate, "decontaminate")
-    searched = read_searched(config, arguments.directory)
-    done = run_remove(config, arguments.directory, arguments.clusters, arguments.split, arguments.records)
-    # the options of the searches are the searches': this step is not told them
-    whole = Decontaminate.model_validate(
-        config.model_dump() | {name: searched[name] for name in ("search", "audit")}, strict=False
-    )
-    counts = read_json(arguments.directory / "counts.json")["levels"]
-    step = lineage.step("decontaminate", whole, counts=counts, tools={"mmseqs": searched["mmseqs"]})
-    lineage.write(arguments.directory, step, [arguments.split])
+    done = remove.run(config, **_stages(arguments), directory=arguments.directory)
     extra = f", {done.by_audit:,} of them found by the audit" if done.by_audit else ""
     print(f"removed {done.removed:,} train clusters ({done.removed_members:,} members){extra}; {done.train:,} are left")
 
 
 def _audit(arguments: argparse.Namespace) -> None:
     from unirefine.config import Decontaminate
-    from unirefine.decontaminate import run_audit
+    from unirefine.decontaminate import audit
 
     config = config_of(arguments, Decontaminate, "decontaminate")
-    done = run_audit(
+    done = audit.run(
         config,
-        arguments.directory,
-        arguments.records,
-        arguments.clusters,
-        arguments.split,
-        arguments.threads,
-        arguments.mmseqs,
+        **_stages(arguments),
+        directory=arguments.directory,
+        threads=arguments.threads,
+        mmseqs=arguments.mmseqs,
     )
     print(
         f"{done.clusters:,} of the train clusters that are left have a hit ({done.hits:,} hits); of {done.sampled:,}"
-        f" aligned without a prefilter, {done.sample_missed:,} had been missed"
+        f" aligned without a prefilter, both searches had missed {done.sample_missed:,}"
     )
+
+
+def _stages(arguments: argparse.Namespace) -> dict[str, Path]:
+    """The directories given by `_inputs`."""
+    return {"records": arguments.records, "clusters": arguments.clusters, "split": arguments.split}

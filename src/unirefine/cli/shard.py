@@ -8,7 +8,7 @@ from unirefine.config import Shard
 
 
 def parser() -> argparse.ArgumentParser:
-    """build, verify, cat."""
+    """Command line of `unirefine shard` build, verify and cat."""
     top = stage_parser(
         "shard",
         "Tokenise clusters into Megatron indexed shards; verify them; print a sequence back.",
@@ -36,38 +36,32 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--release", type=Path, required=True, metavar="FILE", help="release.json")
     build.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the shards go")
     build.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="threads (default: 1)")
-    build.set_defaults(run=alone(run_build))
+    build.set_defaults(run=alone(_build))
 
     verify = command(
         "verify", "hash every file again and check every index", "unirefine shard verify results/demo/shard"
     )
     verify.add_argument("directory", type=Path, metavar="DIR", help="directory of the shards")
     verify.add_argument("--threads", type=at_least_one, default=2, metavar="N", help="threads (default: 2)")
-    verify.set_defaults(run=run_verify)
+    verify.set_defaults(run=_verify)
 
     cat = command(
         "cat", "print a sequence back as FASTA", "unirefine shard cat UniRef90_P12345 --shards results/demo/shard"
     )
     cat.add_argument("id", metavar="ID", help="UniRef90 id (or UniRef50 id of a validation representative)")
     cat.add_argument("--shards", type=Path, required=True, metavar="DIR", help="directory of the shards")
-    cat.set_defaults(run=run_cat)
+    cat.set_defaults(run=_cat)
     return top
 
 
-def run_build(arguments: argparse.Namespace) -> None:
-    """Build and say what was written."""
-    from unirefine.files import lineage
-    from unirefine.files.atomic import read_json
-    from unirefine.shard.run import build_shards
+def _build(arguments: argparse.Namespace) -> None:
+    """Build the shards and print one line for each side."""
+    from unirefine.shard.run import run
 
     config = config_of(arguments, Shard, "shard")
-    manifest = build_shards(
+    manifest = run(
         config, records=arguments.records, clusters=arguments.clusters,
         split=arguments.split, release=arguments.release, output=arguments.output, threads=arguments.threads,
-    )  # fmt: skip
-    lineage.write(
-        arguments.output, lineage.step("shard", config, counts=manifest["sides"]),
-        [arguments.split.parent], release=read_json(arguments.release), files=manifest["files"],
     )  # fmt: skip
     for name, side in manifest["sides"].items():
         print(
@@ -76,17 +70,17 @@ def run_build(arguments: argparse.Namespace) -> None:
         )
 
 
-def run_verify(arguments: argparse.Namespace) -> None:
-    """Verify and say what was checked."""
+def _verify(arguments: argparse.Namespace) -> None:
+    """Verify the shards and print how much was checked."""
     from unirefine.dataset.verify import verify_shards
     from unirefine.progress import human
 
     files, size = verify_shards(arguments.directory, threads=arguments.threads)
-    print(f"shard: {files} files, {human(size, 'B')}: all as the manifest says")
+    print(f"shard: {files} files, {human(size, 'B')}: all match the manifest")
 
 
-def run_cat(arguments: argparse.Namespace) -> None:
-    """Print one FASTA record."""
+def _cat(arguments: argparse.Namespace) -> None:
+    """Print one sequence as FASTA."""
     from unirefine.dataset.lookup import find_sequence
 
     found = find_sequence(arguments.shards, arguments.id)

@@ -1,4 +1,4 @@
-"""ESM-2's alphabet: 33 tokens, the residue letters among them, and the table from bytes to tokens."""
+"""ESM-2's alphabet of 33 tokens, and the tables between bytes and tokens."""
 
 import numpy as np
 
@@ -26,16 +26,16 @@ def _byte_to_token() -> np.ndarray:
 
 
 BYTE_TO_TOKEN: np.ndarray = _byte_to_token()
-"""uint8[256]: token of an ASCII residue letter, either case; a letter ESM-2 lacks (J, `*`) is `<unk>` (3)."""
+"""uint8[256]: the token of each ASCII letter, in either case; `<unk>` (3) for what ESM-2 lacks, such as J and `*`."""
 
 TOKEN_TO_BYTE: np.ndarray = np.frombuffer(
     bytes(ord(token) if len(token) == 1 else ord("?") for token in TOKENS), np.uint8
 )
-"""uint8[33]: the letter of a token; `?` for tokens without one. `<unk>` does not remember which letter it was."""
+"""uint8[33]: the ASCII letter of each token; `?` for tokens without a letter, among them `<unk>`."""
 
 
 def encode(sequence: bytes | str) -> np.ndarray:
-    """Tokens of a sequence without special tokens: uint8[len(sequence)].
+    """The tokens of a sequence, uint8[len(sequence)], without special tokens.
 
     >>> encode("MKV").tolist()
     [20, 15, 7]
@@ -45,5 +45,5 @@ def encode(sequence: bytes | str) -> np.ndarray:
 
 
 def decode(tokens: np.ndarray) -> str:
-    """Letters of residue tokens; `<unk>` and other tokens without a letter become `?`."""
+    """The letters of tokens, uint8[n]; tokens without a letter become `?`."""
     return TOKEN_TO_BYTE[tokens].tobytes().decode("ascii")

@@ -1,4 +1,4 @@
-"""CRC64 as UniProt has it: ISO 3309 (x^64+x^4+x^3+x+1), reflected, initial value 0; eight bytes a step."""
+"""CRC64 as in UniProt: ISO 3309 (x^64+x^4+x^3+x+1), reflected, initial value 0; computed in steps of eight bytes."""
 
 import numba
 import numpy as np

@@ -1,8 +1,8 @@
 """The keyed 64-bit hash behind split, shuffle and sampling, the same in numpy and in numba.
 
-`mix64` is the finaliser of splitmix64 (Steele et al. 2014, constants of Stafford's variant 13): a bijection of
-64-bit words, so two different keys never tie under one seed. It is pinned by golden vectors in the tests;
-changing it would change every split ever made.
+`mix64` is the finaliser of splitmix64 (Steele et al. 2014, with the constants of Stafford's variant 13). It is a
+bijection of 64-bit words, so different keys have different hashes under one seed. Golden vectors in the tests pin it:
+a change would change every split ever made.
 """
 
 import numba

@@ -1,9 +1,9 @@
-"""Member ids as 64-bit keys: lossless for UniProt accessions (with isoform) and UniParc UPIs.
+"""Member ids as 64-bit keys, which are lossless for UniProt accessions (with isoform) and UniParc UPIs.
 
-Bits 63-62 are the kind: 0 accession, 1 UPI, 2 anything else (a 62-bit hash; the id string must be kept).
-Accession: bits 61-9 are up to ten letters base 37 (0: none, 1-10: digits, 11-36: A-Z), left-aligned; bits 8-0 the
-isoform number (0: none). UPI: bits 39-0 are its ten hexadecimal digits. The key of a UniRef cluster is that of the
-part after `UniRef50_`; the level is known from where the key stands.
+Bits 63-62 are the kind: 0 an accession, 1 a UPI, 2 any other id, as a 62-bit hash from which the id cannot be restored.
+Accession: bits 61-9 are ten characters in base 37 (0: none, 1-10: digits, 11-36: A-Z), left-aligned; bits 8-0 are the
+isoform number (0: none). UPI: bits 39-0 are its ten hexadecimal digits. The key of a UniRef cluster is the key of what
+follows `UniRef50_`; the level is not in the key.
 """
 
 import numba
@@ -19,7 +19,7 @@ ACCESSION, UPI, OTHER = 0, 1, 2
 
 @numba.njit(cache=True)
 def pack(raw: np.ndarray, start: int, end: int) -> int:
-    """Key of the id in raw[start:end]. raw: uint8[n]; returns uint64."""
+    """The key, uint64, of the id in raw[start:end]. raw: uint8[n]."""
     length = end - start
     if length == 13 and raw[start] == 85 and raw[start + 1] == 80 and raw[start + 2] == 73:  # "UPI"
         value = np.uint64(0)
@@ -72,7 +72,7 @@ def _pack_other(raw: np.ndarray, start: int, end: int) -> int:
 
 
 def key_of(member_id: str) -> int:
-    """Key of one member id (`A0A009IHW8`, `P10636-7`, `UPI002E2621C6`, or any other string)."""
+    """The key of one member id (`A0A009IHW8`, `P10636-7`, `UPI002E2621C6`, or any other string)."""
     raw = np.frombuffer(member_id.encode(), np.uint8)
     return int(pack(raw, 0, len(raw)))
 
@@ -86,12 +86,15 @@ def _pack_many(raw: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def keys_of(raw: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Keys of n ids that lie end to end. raw: uint8[bytes]; offsets: int[n + 1]; returns uint64[n]."""
+    """The keys, uint64[n], of n ids: id i is raw[offsets[i] : offsets[i + 1]]. raw: uint8[bytes]; offsets: int[n + 1].
+
+    The arguments are what `unirefine.core.tables.string_buffers` returns.
+    """
     return _pack_many(raw, np.asarray(offsets, np.int64))
 
 
 def id_of(key: int) -> str:
-    """The member id of a key. Raises ValueError for a hashed id (kind 2): its string is not in the key."""
+    """The member id of a key. Raises ValueError for a hashed id (kind 2), which cannot be restored."""
     kind = key >> _KIND
     if kind == UPI:
         return f"UPI{key & (2**40 - 1):010X}"

@@ -1,21 +1,21 @@
-"""Names that every stage shares: the two levels of UniRef, the sides of a split, the stages of the workflow."""
+"""Names that all stages share: the two levels of UniRef, the sides of a split, the stages of the workflow."""
 
 import numpy as np
 
 LEVELS = ("uniref50", "uniref90")
-"""A UniRef50 cluster is made of UniRef90 members. A lab's own FASTA has the second level only."""
+"""The members of a UniRef50 cluster are UniRef90 clusters. Your own FASTA has records at the second level only."""
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-"""Sides of a split as `split.parquet` holds them: one uint8 per cluster."""
+"""Sides of a split in `split.parquet`, one uint8 for each cluster."""
 REMOVED = 255
-"""On no side: decontamination removed the cluster."""
+"""The side of a cluster that decontamination removed."""
 SIDES = ("train", "validation", "test")
 """Names of sides 0, 1, 2."""
 
 NONE = np.uint32(0xFFFFFFFF)
-"""A row number that stands for no row. Files of 2^32 - 1 rows are refused."""
+"""A uint32 that is no row number: tables have fewer than 2^32 - 1 rows."""
 
 DATA_STAGES = ("release", "records", "curate", "cluster", "split", "decontaminate", "shard")
-"""The data half, in the order of the workflow: what one run can share with another."""
+"""The stages of the data half, in the order of the workflow. One run can share them with another."""
 STAGES = (*DATA_STAGES, "train", "evaluate", "embed", "cards", "report")
 """All stages, in the order of the workflow."""

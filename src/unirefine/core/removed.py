@@ -1,7 +1,8 @@
-"""`removed.parquet`: every dropped record with its reason and evidence, sorted, in bounded memory.
+"""`removed.parquet`: every removed record with its reason and evidence, sorted, in bounded memory.
 
-Rows arrive in any order and any number. A full buffer is sorted and spilled beside the output as a run; at the end the
-runs of each (level, reason) are merged. So removing ten million short sequences needs no more memory than removing ten.
+Rows arrive in any order and number. When the buffer is full it is sorted and written to temporary files, one for each
+(level, reason); in the end these sorted runs are merged. Removing ten million sequences takes no more memory than
+removing one buffer of them.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ _MERGE_ROWS = 1 << 16
 
 
 class Removed:
-    """Collects removals; `counts[level][reason]` says how many there are."""
+    """Collects removals; `counts[level][reason]` is their number."""
 
     def __init__(self, directory: Path, run_rows: int = RUN_ROWS) -> None:
         self.counts: dict[str, Counter[str]] = {}
@@ -32,7 +33,7 @@ class Removed:
         self._buffered = 0
 
     def add(self, level: str, reason: str, ids: Sequence[str] | pa.Array, evidence: Sequence[str] | pa.Array) -> None:
-        """Add n removals of one reason. ids, evidence: n strings each."""
+        """Add n removals with one reason. ids, evidence: n strings each."""
         if len(ids) == 0:
             return
         frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), "evidence": pl.Series(evidence, dtype=pl.String)})
@@ -52,7 +53,7 @@ class Removed:
         self._buffers, self._buffered = {}, 0
 
     def write_to(self, writer: TableWriter) -> None:
-        """Write all removals sorted by (level, reason, id)."""
+        """Write all removals, sorted by (level, reason, id, evidence)."""
         for group in sorted({*self._buffers, *self._runs}):
             level, reason = group
             sources = [_run_blocks(path) for path in self._runs.get(group, [])]
@@ -76,7 +77,7 @@ def _run_blocks(path: Path) -> Iterator[pl.DataFrame]:
 
 
 def _merge(sources: list[Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-    """Merge sorted runs block by block: all rows up to the smallest of the blocks' last ids can go out."""
+    """Merge sorted runs block by block: all rows up to the smallest of the blocks' last ids are complete."""
     heads = {number: block for number, source in enumerate(sources) if (block := next(source, None)) is not None}
     while heads:
         bound = min(head["id"][-1] for head in heads.values())
@@ -94,10 +95,9 @@ def _merge(sources: list[Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
 
 @contextlib.contextmanager
 def removed_writer(path: Path | str, *, run_rows: int = RUN_ROWS) -> Iterator[Removed]:
-    """Collect removals inside the block; on success write them sorted to `path`, atomically.
+    """Collect removals inside the block; on success write them to `path`, sorted and atomically.
 
-    Runs are spilled to a directory beside `path`, which is deleted at the end, or by the next writer after a kill.
-    `run_rows`: rows in memory.
+    run_rows: rows in memory; more are written to a temporary directory beside `path`.
 
     >>> with removed_writer("curate/removed.parquet") as removed:
     ...     removed.add("uniref50", "too_short", ["UniRef50_P12345"], ["12 residues; min_length is 30"])

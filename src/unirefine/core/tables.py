@@ -1,7 +1,7 @@
-"""The Parquet files between the stages: record parts of a level, tables that must exist, and one writer for all.
+"""The Parquet files between the stages: the records of a level in parts, single tables, and one writer for all.
 
-Reading is by column and batch, so a level of any size takes little memory. Writing has fixed settings and fixed row
-groups: the bytes of a file depend on its rows only, not on how they arrived or on the number of threads.
+Files are read by column and batch, so a level of any size takes little memory. They are written with fixed settings and
+fixed row groups, so the bytes depend on the rows only, not on how the rows arrived or on the number of threads.
 """
 
 import contextlib
@@ -29,29 +29,32 @@ class Parts:
     level: str
     paths: tuple[Path, ...]
     first_row: tuple[int, ...]
-    """Rows before each part, and in all: parts + 1 numbers."""
+    """Number of the first row of each part, then the number of all rows: parts + 1 numbers."""
 
     @property
     def rows(self) -> int:
-        """Rows of all parts."""
+        """Number of rows in all parts."""
         return self.first_row[-1]
 
 
 def open_parquet(path: Path | str, stage: str) -> pq.ParquetFile:
-    """A Parquet file that `stage` wrote. Raises UserError when it is missing or torn."""
+    """Open a Parquet file that `stage` wrote. Raises UserError when it is missing or incomplete."""
+    path = Path(path)
     fix = f"run the {stage} stage again"
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
+        if not path.parent.exists():
+            fix = f"see whether this machine has lost {path.parent}/, else {fix}"
         raise UserError("no such file", where=path, fix=fix) from None
     except pa.ArrowInvalid as error:
         raise UserError(f"not a whole Parquet file ({error})", where=path, fix=fix) from None
 
 
 def find_parts(directory: Path | str, level: str, kind: str = "records") -> Parts | None:
-    """The parts `<directory>/<level>/<kind>-003-of-064.parquet`; None when there is no such part at all.
+    """Find the parts `<directory>/<level>/<kind>-003-of-064.parquet`; None when there is not a single one.
 
-    Raises UserError unless the parts found are all the parts of one set.
+    Raises UserError unless the files found are exactly the parts of one set.
     """
     directory = Path(directory) / level
     found = {}
@@ -60,8 +63,8 @@ def find_parts(directory: Path | str, level: str, kind: str = "records") -> Part
             found[(int(match[3]), int(match[2]))] = path
     if not found:
         return None
-    totals = {total for total, _part in found}
-    if len(totals) > 1 or len(found) != min(totals):
+    totals = {total for total, _number in found}
+    if len(totals) > 1 or sorted(number for _total, number in found) != list(range(min(totals))):
         raise UserError(
             f"{len(found)} {kind} parts, which are not the whole of one set (sets of {sorted(totals)})",
             where=directory,
@@ -76,7 +79,10 @@ def find_parts(directory: Path | str, level: str, kind: str = "records") -> Part
 
 
 def record_parts(directory: Path | str, level: str) -> Parts:
-    """The record parts of a level. Raises UserError when there are none, or when a row would not fit into 32 bits."""
+    """Find the record parts of a level.
+
+    Raises UserError when there are none, when some are missing, or when row numbers need more than 32 bits.
+    """
     parts = find_parts(directory, level)
     if parts is None:
         raise UserError(f"no {level} records", where=directory, fix="run the records stage, or check --records")
@@ -88,7 +94,11 @@ def record_parts(directory: Path | str, level: str) -> Parts:
 def iterate(
     parts: Parts, columns: Sequence[str], *, batch_rows: int = BATCH_ROWS, threads: bool = True
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield (first row, batch) over all parts in order; a batch has at most `batch_rows` rows."""
+    """Yield (number of the first row, batch) over all parts in order.
+
+    columns: names of the columns to read. batch_rows: the largest number of rows in a batch. threads: whether Arrow
+    may decode columns in threads of its own.
+    """
     for path, first in zip(parts.paths, parts.first_row, strict=False):
         for offset, batch in iterate_file(path, columns, "records", batch_rows=batch_rows, threads=threads):
             yield first + offset, batch
@@ -97,7 +107,10 @@ def iterate(
 def iterate_file(
     path: Path | str, columns: Sequence[str], stage: str, *, batch_rows: int = BATCH_ROWS, threads: bool = True
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield (first row, batch) of one file that `stage` wrote. Raises UserError when it lacks a column."""
+    """Yield (number of the first row, batch) of one file that `stage` wrote; see `iterate`.
+
+    Raises UserError when the file is missing, incomplete or lacks a column.
+    """
     with open_parquet(path, stage) as file:
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
@@ -109,7 +122,7 @@ def iterate_file(
 
 
 def read_column(parts: Parts, name: str, dtype: np.typing.DTypeLike, *, null: int | None = None) -> np.ndarray:
-    """One numeric column of all parts as dtype[rows], filled in place: no second copy. `null` stands for nulls."""
+    """Read one numeric column of all parts as dtype[rows], without a second copy. Nulls become `null`."""
     out = np.empty(parts.rows, dtype)
     for first, batch in iterate(parts, [name], batch_rows=1 << 20):
         out[first : first + batch.num_rows] = numbers(batch.column(0), null)
@@ -117,17 +130,33 @@ def read_column(parts: Parts, name: str, dtype: np.typing.DTypeLike, *, null: in
 
 
 def numbers(column: pa.Array, null: int | None = None) -> np.ndarray:
-    """A numeric Arrow column as a numpy array, without a copy where there are no nulls; else nulls become `null`."""
+    """A numeric Arrow column as a numpy array: a view if it has no nulls, else a copy with `null` in their place."""
     if column.null_count:
         assert null is not None, "a column that must not be null has nulls"
         column = column.fill_null(null)
     return column.to_numpy(zero_copy_only=False)
 
 
-def strings_at(parts: Parts, name: str, rows: np.ndarray) -> pa.Array:
-    """Strings of column `name` at ascending row numbers (int[n]). Reads only the row groups that hold one of them.
+def string_buffers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of n strings and where each one starts, without a copy: string i is raw[offsets[i] : offsets[i + 1]].
 
-    Memory: the strings asked for and one row group.
+    column: `string` or `large_string` without nulls; it may be a slice of a longer array. Returns raw, uint8[bytes of
+    the longer array], and offsets, int32[n + 1] for `string` or int64[n + 1] for `large_string`; offsets[0] of a slice
+    need not be 0. Both are read-only.
+    """
+    assert column.null_count == 0, "a column that must not be null has nulls"
+    dtype = {pa.string(): np.int32, pa.large_string(): np.int64}[column.type]
+    _validity, offsets, data = column.buffers()
+    raw = np.frombuffer(data if data is not None else b"", np.uint8)
+    if offsets is None or len(column) == 0:  # Arrow may leave out the offsets of no strings
+        return raw, np.zeros(1, dtype)
+    return raw, np.frombuffer(offsets, dtype, len(column) + 1, column.offset * np.dtype(dtype).itemsize)
+
+
+def strings_at(parts: Parts, name: str, rows: np.ndarray) -> pa.Array:
+    """The strings of column `name` at rows int[n], which ascend and may repeat: large_string[n].
+
+    Reads only the row groups that hold one of them. Memory: the strings asked for, and one row group.
     """
     assert len(rows) < 2 or bool((rows[1:] >= rows[:-1]).all())
     found = []
@@ -148,7 +177,7 @@ def strings_at(parts: Parts, name: str, rows: np.ndarray) -> pa.Array:
 
 
 class TableWriter:
-    """Writes one Parquet file with row groups of exactly ROW_GROUP_ROWS rows, however the rows arrive."""
+    """Writes one Parquet file in row groups of ROW_GROUP_ROWS rows, in whatever pieces the rows arrive."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema, self.rows = schema, 0
@@ -158,7 +187,7 @@ class TableWriter:
         self._waiting_rows = 0
 
     def write(self, columns: Mapping[str, np.ndarray | pa.Array]) -> None:
-        """Append rows: one equally long array per column of the schema."""
+        """Append n rows: an array of length n for each column of the schema."""
         arrays = [
             pa.array(columns[field.name], type=field.type)
             if isinstance(columns[field.name], np.ndarray)
@@ -191,12 +220,12 @@ class TableWriter:
 def table_writer(
     path: Path | str, schema: pa.Schema, metadata: Mapping[str, str] | None = None
 ) -> Iterator[TableWriter]:
-    """A TableWriter whose file appears at `path` only when the block ends without an exception.
+    """Yield a TableWriter; the file appears at `path` only when the block ends without an exception.
 
-    `metadata` goes into the file's key-value metadata, which `ParquetFile.metadata.metadata` gives back as bytes.
+    metadata: the file's key-value metadata, which `ParquetFile.metadata.metadata` returns as bytes.
     """
-    with atomic_path(path) as part:
-        writer = TableWriter(part, schema.with_metadata(dict(metadata)) if metadata else schema)
+    with atomic_path(path) as temporary:
+        writer = TableWriter(temporary, schema.with_metadata(dict(metadata)) if metadata else schema)
         try:
             yield writer
             writer.close()

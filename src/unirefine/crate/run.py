@@ -16,7 +16,7 @@ from rocrate.rocrate import ROCrate
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import atomic_path, read_json
-from unirefine.files.stages import shared, stage_path
+from unirefine.files.stages import shared_stages, stage_path
 
 PROFILES = (
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
@@ -182,7 +182,7 @@ def _options(crate: ROCrate, workflow: Any, model: Mapping[str, Any]) -> Iterabl
 
 def _packed(crate: ROCrate, results: Path) -> list[Any]:
     """Small files of all stages, those that are shared with another run too."""
-    every = {path.name: path for path in results.iterdir() if path.is_dir()} | shared(results)
+    every = {path.name: path for path in results.iterdir() if path.is_dir()} | shared_stages(results)
     found = {
         f"results/{stage}/{path.relative_to(directory).as_posix()}": path
         for stage, directory in every.items()

@@ -1,4 +1,4 @@
-"""De-novo designs: sequences that jackhmmer (one iteration) finds from a FASTA of designs."""
+"""De-novo designs: find sequences that resemble a FASTA of designs, by one iteration of jackhmmer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pyhmmer
 
+from unirefine.core.fasta import read_fasta
 from unirefine.errors import UserError
 
 NO_FILTERS = {"bias_filter": False, "F1": 1.0, "F2": 1.0, "F3": 1.0}
-"""What `--max` of HMMER's programs means: every target goes through the full Forward scoring."""
+"""The `--max` of HMMER's programs: every target is scored by the full Forward algorithm."""
 _ALPHABET = pyhmmer.easel.Alphabet.amino()
 
 
 @dataclass(frozen=True)
 class DesignHit:
-    """All designs that found one sequence."""
+    """The designs that found one sequence."""
 
     design: str
     """The design with the smallest E-value."""
@@ -27,23 +28,21 @@ class DesignHit:
     """Further designs within the E-value limit."""
 
     def text(self) -> str:
-        """The evidence, as in `jackhmmer hit of 6MRS, E-value 1.2e-30, score 101.2, and of 3 more designs`."""
+        """The evidence: `jackhmmer hit of 6MRS, E-value 1.2e-30, score 101.2, and of 3 more designs`."""
         more = f", and of {self.others} more design{'s' if self.others > 1 else ''}" if self.others else ""
         return f"jackhmmer hit of {self.design}, E-value {self.evalue:.2g}, score {self.score:.1f}{more}"
 
 
 def read_designs(path: Path | str) -> list[pyhmmer.easel.DigitalSequence]:
-    """The designs of a FASTA. Raises UserError when it is missing, empty or not protein FASTA."""
+    """Read the designs of a FASTA. Raises UserError when it is missing, empty or not a protein FASTA."""
     try:
-        with pyhmmer.easel.SequenceFile(str(path), format="fasta", digital=True, alphabet=_ALPHABET) as file:
-            designs = list(file)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError("no such FASTA of designs", where=path, fix="check curate.designs") from None
-    except (ValueError, EOFError) as error:
-        raise UserError(f"not a protein FASTA ({error})", where=path, fix="check curate.designs") from None
-    if not designs:
-        raise UserError("no designs in this FASTA", where=path, fix="check curate.designs")
-    return designs
+        return [_digital(design.name, design.sequence) for design in read_fasta(path)]
+    except UserError as error:
+        raise UserError(error.what, where=error.where, fix="check curate.designs") from None
+
+
+def _digital(name: str, sequence: str) -> pyhmmer.easel.DigitalSequence:
+    return pyhmmer.easel.TextSequence(name=name, sequence=sequence).digitize(_ALPHABET)
 
 
 def find_designs(
@@ -54,18 +53,15 @@ def find_designs(
     evalue: float,
     threads: int,
 ) -> dict[int, DesignHit]:
-    """Search one block of sequences with jackhmmer, one iteration, `--max`. Returns hits by position in `sequences`.
+    """Search one block of sequences with one iteration of jackhmmer and `--max`: hits by position in `sequences`.
 
-    E-values are for a database of `database_size` sequences, so that they do not depend on how it is cut into blocks.
+    E-values are for a database of `database_size` sequences, so they do not depend on its division into blocks.
     """
     if not sequences:
         return {}
     block = pyhmmer.easel.DigitalSequenceBlock(
         _ALPHABET,
-        (
-            pyhmmer.easel.TextSequence(name=str(position), sequence=sequence).digitize(_ALPHABET)
-            for position, sequence in enumerate(sequences)
-        ),
+        (_digital(str(position), sequence) for position, sequence in enumerate(sequences)),
     )
     found: dict[int, list[tuple[float, str, float]]] = {}
     for design, result in zip(

@@ -1,4 +1,4 @@
-"""Purge lists: accessions and UPIs, one a line, that are removed at both levels."""
+"""Purge lists: accessions and UPIs, one on each line, to be removed at both levels."""
 
 import re
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ class PurgeList:
     keys: np.ndarray
     """uint64[n], ascending, no key twice."""
     names: tuple[str, ...]
-    """The id as it stands in its list."""
-    places: tuple[str, ...]
-    """`<file> line <n>` of the id's first appearance."""
+    """The id of each key, as written in its list."""
+    sources: tuple[str, ...]
+    """`<file> line <n>`, where the id appears first."""
     duplicates: int
     """Lines that repeat an earlier id."""
 
     def match(self, keys: np.ndarray, ids: pa.Array) -> np.ndarray:
         """Position of the listed id that each record matches, or -1.
 
-        keys: uint64[n]; ids: n strings, the same records' full ids. Returns int64[n]. A record matches its own id, and
-        the accession of which it is an isoform: `P10636` takes `P10636-7` along, `P10636-7` does not take `P10636`. In
-        a lab's FASTA the accession may stand as in UniProtKB, `sp|P10636|TAU_HUMAN`.
+        keys: uint64[n]; ids: string[n], the full ids of the same records. Returns int64[n]. A record matches its own id
+        and the accession of which it is an isoform: `P10636` matches the record `P10636-7`, but `P10636-7` does not
+        match `P10636`. In your own FASTA the accession may be inside an id of UniProtKB, `sp|P10636|TAU_HUMAN`.
         """
         if len(self.keys) == 0:
             return np.full(len(keys), -1, np.int64)
@@ -51,7 +51,7 @@ class PurgeList:
 
 
 def _inner_keys(keys: np.ndarray, ids: pa.Array) -> np.ndarray:
-    """The keys, with that of P10636 in place of the one of `sp|P10636|TAU_HUMAN`."""
+    """The keys, with the key of `P10636` in place of that of `sp|P10636|TAU_HUMAN`."""
     rows = np.flatnonzero(keys >> _KIND_SHIFT == OTHER)
     if len(rows) == 0:
         return keys
@@ -63,9 +63,9 @@ def _inner_keys(keys: np.ndarray, ids: pa.Array) -> np.ndarray:
 
 
 def read_purge_lists(paths: Sequence[Path | str]) -> PurgeList:
-    """Read purge lists: one id a line (`P10636`, `P10636-7`, `UPI002E2621C6`, `UniRef90_P10636`), `#` starts a comment.
+    """Read purge lists: on a line one id (`P10636`, `P10636-7`, `UPI002E2621C6`, `UniRef90_P10636`) or a `#` comment.
 
-    Raises UserError for a list that is missing, empty, or has a line that is no id.
+    Raises UserError for a list that is missing or empty, and for a line that is not an id.
     """
     entries: dict[int, tuple[str, str]] = {}
     duplicates = 0
@@ -88,7 +88,7 @@ def read_purge_lists(paths: Sequence[Path | str]) -> PurgeList:
     keys = np.array(sorted(entries), np.uint64)
     ordered = [entries[int(key)] for key in keys]
     return PurgeList(
-        keys, tuple(name for name, _place in ordered), tuple(place for _name, place in ordered), duplicates
+        keys, tuple(name for name, _source in ordered), tuple(source for _name, source in ordered), duplicates
     )
 
 

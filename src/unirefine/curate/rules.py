@@ -1,4 +1,4 @@
-"""The rules of curation, applied to a batch of records: which rows go, why, and on what evidence."""
+"""The rules of curation, applied to a batch of records: the rows to remove, each with a reason and evidence."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,24 +25,24 @@ REASONS = (
     "unknown_fraction",
     "de_novo_design",
 )
-"""In the order of the rules: a record that breaks several has the first one as its reason."""
+"""In the order of the rules: the reason of a record that breaks several rules is the first one."""
 
 Verdict = tuple[str, np.ndarray, list[str]]
-"""(reason, rows int64[n] of the batch, n evidence texts)."""
+"""(reason, n row numbers in the batch as int64[n], n evidence texts)."""
 
 
 @dataclass
 class Tally:
-    """What the rules saw of one level, beyond what they removed."""
+    """What the rules counted at one level, besides removals."""
 
     unknown_taxa: int = 0
     """Records whose common taxon the taxonomy dump does not have."""
     artificial_members: int = 0
-    """Records that the rule on taxa keeps although a member has an artificial taxon."""
+    """Records with a member of an artificial taxon that the rule on taxa keeps."""
     purged: set[int] = field(default_factory=set)
     """Positions in the purge list that matched a record."""
     letters: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
-    """int64[256]: occurrences of each byte in the sequences that were read."""
+    """int64[256]: occurrences of each byte in all sequences read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class Rules:
     taxa: ArtificialTaxa
     purge: PurgeList
     designs: Sequence = ()
-    """De-novo designs, digitised; none switches the rule off."""
+    """De-novo designs, digitised; without any the rule is off."""
     database_size: int = 0
-    """Records of the level: the database size of jackhmmer's E-values."""
+    """Records of the level: the size of the database for jackhmmer's E-values."""
     threads: int = 1
 
     @property
@@ -71,7 +71,7 @@ class Rules:
         return [*columns, "sequence"] if self.reads_letters or self.designs else columns
 
     def judge(self, batch: pa.RecordBatch, tally: Tally) -> list[Verdict]:
-        """The verdicts on a batch with `columns()`; every row is in one verdict at most. Adds to `tally`."""
+        """The verdicts on a batch with `columns()`, with every row in at most one of them. Adds to `tally`."""
         kept = np.ones(batch.num_rows, bool)
         verdicts = []
         for reason, rows, evidence in self._rules(batch, tally, kept):
@@ -81,7 +81,7 @@ class Rules:
         return verdicts
 
     def _rules(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
-        """Each rule looks at the rows that are still in `kept`."""
+        """Apply each rule to the rows that are still in `kept`."""
         yield from self._by_taxon(batch, tally, kept)
         yield self._by_purge_list(batch, tally, kept)
         yield from self._by_length(batch, kept)
@@ -93,22 +93,22 @@ class Rules:
     def _by_taxon(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
         common = numbers(batch["taxon_id"], -1)
         tally.unknown_taxa += self.taxa.unknown(common)
-        yield self._own_taxon("common taxon", common, kept)
+        yield self._by_one_taxon("common taxon", common, kept)
         if self.config.artificial_members == "none":
             return
         representative = numbers(batch["rep_taxon_id"], -1)
-        yield self._own_taxon("representative's taxon", representative, kept)
+        yield self._by_one_taxon("representative's taxon", representative, kept)
         members = _artificial_members(batch["other_taxa"], self.taxa)
         if self.config.artificial_members == "any":
             rows = np.flatnonzero((members.artificial > 0) & kept)
             yield "artificial_taxon", rows, [members.text(row) for row in rows]
         else:
-            whole = (members.artificial > 0) & (members.artificial == members.taxa) & (representative == -1)
-            rows = np.flatnonzero(whole & kept)
+            all_known = (members.artificial > 0) & (members.artificial == members.taxa) & (representative == -1)
+            rows = np.flatnonzero(all_known & kept)
             yield "artificial_taxon", rows, [f"all members known to have a taxon: {members.text(row)}" for row in rows]
         tally.artificial_members += int(((members.artificial > 0) & kept).sum())
 
-    def _own_taxon(self, name: str, taxa: np.ndarray, kept: np.ndarray) -> Verdict:
+    def _by_one_taxon(self, name: str, taxa: np.ndarray, kept: np.ndarray) -> Verdict:
         roots = self.taxa.roots_of(taxa)
         rows = np.flatnonzero((roots != 0) & kept)
         return "artificial_taxon", rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
@@ -117,7 +117,7 @@ class Rules:
         matches = self.purge.match(numbers(batch["key"]), batch["id"])
         tally.purged.update(matches[matches >= 0].tolist())
         rows = np.flatnonzero((matches >= 0) & kept)
-        evidence = [f"{self.purge.names[at]} is in {self.purge.places[at]}" for at in matches[rows]]
+        evidence = [f"{self.purge.names[at]} is in {self.purge.sources[at]}" for at in matches[rows]]
         return "purge_list", rows, evidence
 
     def _by_length(self, batch: pa.RecordBatch, kept: np.ndarray) -> Iterator[Verdict]:
@@ -162,23 +162,23 @@ class Rules:
 
 @dataclass(frozen=True)
 class _Members:
-    """The taxa of a batch's members that differ from their representative's."""
+    """The taxa of members that differ from their representative's, for a batch of n records."""
 
     taxa: np.ndarray
-    """int64[records]: how many different ones there are."""
+    """int64[n]: number of different taxa."""
     artificial: np.ndarray
-    """int64[records]: how many of them are artificial."""
+    """int64[n]: number of them that are artificial."""
     first: dict[int, tuple[int, int, int]]
-    """Record to (member key, taxon, root) of the first artificial one."""
+    """Row to (member key, taxon, root) of the first artificial one."""
 
     def text(self, row: int) -> str:
-        """Evidence on one record that has an artificial member."""
+        """The evidence for a record that has an artificial member."""
         key, taxon, root = self.first[row]
         return _taxon_evidence(f"member {id_of(key) if key >> 62 != OTHER else f'(key {key})'}'s taxon", taxon, root)
 
 
 def _artificial_members(other_taxa: pa.ListArray, artificial: ArtificialTaxa) -> _Members:
-    """other_taxa: the column of the records, n lists or nulls."""
+    """other_taxa: the column of the records, n lists of (taxon_id, member_key) or nulls."""
     rows = pc.list_parent_indices(other_taxa).to_numpy()
     taxa, members = (column.to_numpy() for column in other_taxa.flatten().flatten())
     roots = artificial.roots_of(taxa)

@@ -1,6 +1,6 @@
-"""Curate: records of the levels in, kept rows and reasoned removals out, one streaming pass a level.
+"""Curate: read the records of each level once; write the rows kept, and the removals with reason and evidence.
 
-Memory is a batch of records, whatever the size of the release; sequences are read only when a rule needs them.
+Memory: one batch of records, whatever the size of the release. Sequences are read only when a rule needs them.
 """
 
 from collections import Counter
@@ -19,6 +19,7 @@ from unirefine.curate.purge import PurgeList, read_purge_lists
 from unirefine.curate.rules import Rules, Tally
 from unirefine.curate.taxonomy import artificial_taxa
 from unirefine.errors import UserError
+from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.progress import meter
@@ -29,15 +30,15 @@ _SEQUENCE_BATCH_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class Curated:
-    """What curate did, for the command to print."""
+    """What curate kept and removed."""
 
     counts: dict[str, dict[str, Any]]
     """`{level: {in, kept, removed: {reason: n}}}`."""
     taxonomy: dict[str, Any]
-    """Which taxonomy was used."""
+    """`{source, roots, artificial_taxa, ...}`: the taxonomy used."""
 
 
-def curate(
+def run(
     config: Curate,
     records: Path | str,
     levels: Sequence[str],
@@ -47,15 +48,16 @@ def curate(
     purge_lists: Sequence[Path | str] = (),
     threads: int = 1,
 ) -> Curated:
-    """Apply the rules of `config` to the records of `levels`; write kept rows, removals and counts to `output`.
+    """Apply the rules of `config` to the records of `levels`; write rows kept, removals, counts, lineage to `output`.
 
-    `threads` is for jackhmmer only. The order of the rules is that of `unirefine.curate.rules.REASONS`.
-    Raises UserError for records that are missing or do not match their counts, and for unreadable lists or taxonomy.
+    records: directory of the records stage. taxdump: NCBI's taxdump.tar.gz; default: the pinned list. threads: of
+    jackhmmer. The rules are applied in the order of `unirefine.curate.rules.REASONS`. Raises UserError for records that
+    are missing or do not match their counts, and for lists or a taxonomy that cannot be read.
     """
-    output = Path(output)
+    records, output = Path(records), Path(output)
     parts = {level: record_parts(records, level) for level in levels}
     for level in levels:
-        _check_counts(Path(records), parts[level])
+        _check_counts(records, parts[level])
     taxa, purge = artificial_taxa(config.artificial_taxa, taxdump), read_purge_lists(purge_lists)
     designs = []
     if config.designs:
@@ -87,6 +89,8 @@ def curate(
     if designs:
         facts["designs"] = {"queries": len(designs), "evalue": config.designs_evalue}
     write_counts(output / "counts.json", "curate", counts, **facts)
+    step = lineage.step("curate", config, counts=counts, inputs=[config.designs] if config.designs else [])
+    lineage.write(output, step, [records / level for level in levels])
     return Curated(counts, taxonomy)
 
 
@@ -95,14 +99,14 @@ def _check_counts(records: Path, parts: Parts) -> None:
     kept = read_json(path)["levels"][parts.level]["kept"]
     if kept != parts.rows:
         raise UserError(
-            f"{parts.rows} {parts.level} records in the parts, but their counts say {kept}",
+            f"{kept} {parts.level} records, but their parts have {parts.rows}",
             where=path,
             fix="run the records stage again",
         )
 
 
 def _curate_level(rules: Rules, parts: Parts, output: Path, removed: Removed, tally: Tally) -> int:
-    """Curate one level; returns the number of records kept."""
+    """Curate one level; return the number of records kept."""
     columns = rules.columns()
     batch_rows = _SEQUENCE_BATCH_ROWS if "sequence" in columns else BATCH_ROWS
     with (
@@ -140,5 +144,5 @@ def _purge_facts(purge: PurgeList, paths: Sequence[Path | str], tallies: dict[st
 
 
 def _letters(totals: np.ndarray) -> dict[str, int]:
-    """Occurrences of each letter that is seen, by letter."""
+    """Occurrences of each letter that occurs."""
     return {chr(byte): int(totals[byte]) for byte in np.flatnonzero(totals)}

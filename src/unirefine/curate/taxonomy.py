@@ -1,4 +1,4 @@
-"""Artificial taxa: the subtrees of the config's roots in NCBI's taxonomy, or the pinned list inside the package."""
+"""Artificial taxa: the subtrees of the configured roots in NCBI's taxonomy, or the pinned list of the package."""
 
 import importlib.resources
 import tarfile
@@ -16,21 +16,21 @@ _UNKNOWN = -1
 
 @dataclass(frozen=True)
 class ArtificialTaxa:
-    """Which taxa are artificial, and in the subtree of which root."""
+    """Which taxa are artificial, and the root of the subtree that each is in."""
 
     root: np.ndarray
-    """int32[largest taxon + 1]: the nearest root above a taxon (or itself), 0 for a natural taxon, -1 for no taxon."""
+    """int32[largest taxon + 1]: the nearest root at or above a taxon, 0 for a natural taxon, -1 for no taxon."""
     source: str
     """`taxdump` or `pinned list`."""
     complete: bool
-    """Whether `root` knows every taxon there is, so that an unknown one can be told from a natural one."""
+    """Whether `root` covers the whole taxonomy: only then is -1 different from 0."""
 
     def roots_of(self, taxa: np.ndarray) -> np.ndarray:
-        """The root above each taxon. taxa: int32[n], -1 where not given; returns int32[n], 0 where not artificial."""
+        """The root at or above each taxon. taxa: int32[n], -1 if not given. Returns int32[n], 0 if not artificial."""
         return np.maximum(self._look_up(taxa), 0)
 
     def unknown(self, taxa: np.ndarray) -> int:
-        """How many of the taxa given (int32[n], -1 where not given) the taxonomy dump does not have."""
+        """How many of the taxa (int32[n], -1 where not given) are missing from the taxonomy dump."""
         return int(((self._look_up(taxa) == _UNKNOWN) & (taxa != -1)).sum()) if self.complete else 0
 
     def _look_up(self, taxa: np.ndarray) -> np.ndarray:
@@ -39,10 +39,10 @@ class ArtificialTaxa:
 
 
 def artificial_taxa(roots: Sequence[int], taxdump: Path | str | None) -> ArtificialTaxa:
-    """The subtrees of `roots` from a taxdump.tar.gz; from the pinned list when `taxdump` is None.
+    """The subtrees of `roots` in a taxdump.tar.gz, or in the pinned list when `taxdump` is None.
 
-    The pinned list has the subtree of 81077 only: any other root then stands for itself alone. Raises UserError for
-    a dump that cannot be read or a root that it does not have.
+    The pinned list has the subtree of 81077 only: of any other root it has the root alone. Raises UserError for a dump
+    that cannot be read or that lacks a root.
     """
     return _pinned(roots) if taxdump is None else _from_taxdump(roots, Path(taxdump))
 
@@ -79,12 +79,12 @@ def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
             break
         root[open_taxa] = np.maximum(above, 0)
         open_taxa = open_taxa[above <= 0]
-    root[merged[:, 0]] = root[merged[:, 1]]  # an older release still has the taxon that was merged away
+    root[merged[:, 0]] = root[merged[:, 1]]  # an older release may use a taxon that was merged into another
     return ArtificialTaxa(root, "taxdump", complete=True)
 
 
 def _read_dump(taxdump: Path) -> dict[str, np.ndarray]:
-    """nodes.dmp and merged.dmp of the dump, streamed: the first two columns, int32[rows, 2]."""
+    """The first two columns of nodes.dmp and of merged.dmp, int32[rows, 2], read as a stream."""
     tables = {}
     try:
         with tarfile.open(taxdump, mode="r|gz") as archive:

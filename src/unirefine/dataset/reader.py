@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unirefine.core.ids import pack
+from unirefine.core.tables import string_buffers
 from unirefine.dataset.indexed import Index, map_file, read_index
 from unirefine.dataset.manifest import REBUILD, check_size, read_manifest
 from unirefine.dataset.mapped import MappedTables
@@ -144,8 +145,7 @@ class Side(IndexedFiles):
             with pq.ParquetFile(prefix.with_name(prefix.name + ".ids.parquet")) as table:
                 for batch in table.iter_batches(columns=["id"]):
                     ids = batch.column("id")
-                    offsets = np.frombuffer(ids.buffers()[1], np.int32, len(ids) + 1, 4 * ids.offset)
-                    _member_keys(np.frombuffer(ids.buffers()[2], np.uint8), offsets, keys[done : done + len(ids)])
+                    _member_keys(*string_buffers(ids), keys[done : done + len(ids)])
                     done += len(ids)
         return keys
 

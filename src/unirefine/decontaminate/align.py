@@ -1,8 +1,8 @@
 """One MMseqs2 search of FASTA against FASTA as a table of alignments.
 
-Alignments are asked for with `--min-seq-id 0` and the identity threshold is applied afterwards: the histograms need
-what lies below it. That gives the very hits of a search with `--min-seq-id`: MMseqs2 applies that option to finished
-alignments only, and writes identities cut (not rounded) to three decimals, while thresholds here have two.
+The search runs with `--min-seq-id 0` and the identity threshold is applied afterwards, because the histograms need the
+alignments below it too. The hits are exactly those of a search with `--min-seq-id`: MMseqs2 applies that option to
+finished alignments only, and truncates identities to three decimals, while thresholds here have two.
 """
 
 import shutil
@@ -30,10 +30,10 @@ _COLUMNS = ("query", "target_name", "identity", "query_coverage", "target_covera
 def align(
     mmseqs: str, query: Path, target: Path, settings: Search, *, work: Path, threads: int, exhaustive: bool = False
 ) -> pl.DataFrame:
-    """All alignments that pass everything but the identity threshold, as a frame of SCHEMA.
+    """Search `query` against `target`: every alignment that passes all thresholds but that of identity, as in SCHEMA.
 
-    exhaustive: no prefilter, every query is aligned with every target. Empty FASTA files give an empty frame.
-    Raises UserError when MMseqs2 fails. Files go to `work` and are deleted.
+    query, target: FASTA; an empty file gives an empty frame. work: directory for MMseqs2's files, which are deleted.
+    exhaustive: align every query with every target, without a prefilter. Raises UserError when MMseqs2 fails.
     """
     if query.stat().st_size == 0 or target.stat().st_size == 0:
         return pl.DataFrame(schema=SCHEMA)
@@ -81,6 +81,6 @@ def _parse(table: Path) -> pl.DataFrame:
     ).sort("cluster", "query", "target", "bits", descending=[False, False, False, True])
 
 
-def above(found: pl.DataFrame, settings: Search) -> pl.DataFrame:
-    """The alignments that are hits: identity at or above `min_seq_id`."""
-    return found.filter((pl.col("identity").cast(pl.Float64) * 1000).round() >= round(settings.min_seq_id * 1000))
+def hits_among(alignments: pl.DataFrame, settings: Search) -> pl.DataFrame:
+    """The alignments whose identity is at least `min_seq_id`."""
+    return alignments.filter((pl.col("identity").cast(pl.Float64) * 1000).round() >= round(settings.min_seq_id * 1000))

@@ -1,25 +1,27 @@
-"""The verdict on what is left: the audit's hits, an exact check of a sample, and the identity histograms.
+"""The audit of the final split: remaining hits, an exact check of a sample, and the identity histograms.
 
-Two things are looked at. The hits that the parts' more sensitive searches found among clusters that are still in train
-under the final split. And, because every fast search has a prefilter that can miss, some train clusters drawn by keyed
-hash are aligned with all held-out sequences without a prefilter, sequences read anew from the records.
+There are two checks of the clusters that are left in train. One is for hits of the audit's searches, which are more
+sensitive than the search was. The other is for what the prefilter of any fast search can miss: a sample of train
+clusters, drawn by keyed hash, is read from the records again and aligned with all held-out sequences, without a
+prefilter.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from unirefine.config import Decontaminate
+from unirefine.core.fasta import write_fasta
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import TEST, TRAIN, VALIDATION
-from unirefine.core.tables import Parts, open_parquet, record_parts, strings_at, table_writer
-from unirefine.decontaminate.align import above, align
-from unirefine.decontaminate.inputs import Clusters, read_clusters, result_path
-from unirefine.decontaminate.remove import check_hits, names_of, read_hits
+from unirefine.core.tables import Parts, record_parts, strings_at, table_writer
+from unirefine.decontaminate.align import align, hits_among
+from unirefine.decontaminate.inputs import Clusters, fasta_names, read_clusters, read_results
+from unirefine.decontaminate.remove import check_hits, names_of
 from unirefine.decontaminate.search import HIT_SCHEMA
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory, write_json
@@ -32,33 +34,42 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit found among the clusters that are left."""
+    """What the audit found among the train clusters that are left."""
 
     hits: int
+    """Hits of either check."""
     clusters: int
-    """Train clusters with a hit, by either check."""
+    """Clusters with a hit."""
     sampled: int
-    """Train clusters aligned without a prefilter."""
+    """Clusters aligned without a prefilter."""
     sample_missed: int
-    """Of those: clusters with a hit that both searches had missed."""
+    """Clusters among them with a hit that both searches missed."""
 
 
-def run_audit(
-    config: Decontaminate, directory: Path, records: Path, clusters: Path, split: Path, threads: int, mmseqs: str | None
+def run(
+    config: Decontaminate,
+    *,
+    directory: Path,
+    records: Path,
+    clusters: Path,
+    split: Path,
+    threads: int = 1,
+    mmseqs: str | None = None,
 ) -> Audit:
     """Write `audit.parquet` and `identity.json` to `directory`, which holds the final `split.parquet`.
 
-    split: directory of the split stage, for what the sides were before. Raises UserError when a cluster that is left
-    has a hit and `audit_failures` is `error`; when a part is missing; when the final split is not of these hits.
+    split: directory of the split stage, for the sides before removal. mmseqs: the MMseqs2 binary, found by itself by
+    default. Raises UserError when a cluster left in train has a hit and `audit_failures` is `error`, when a part is
+    missing, or when the final split does not follow from the hits.
     """
     before, final = read_clusters(clusters, split), read_clusters(clusters, directory)
-    hits = read_hits(config, directory, "hits")
+    hits = read_results(config, directory, "hits")
     check_hits(hits, before, directory)
     if (final.side[hits["cluster"].to_numpy()] == TRAIN).any():
         raise UserError(
             "a cluster with a hit is still in train", where=directory / "split.parquet", fix="run remove again"
         )
-    found = read_hits(config, directory, "audit")
+    found = read_results(config, directory, "audit")
     check_hits(found, before, directory)
     found = found.filter(pl.Series(final.side[found["cluster"].to_numpy()] == TRAIN))
     sampled, sample_hits = _sample(config, directory, final, records, threads, mmseqs)
@@ -75,7 +86,7 @@ def run_audit(
 
 
 def _failure(result: Audit, left: pl.DataFrame, final: Clusters, records: Path, directory: Path) -> UserError:
-    """The error that names the first pairs and says what can be done."""
+    """The error that names the most similar pairs."""
     worst = left.sort("identity", "cluster", descending=[True, False]).unique(
         ["cluster", "target"], keep="first", maintain_order=True
     )
@@ -88,7 +99,7 @@ def _failure(result: Audit, left: pl.DataFrame, final: Clusters, records: Path, 
     more = f" and {len(worst) - len(first)} more pairs" if len(worst) > len(first) else ""
     if result.sample_missed < result.clusters:
         fix = (
-            "decontaminate.audit_failures: remove takes them out too, report lets them stay,"
+            "decontaminate.audit_failures: remove removes them too, report keeps them,"
             " a higher decontaminate.search.sensitivity finds them in the first search"
         )
     else:
@@ -105,7 +116,7 @@ def _failure(result: Audit, left: pl.DataFrame, final: Clusters, records: Path, 
 def _sample(
     config: Decontaminate, directory: Path, final: Clusters, records: Path, threads: int, mmseqs: str | None
 ) -> tuple[int, pl.DataFrame]:
-    """Align a sample of what is left with all held-out sequences, without prefilter: clusters sampled, hits."""
+    """Align a sample of train clusters with all held-out sequences, without a prefilter: (clusters sampled, hits)."""
     train = np.flatnonzero(final.side == TRAIN)
     count = min(config.audit_sample, len(train))
     if count == 0:
@@ -115,40 +126,35 @@ def _sample(
     sample[train[np.argpartition(hashes, count - 1)[:count]]] = True
     with temporary_directory(directory / "audit-sample") as work:
         query, target = work / "query.fasta", work / "target.fasta"
-        _write_fasta(query, config, final, sample, records)
-        _write_fasta(target, config, final, final.held_out, records)
+        _write_sequences(query, config, final, sample, records)
+        _write_sequences(target, config, final, final.held_out, records)
         found = align(find_mmseqs(mmseqs), query, target, config.audit, work=work, threads=threads, exhaustive=True)
-    return count, above(found, config.audit)
+    return count, hits_among(found, config.audit)
 
 
-def _write_fasta(path: Path, config: Decontaminate, known: Clusters, wanted: np.ndarray, records: Path) -> None:
-    """Sequences of the clusters in `wanted` (bool[n]), named as prepare names them."""
+def _write_sequences(path: Path, config: Decontaminate, known: Clusters, wanted: np.ndarray, records: Path) -> None:
+    """Write the sequences of the clusters in `wanted` (bool[n]) as FASTA, named as prepare names them."""
     clusters = np.flatnonzero(wanted)
-    with path.open("w", encoding="ascii") as out:
-        _append(out, known.representatives(records), known.column("row")[clusters], [str(c) for c in clusters])
+    with path.open("wb") as file:
+        rows = known.column("row")[clusters]
+        _append(file, known.representatives(records), rows, fasta_names(clusters))
         if config.level == "members":
-            rows, names = [], []
+            blocks = []
             for cluster, row in known.members("row"):
                 chosen = wanted[cluster]
-                rows.append(row[chosen])
-                names += [f"{c}_{r}" for c, r in zip(cluster[chosen], row[chosen], strict=True)]
-            _append(out, record_parts(records, "uniref90"), np.concatenate(rows), names)
+                blocks.append(np.stack([cluster[chosen], row[chosen]]))
+            cluster, row = np.concatenate(blocks, axis=1)
+            _append(file, record_parts(records, "uniref90"), row, fasta_names(cluster, row))
 
 
-def _append(out: TextIO, parts: Parts, rows: np.ndarray, names: list[str]) -> None:
+def _append(file: BinaryIO, parts: Parts, rows: np.ndarray, names: pa.Array) -> None:
     order = np.argsort(rows, kind="stable")
-    sequences = strings_at(parts, "sequence", rows[order])
-    for number, sequence in zip(order, sequences, strict=True):
-        out.write(f">{names[number]}\n{sequence.as_py()}\n")
+    write_fasta(file, names.take(pa.array(order)), strings_at(parts, "sequence", rows[order]))
 
 
 def _identity(config: Decontaminate, directory: Path, before: Clusters, result: Audit) -> dict[str, object]:
     """identity.json: histograms of each held-out cluster's best identity to train, before and after removal."""
-    frames = []
-    for part in range(config.parts):
-        with open_parquet(result_path(directory, "nearest", part, config.parts), "decontaminate search") as file:
-            frames.append(pl.DataFrame(pl.from_arrow(file.read())))
-    nearest = pl.concat(frames).group_by("target").agg(pl.exclude("target").max())
+    nearest = read_results(config, directory, "nearest").group_by("target").agg(pl.exclude("target").max())
     after = "audited" if config.audit_failures == "remove" else "searched"
     sides = {}
     for side in (VALIDATION, TEST):
@@ -178,7 +184,7 @@ def _identity(config: Decontaminate, directory: Path, before: Clusters, result: 
 
 
 def _histogram(identity: pl.Series, clusters: int) -> dict[str, object]:
-    """Counts in BINS equal bins of [0, 1], the last one closed; `none`: clusters without any alignment."""
+    """Counts in BINS equal bins of [0, 1], the last of which includes 1; `none`: clusters without an alignment."""
     thousandths = (identity.drop_nulls().cast(pl.Float64).to_numpy() * 1000).round().astype(np.int64)
     counts = np.bincount(np.minimum(thousandths * BINS // 1000, BINS - 1), minlength=BINS)
     return {"counts": counts.tolist(), "none": clusters - int(counts.sum())}

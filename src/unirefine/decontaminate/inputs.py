@@ -1,17 +1,22 @@
-"""What every step of the stage reads: clusters and their sides, the record level of representatives, file names."""
+"""What several steps share: clusters and their sides, the names of files and FASTA records, the results of parts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from unirefine.config import Decontaminate
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
 
 SEARCHED = "unirefine_searched"
-"""Metadata key of `hits`: `{mmseqs: version, search: options, audit: options}` as JSON."""
+"""Metadata key of a `hits` file: `{mmseqs: version, search: options, audit: options}` as JSON."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Clusters:
     side: np.ndarray
     """uint8[n]: 0 train, 1 validation, 2 test, 255 removed."""
     representative_level: str
-    """Level of the records that represent clusters."""
+    """Level of the records that represent the clusters."""
 
     def column(self, name: str) -> np.ndarray:
         """A column of clusters.parquet: `key` uint64[n], `row`, `length` or `size`."""
@@ -30,7 +35,7 @@ class Clusters:
         return table[name].to_numpy()
 
     def representatives(self, records: Path) -> Parts:
-        """The record parts that the column `row` counts in."""
+        """The records that the column `row` refers to."""
         return record_parts(records, self.representative_level)
 
     @property
@@ -39,7 +44,7 @@ class Clusters:
         return (self.side == VALIDATION) | (self.side == TEST)
 
     def members(self, *columns: str) -> Iterator[tuple[np.ndarray, ...]]:
-        """Blocks of membership.parquet: the `cluster` of each member, and the columns asked for."""
+        """Yield blocks of membership.parquet: the `cluster` of each of m members, uint32[m], and `columns`."""
         names = ["cluster", *columns]
         for _row, batch in iterate_file(self.directory / "membership.parquet", names, "cluster", batch_rows=1 << 20):
             block = tuple(numbers(column) for column in batch.columns)
@@ -53,7 +58,10 @@ class Clusters:
 
 
 def read_clusters(clusters: Path, split: Path) -> Clusters:
-    """Read sides from the directory `split`. Raises UserError unless they fit the clusters."""
+    """Read the clusters and their sides. clusters, split: directories of those stages, or one with a `split.parquet`.
+
+    Raises UserError unless there is one valid side for each cluster.
+    """
     path, split_path = clusters / "clusters.parquet", split / "split.parquet"
     with open_parquet(path, "cluster") as file:
         total = file.metadata.num_rows
@@ -68,6 +76,15 @@ def read_clusters(clusters: Path, split: Path) -> Clusters:
     return Clusters(clusters, side, level)
 
 
+def fasta_names(clusters: np.ndarray, rows: np.ndarray | None = None) -> pa.Array:
+    """Names of FASTA records: `<cluster>` for a representative, `<cluster>_<uniref90 row>` for a member.
+
+    clusters: integers [n]; rows: integers [n] for members. Returns string[n].
+    """
+    names = pa.array(clusters).cast(pa.string())
+    return names if rows is None else pc.binary_join_element_wise(names, pa.array(rows).cast(pa.string()), "_")
+
+
 def part_name(part: int, parts: int) -> str:
     """`part-003-of-064`."""
     return f"part-{part:03d}-of-{parts:03d}"
@@ -79,8 +96,22 @@ def query_path(directory: Path, part: int, parts: int) -> Path:
 
 
 def result_path(directory: Path, kind: str, part: int, parts: int) -> Path:
-    """Result of a part: kind `hits`, `audit` or `nearest`."""
+    """Table of a part's results. kind: `hits`, `audit` or `nearest`."""
     return directory / kind / f"{part_name(part, parts)}.parquet"
+
+
+def open_result(config: Decontaminate, directory: Path, kind: str, part: int) -> pq.ParquetFile:
+    """Open the result of a part; see `result_path`. Raises UserError when it is missing."""
+    return open_parquet(result_path(directory, kind, part, config.parts), f"decontaminate (search --part {part})")
+
+
+def read_results(config: Decontaminate, directory: Path, kind: str) -> pl.DataFrame:
+    """Read the results of all parts; see `result_path`. Raises UserError when a part is missing."""
+    frames = []
+    for part in range(config.parts):
+        with open_result(config, directory, kind, part) as file:
+            frames.append(pl.DataFrame(pl.from_arrow(file.read())))
+    return pl.concat(frames)
 
 
 def target_path(directory: Path) -> Path:

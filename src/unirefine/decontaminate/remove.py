@@ -1,9 +1,8 @@
-"""Take out every train cluster with a hit: the split that training uses, the list of what went, and the counts."""
+"""Remove every train cluster with a hit: the final split, the list of what was removed, the counts, the lineage."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,9 +11,10 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
 from unirefine.core.removed import Removed, removed_writer
-from unirefine.core.tables import open_parquet, record_parts, strings_at, table_writer
-from unirefine.decontaminate.inputs import SEARCHED, Clusters, read_clusters, result_path
+from unirefine.core.tables import record_parts, strings_at, table_writer
+from unirefine.decontaminate.inputs import SEARCHED, Clusters, open_result, read_clusters, read_results
 from unirefine.errors import UserError
+from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
 
 REASONS = {"validation": "similar_to_validation", "test": "similar_to_test"}
@@ -23,37 +23,40 @@ SPLIT_SCHEMA = pa.schema([("side", pa.uint8())])
 
 @dataclass(frozen=True)
 class Removal:
-    """What went and what is left, in clusters."""
+    """What was removed and what is left."""
 
     removed: int
+    """Train clusters removed."""
     removed_members: int
+    """Their members."""
     by_audit: int
-    """Of the removed: those that only the audit's search found (`audit_failures: remove`)."""
+    """Removed clusters that only the audit's search found (`audit_failures: remove`)."""
     train: int
+    """Train clusters left."""
 
 
-def run_remove(config: Decontaminate, directory: Path, clusters: Path, split: Path, records: Path) -> Removal:
-    """Gather the parts' hits; write `split.parquet`, `removed.parquet` and `counts.json` to `directory`.
+def run(config: Decontaminate, *, directory: Path, records: Path, clusters: Path, split: Path) -> Removal:
+    """Collect the hits of all parts; write the final `split.parquet`, `removed.parquet`, counts and lineage.
 
-    A cluster goes as a whole, whichever of its sequences was hit. Raises UserError when a part is missing or when the
-    hits belong to another split.
+    directory: of this stage; records, clusters, split: of those stages. A cluster is removed as a whole, whichever of
+    its sequences has the hit. Raises UserError when a part is missing, when parts were searched differently, or when
+    the hits are of another split.
     """
+    mmseqs, whole = read_searched(config, directory)
     known = read_clusters(clusters, split)
     best = _best_hits(config, directory, known)
-    gone = best["cluster"].to_numpy()
+    dropped = best["cluster"].to_numpy()
     side = known.side.copy()
-    side[gone] = REMOVED
+    side[dropped] = REMOVED
     size = known.column("size").astype(np.int64)
     with removed_writer(directory / "removed.parquet") as removed:
         names = _add_clusters(removed, known, best, records)
-        _add_members(removed, known, gone, names, records)
-    counts = removed.counts
-    levels = {}
-    for level, total, kept in (
-        ("uniref50", len(side), int((side != REMOVED).sum())),
-        ("uniref90", int(size.sum()), int(size[side != REMOVED].sum())),
-    ):
-        levels[level] = level_counts(total, kept, counts.get(level, {}))
+        _add_members(removed, known, dropped, names, records)
+    kept = side != REMOVED
+    levels = {
+        "uniref50": level_counts(len(side), int(kept.sum()), removed.counts.get("uniref50", {})),
+        "uniref90": level_counts(int(size.sum()), int(size[kept].sum()), removed.counts.get("uniref90", {})),
+    }
     by_audit = int(best["audit"].sum())
     write_counts(
         directory / "counts.json",
@@ -68,41 +71,36 @@ def run_remove(config: Decontaminate, directory: Path, clusters: Path, split: Pa
     )
     with table_writer(directory / "split.parquet", SPLIT_SCHEMA) as writer:
         writer.write({"side": side})
-    return Removal(len(gone), int(size[gone].sum()), by_audit, int((side == TRAIN).sum()))
+    step = lineage.step("decontaminate", whole, counts=levels, tools={"mmseqs": mmseqs})
+    lineage.write(directory, step, [split])
+    return Removal(len(dropped), int(size[dropped].sum()), by_audit, int((side == TRAIN).sum()))
 
 
-def read_hits(config: Decontaminate, directory: Path, kind: str) -> pl.DataFrame:
-    """The hits of all parts. kind: `hits` or `audit`. Raises UserError when a part is missing."""
-    frames = []
-    for part in range(config.parts):
-        path = result_path(directory, kind, part, config.parts)
-        with open_parquet(path, f"decontaminate search --part {part}") as file:
-            frames.append(pl.DataFrame(pl.from_arrow(file.read())))
-    return pl.concat(frames)
+def read_searched(config: Decontaminate, directory: Path) -> tuple[str, Decontaminate]:
+    """How the parts were searched: MMseqs2's version, and `config` with the options of the searches.
 
-
-def read_searched(config: Decontaminate, directory: Path) -> dict[str, Any]:
-    """`{mmseqs: version, search: options, audit: options}` of the searches, which are the same in all parts.
-
-    Raises UserError when a part is missing, or when parts were searched differently.
+    This step is not given those options: each part's `hits` file records them (see SEARCHED). Raises UserError when a
+    part is missing, or when parts were searched differently.
     """
     found = set()
     for part in range(config.parts):
-        path = result_path(directory, "hits", part, config.parts)
-        with open_parquet(path, f"decontaminate search --part {part}") as file:
-            found.add((file.schema_arrow.metadata or {}).get(SEARCHED.encode(), b"{}"))
-    if len(found) > 1 or b"{}" in found:
-        told = (
-            "its parts were searched with different options or MMseqs2 versions"
+        with open_result(config, directory, "hits", part) as file:
+            found.add((file.schema_arrow.metadata or {}).get(SEARCHED.encode()))
+    if len(found) > 1 or None in found:
+        raise UserError(
+            "the parts were searched with different options or versions of MMseqs2"
             if len(found) > 1
-            else ("its parts do not say what searched them")
+            else "the parts do not record how they were searched",
+            where=directory / "hits",
+            fix="run `snakemake -R decontaminate_search`",
         )
-        raise UserError(told, where=directory / "hits", fix="run `snakemake -R decontaminate_search`")
-    return json.loads(found.pop())
+    searched = json.loads(found.pop())
+    options = {name: searched[name] for name in ("search", "audit")}
+    return searched["mmseqs"], Decontaminate.model_validate(config.model_dump() | options)
 
 
 def check_hits(hits: pl.DataFrame, known: Clusters, directory: Path) -> None:
-    """Raises UserError when hits are not of train clusters against held-out clusters of this split."""
+    """Raise UserError unless all hits are of train clusters against held-out clusters of this split."""
     largest = max(hits["cluster"].max() or 0, hits["target"].max() or 0)  # type: ignore[type-var]
     if len(hits) and (
         int(largest) >= len(known.side)  # type: ignore[arg-type]
@@ -110,15 +108,15 @@ def check_hits(hits: pl.DataFrame, known: Clusters, directory: Path) -> None:
         or not known.held_out[hits["target"].to_numpy()].all()
     ):
         raise UserError(
-            "its hits are of another split", where=directory, fix="run prepare and search again, with this split"
+            "the hits are of another split", where=directory, fix="run prepare and search again, with this split"
         )
 
 
 def _best_hits(config: Decontaminate, directory: Path, known: Clusters) -> pl.DataFrame:
-    """One row for each cluster that goes: its best hit, and whether only the audit has found it."""
-    hits = read_hits(config, directory, "hits").with_columns(audit=pl.lit(False))
+    """The best hit of each cluster to remove, with columns `audit`, whether only the audit found it, and `reason`."""
+    hits = read_results(config, directory, "hits").with_columns(audit=pl.lit(False))
     if config.audit_failures == "remove":
-        hits = pl.concat([hits, read_hits(config, directory, "audit").with_columns(audit=pl.lit(True))])
+        hits = pl.concat([hits, read_results(config, directory, "audit").with_columns(audit=pl.lit(True))])
     check_hits(hits, known, directory)
     best = hits.sort("cluster", "identity", "bits", "target", descending=[False, True, True, False]).unique(
         "cluster", keep="first", maintain_order=True
@@ -130,7 +128,7 @@ def _best_hits(config: Decontaminate, directory: Path, known: Clusters) -> pl.Da
 
 
 def names_of(known: Clusters, clusters: np.ndarray, records: Path) -> list[str]:
-    """Ids of clusters, as their records have them: `UniRef50_P12345`. clusters: int[n], any order, may repeat."""
+    """Ids of clusters as in their records, `UniRef50_P12345`. clusters: int[n] in any order, may repeat."""
     rows = known.column("row")[clusters]
     distinct, where = np.unique(rows, return_inverse=True)
     ids = strings_at(known.representatives(records), "id", distinct)
@@ -138,7 +136,7 @@ def names_of(known: Clusters, clusters: np.ndarray, records: Path) -> list[str]:
 
 
 def _add_clusters(removed: Removed, known: Clusters, best: pl.DataFrame, records: Path) -> list[str]:
-    """List the clusters; returns their names."""
+    """Add the clusters of the k rows of `best` to `removed`; return their k names."""
     names = names_of(known, best["cluster"].to_numpy(), records)
     targets = names_of(known, best["target"].to_numpy(), records)
     evidence = [
@@ -151,18 +149,18 @@ def _add_clusters(removed: Removed, known: Clusters, best: pl.DataFrame, records
     return names
 
 
-def _add_members(removed: Removed, known: Clusters, gone: np.ndarray, names: list[str], records: Path) -> None:
-    """List the members of removed clusters. gone: uint32[k], ascending; names: their k names."""
-    if not len(gone):
+def _add_members(removed: Removed, known: Clusters, dropped: np.ndarray, names: list[str], records: Path) -> None:
+    """Add the members of removed clusters to `removed`. dropped: uint32[k], ascending; names: their k names."""
+    if not len(dropped):
         return
     blocks = []
-    dropped = np.zeros(len(known.side), bool)
-    dropped[gone] = True
+    is_dropped = np.zeros(len(known.side), bool)
+    is_dropped[dropped] = True
     for cluster, row in known.members("row"):
-        chosen = dropped[cluster]
+        chosen = is_dropped[cluster]
         blocks.append(np.stack([row[chosen], cluster[chosen]]))
     row, cluster = np.concatenate(blocks, axis=1)
     order = np.argsort(row, kind="stable")
     ids = strings_at(record_parts(records, "uniref90"), "id", row[order])
-    owners = np.array(names, object)[np.searchsorted(gone, cluster[order])]
-    removed.add("uniref90", "cluster_removed", ids, owners.tolist())
+    cluster_names = np.array(names, object)[np.searchsorted(dropped, cluster[order])]
+    removed.add("uniref90", "cluster_removed", ids, cluster_names.tolist())

@@ -1,7 +1,7 @@
-"""One part: the search whose hits are removed, then the audit's search of what that leaves of the part.
+"""One part: the search whose hits are removed, then the audit's search among the clusters that it leaves.
 
-All sequences of a cluster are in one part, so the part alone decides which of its clusters have a hit. Results are
-three small tables; the last one written is `hits`, which therefore vouches for the other two.
+All sequences of a cluster are in one part, so the part alone decides which of its clusters have a hit. The results are
+three small tables. `hits` is written last: where it exists, the other two are complete.
 """
 
 import json
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
-from unirefine.decontaminate.align import SCHEMA, above, align
+from unirefine.decontaminate.align import SCHEMA, align, hits_among
 from unirefine.decontaminate.inputs import SEARCHED, part_name, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
@@ -31,26 +31,25 @@ HIT_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in SCHEMA.items()])
 NEAREST_SCHEMA = pa.schema(
     [("target", pa.uint32()), ("all", pa.float32()), ("searched", pa.float32()), ("audited", pa.float32())]
 )
-"""Best identity of a held-out cluster to this part's clusters: to all of them, to those without a hit in the search,
-and to those without a hit in the audit either; null when there is no alignment at all."""
+"""The best identity of a held-out cluster (`target`) to this part's clusters: to `all`, to those without a hit of the
+search (`searched`), and to those without a hit of the audit either (`audited`); null without an alignment."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the searches of a part came to."""
+    """Numbers of hits, and of clusters that have one, in the search of a part and in the audit's search of the rest."""
 
     hits: int
     clusters: int
-    """Clusters with a hit."""
     audit_hits: int
     audit_clusters: int
 
 
-def run_search(config: Decontaminate, directory: Path, part: int, threads: int, mmseqs: str | None) -> Found:
-    """Search one part; write `hits/`, `audit/` and `nearest/part-*.parquet`.
+def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, mmseqs: str | None = None) -> Found:
+    """Search one part; write `hits/`, `audit/` and `nearest/part-*.parquet` to `directory`, which prepare has filled.
 
-    Raises UserError when the part does not exist, when there is no mmseqs, or when it fails. Nothing half-written
-    stays; a part that was stopped starts anew.
+    part: its number, from 0. mmseqs: the MMseqs2 binary, found by itself by default. Raises UserError when the part
+    does not exist, or when MMseqs2 is missing or fails.
     """
     if not 0 <= part < config.parts:
         raise UserError(f"--part {part}: parts are 0 to {config.parts - 1}", fix="see decontaminate.parts")
@@ -61,21 +60,21 @@ def run_search(config: Decontaminate, directory: Path, part: int, threads: int, 
     binary = find_mmseqs(mmseqs)
     with temporary_directory(directory / f"search-{part_name(part, config.parts)}") as work:
         searched = align(binary, query, target, config.search, work=work, threads=threads)
-        hits = above(searched, config.search)
+        hits = hits_among(searched, config.search)
         left = work / "left.fasta"
         copy_without(query, left, hits["cluster"].unique())
         audited = align(binary, left, target, config.audit, work=work, threads=threads)
-        audit = above(audited, config.audit)
+        audit = hits_among(audited, config.audit)
     write_hits(result_path(directory, "audit", part, config.parts), audit)
     write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
-    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
-    how = {"mmseqs": tool_version(binary), **settings}
-    write_hits(result_path(directory, "hits", part, config.parts), hits, how)
+    options = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
+    metadata = {"mmseqs": tool_version(binary), **options}
+    write_hits(result_path(directory, "hits", part, config.parts), hits, metadata)
     return Found(len(hits), hits["cluster"].n_unique(), len(audit), audit["cluster"].n_unique())
 
 
 def copy_without(source: Path, copy: Path, clusters: Iterable[int]) -> None:
-    """Copy a FASTA without the sequences of some clusters. Each record has two lines, as prepare writes them."""
+    """Copy a FASTA as prepare writes it, two lines a record, without the sequences of some clusters."""
     dropped = {str(cluster).encode() for cluster in clusters}
     with source.open("rb") as lines, copy.open("wb") as out:
         for header in lines:
@@ -86,7 +85,7 @@ def copy_without(source: Path, copy: Path, clusters: Iterable[int]) -> None:
 
 
 def write_hits(path: Path, hits: pl.DataFrame, searched: dict[str, Any] | None = None) -> None:
-    """Write a frame of align.SCHEMA. searched: what found them, for the file's metadata."""
+    """Write hits, a frame of align.SCHEMA. searched: version and options for the file's metadata (see SEARCHED)."""
     with table_writer(path, HIT_SCHEMA, {SEARCHED: json.dumps(searched)} if searched else None) as writer:
         writer.write({name: hits[name].to_arrow() for name in HIT_SCHEMA.names})
 
@@ -94,7 +93,10 @@ def write_hits(path: Path, hits: pl.DataFrame, searched: dict[str, Any] | None =
 def write_nearest(
     path: Path, searched: pl.DataFrame, audited: pl.DataFrame, hits: pl.DataFrame, audit: pl.DataFrame
 ) -> None:
-    """Write the best identity of each held-out cluster that either search found (see NEAREST_SCHEMA)."""
+    """Write the best identities of each held-out cluster in any alignment (see NEAREST_SCHEMA).
+
+    searched, audited: all alignments of the two searches; hits, audit: those that are hits.
+    """
     found = pl.concat([searched, audited]).select(
         "target",
         "identity",

@@ -1,7 +1,7 @@
 """Atomic writes: a file appears under its name only when it is complete and on disk.
 
-A killed stage leaves either the old file or none, never a torn one. Its temporary file is deleted when the file is
-written the next time.
+A killed process leaves the old file or none, never half of one. Its temporary files are deleted when the same file is
+written again.
 """
 
 import contextlib
@@ -28,40 +28,40 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the same directory; on success fsync it and rename it to `path`.
 
     On any exception the temporary file is deleted and `path` stays as it was. Raises UserError when another process has
-    begun to write `path` meanwhile: the last one to begin owns it.
+    begun to write `path` in the meantime: the last one to begin wins.
     """
     path = Path(path)
-    part = temporary_path(path)
+    temporary = temporary_path(path)
     try:
-        yield part
-        with _still_ours(part, path), part.open("rb+") as handle:
+        yield temporary
+        with _still_there(temporary, path), temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
-        with _still_ours(part, path):
-            part.replace(path)
+        with _still_there(temporary, path):
+            temporary.replace(path)
         fsync_directory(path.parent)
     except BaseException as error:
-        delete(part)
+        delete(temporary)
         if isinstance(error, OSError) and error.errno in _WRITING_FAILED:
             error.filename = error.filename or str(path)
         raise
 
 
 def temporary_path(path: Path, kind: str = "tmp") -> Path:
-    """A name beside `path` for what is not finished, which no process on any node has used; its directory is made.
+    """A new path in the same directory, `.<name>.<12 hex digits>.<kind>`, for a file or directory that is unfinished.
 
-    Deletes what earlier writers of `path`, all killed, left under such names.
+    The directory is created, and such files and directories of earlier writers of `path` are deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{_ANY_TOKEN}.{kind}"):
-        delete(left)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{_ANY_TOKEN}.{kind}"):
+        delete(leftover)
     return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}.{kind}")
 
 
 @contextlib.contextmanager
 def temporary_directory(path: Path, kind: str = "tmp") -> Iterator[Path]:
-    """Yield a new directory beside `path`, which is deleted in the end; those of killed processes are deleted first.
+    """Yield a new directory beside `path` and delete it in the end. Those of killed processes are deleted first.
 
-    Its name is new, so a program that outlived a killed stage does not write into the next one's directory.
+    Its name is always new, so an orphaned program of a killed stage cannot write into the directory of the next.
     """
     directory = temporary_path(path, kind)
     directory.mkdir()
@@ -86,7 +86,7 @@ def replace_directory(new: Path, directory: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Delete a file or a directory of no worth. Where the file system forbids it, the next writer will."""
+    """Delete a file or directory if possible. What the file system does not delete now is left for the next writer."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -95,16 +95,16 @@ def delete(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _still_ours(part: Path, path: Path) -> Iterator[None]:
+def _still_there(temporary: Path, path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
         raise UserError(
-            f"{part.name}, which was to become it, is gone: another process writes it, or its directory was lost",
+            f"its temporary file {temporary.name} is gone: another process writes it, or its directory was lost",
             where=path,
             fix="run only one of them",
         ) from None
-    except OSError as error:  # what fsync says names no file
+    except OSError as error:  # an error of fsync has no file name
         error.filename = str(path)
         raise
 
@@ -120,8 +120,8 @@ def fsync_directory(directory: Path) -> None:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) atomically."""
-    with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -130,7 +130,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file; `UserError` when it is missing or not JSON."""
+    """Read a JSON file. Raises UserError when it is missing or not JSON."""
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Which code made a result: digests of a stage's code, versions of packages, the commit of this checkout.
+"""Which code made a result: the digest of a stage's code, versions of packages, the commit of this checkout.
 
-The folder is the rule: a stage's digest is that of its own package and of what it imports of LIBRARIES, directly or
-through them. It is taken of the syntax trees without docstrings, so words, comments and formatting change nothing.
+A stage's digest covers its own package and the modules of LIBRARIES that it imports, directly or through one another.
+It is computed from syntax trees without docstrings, so docstrings, comments and formatting do not change it.
 """
 
 import ast
@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("core", "dataset", "model", "sampling")
-"""Packages that decide results beside a stage's own. Others say how something is run or stored, not what comes out."""
+"""Packages that decide results besides a stage's own. The others are about how stages are run and results stored."""
 PACKAGE = Path(__file__).parents[1]
 
 
 def stage_digest(stage: str, package: Path = PACKAGE) -> str:
     """Digest of the code that decides a stage's results, as 16 hexadecimal digits.
 
-    Of Python modules the syntax tree counts, of data files in the stage's package (a list of taxa, a template) every
-    byte. package: where unirefine's source is. Raises ValueError when there is no package of that name.
+    It covers the syntax trees of Python modules, and all bytes of other files in the stage's package (a list of taxa, a
+    template). package: the directory of unirefine's source. Raises ValueError when the stage has no package.
     """
     digest = hashlib.sha256()
     for path in stage_files(stage, package):
@@ -35,11 +35,11 @@ def stage_digest(stage: str, package: Path = PACKAGE) -> str:
 
 
 def stage_files(stage: str, package: Path = PACKAGE) -> list[Path]:
-    """The files that `stage_digest` is taken of, sorted."""
-    own = [path for path in (package / stage).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    if not own:
+    """The files that `stage_digest` covers, sorted."""
+    files = [path for path in (package / stage).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    if not files:
         raise ValueError(f"no package of a stage: {package / stage}")
-    found, waiting = set(own), [path for path in own if path.suffix == ".py"]
+    found, waiting = set(files), [path for path in files if path.suffix == ".py"]
     while waiting:
         new = {module for module in imported(waiting.pop(), package) if module not in found}
         found |= new
@@ -59,8 +59,8 @@ def imported(path: Path, package: Path = PACKAGE) -> Iterator[Path]:
         for name in names:
             parts = name.split(".")
             if parts[0] == "unirefine" and len(parts) > 1 and parts[1] in LIBRARIES:
-                place = package.joinpath(*parts[1:])
-                module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+                target = package.joinpath(*parts[1:])
+                module = target / "__init__.py" if target.is_dir() else target.with_suffix(".py")
                 if module.is_file():
                     yield module
 
@@ -71,7 +71,7 @@ def syntax(path: Path) -> bytes:
 
 
 def _plain(node: Any) -> Any:
-    """Nested tuples of a tree. Strings that stand alone are docstrings; empty fields differ between Python versions."""
+    """A tree as nested tuples, without docstrings and without empty fields, which differ between Python versions."""
     if isinstance(node, list):
         return [_plain(each) for each in node if not _is_docstring(each)]
     if not isinstance(node, ast.AST):
@@ -94,22 +94,23 @@ def versions(*packages: str) -> dict[str, str]:
 
 @functools.cache
 def source() -> Mapping[str, Any]:
-    """`{commit, modified, digest}` of unirefine's own code: null where it was installed without its git history.
+    """`{commit, modified, digest}` of unirefine's own code.
 
-    `digest` is of all Python files, and tells two versions apart where git cannot.
+    commit: of git, or null where the installation does not record it. modified: whether tracked files differ from it,
+    null where that is not known. digest: of all Python files, to distinguish versions without git.
     """
     commit, modified = _checkout() or _built() or (_installed_commit(), None)
     return {"commit": commit, "modified": modified, "digest": _all_code()}
 
 
 def _checkout() -> tuple[str, bool] | None:
-    """(commit, whether tracked files differ from it) of the checkout that this file is in."""
+    """(commit, whether tracked files differ from it) of the git checkout that this file is in."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None
 
     def git(*words: str) -> str:
-        # whoever owns the checkout: it is only read
+        # safe.directory: git refuses another user's checkout, but it is only read here
         command = ["git", "-c", "safe.directory=*", "-C", str(root), *words]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         return subprocess.run(
@@ -123,7 +124,7 @@ def _checkout() -> tuple[str, bool] | None:
 
 
 def _built() -> tuple[str, bool] | None:
-    """What the recipes in envs/ wrote into the image: `git describe` of the checkout it was built from."""
+    """As _checkout, from the file that the recipes in envs/ write into an image: `git describe` of its checkout."""
     note = PACKAGE / "commit.txt"
     if not note.exists():
         return None
@@ -132,9 +133,9 @@ def _built() -> tuple[str, bool] | None:
 
 
 def _installed_commit() -> str | None:
-    """What `pip install git+https://...` noted."""
-    noted = importlib.metadata.distribution("unirefine").read_text("direct_url.json")
-    return json.loads(noted).get("vcs_info", {}).get("commit_id") if noted else None
+    """The commit that `pip install git+https://...` recorded."""
+    origin = importlib.metadata.distribution("unirefine").read_text("direct_url.json")
+    return json.loads(origin).get("vcs_info", {}).get("commit_id") if origin else None
 
 
 def _all_code() -> str:

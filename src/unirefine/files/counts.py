@@ -1,4 +1,4 @@
-"""`counts.json`, which every stage writes: what came in, what was kept, what was removed and why."""
+"""`counts.json`, which every stage writes: how many sequences came in, were kept, and were removed by reason."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from unirefine.files.atomic import write_json
 def level_counts(entered: int, kept: int, removed: Mapping[str, int]) -> dict[str, Any]:
     """Counts of one level (`uniref50`, `uniref90`, ...) through a stage.
 
-    Raises AssertionError unless `entered == kept + sum(removed)`: a stage that loses a sequence is a bug.
+    Raises AssertionError unless `entered == kept + sum(removed)`: a stage that loses a sequence has a bug.
     """
     removed = {reason: int(count) for reason, count in sorted(removed.items()) if count}
     assert entered == kept + sum(removed.values()), (entered, kept, removed)

@@ -13,6 +13,6 @@ def sha256_file(path: Path | str) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """Hex SHA-256 of a value's canonical JSON (sorted keys, no spaces): the identity of a config."""
+    """Hex SHA-256 of a value's canonical JSON (sorted keys, no spaces), which identifies a config."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

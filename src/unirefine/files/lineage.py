@@ -1,7 +1,7 @@
-"""Where a result comes from, in one file inside it: `lineage.json` of a directory of shards, a checkpoint or a model.
+"""`lineage.json`, which every stage writes: all steps that led to a directory of shards, a checkpoint or a model.
 
-Every stage copies the steps of the directories it reads and adds its own, so the last file holds the whole way: release
-and md5s, options, counts, versions, commit, and hashes of the files it vouches for.
+A stage copies the steps from the directories that it reads and adds its own, so each file has the complete history:
+release and md5s, options, counts, versions, commit, and hashes of the result's files.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ def step(
     tools: Mapping[str, str] | None = None,
     packages: Sequence[str] = DATA_PACKAGES,
 ) -> dict[str, Any]:
-    """One step: what ran, with which options and versions, and what it counted.
+    """The entry of one stage: its options, counts, inputs, versions and code.
 
-    inputs: small files that no release.json lists (id lists, designs, initial weights); their md5 is taken. tools:
-    external programs by name, with their version. packages: distributions whose version matters. `code` is the digest
-    of the stage's own package, which makes Snakemake rerun it; `source` tells of all code.
+    inputs: small files that no release.json lists (id lists, designs, initial weights), recorded with their md5. tools:
+    versions of external programs by name. packages: distributions whose version is recorded. The key `code` is the
+    digest that makes Snakemake rerun the stage; `source` is the version of all code.
     """
     options = config.model_dump(mode="json")
     return {
@@ -62,10 +62,10 @@ def described(path: Path | str) -> dict[str, Any]:
 def write(
     directory: Path | str, last: Mapping[str, Any], read_from: Iterable[Path | str] = (), **facts: Any
 ) -> dict[str, Any]:
-    """Write `<directory>/lineage.json`: the steps of the directories read from, then `last`. Returns it.
+    """Write `<directory>/lineage.json`, the steps of the directories in `read_from` and then `last`, and return it.
 
-    A directory without lineage (made by hand, or by another program) is listed under `unknown`. facts: further keys, as
-    `release` (what release.json holds; else that of what was read) and `files`.
+    A directory without lineage (made by hand, or by another program) is listed under `unknown`. facts: further keys,
+    such as `files`, and `release`, the content of release.json, which is otherwise copied from `read_from`.
     """
     found: dict[str, Any] = {"release": None, "steps": [], "unknown": []}
     for path in map(Path, read_from):
@@ -84,14 +84,17 @@ def write(
 
 
 def read(path: Path | str) -> dict[str, Any]:
-    """The lineage inside a directory: shards, a checkpoint, `final/`, or an exported model. Raises UserError."""
+    """Read the lineage of a directory (shards, a checkpoint, `final/`, an exported model), or the file itself.
+
+    Raises UserError when there is none, or when it is of another format.
+    """
     path = Path(path)
     if not path.exists():
         raise UserError("no such directory", where=path)
     file = path / FILE if path.is_dir() else path
     if not file.exists():
         raise UserError(
-            f"no {FILE} in it, so where it comes from is not known", where=path, fix="give shards or a model of a run"
+            f"no {FILE} in it, so its origin is unknown", where=path, fix="give the shards or a model of a run"
         )
     lineage = read_json(file)
     if lineage.get("format") != FORMAT or lineage.get("version") != FORMAT_VERSION:
@@ -108,26 +111,26 @@ def hashes(directory: Path, names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def lines(lineage: Mapping[str, Any]) -> list[str]:
-    """The whole of a lineage for people, a block for the release, each step and the files."""
-    told = []
+    """A lineage as lines of text: the release, each step, and the files."""
+    text = []
     if released := lineage["release"]:
-        told.append(f"release {released['release'] or '(own FASTA)'}, {released['date']}")
-        told += [
+        text.append(f"release {released['release'] or '(your FASTA)'}, {released['date']}")
+        text += [
             f"  {file['file']}  {file['size']:,} B  md5 {file['md5']}  {file['url']}" for file in released["files"]
         ]
     for one in lineage["steps"]:
-        told.append(f"{one['stage']}  {code_of(one)}  config {one['config_sha256'][:12]}")
-        told.append(f"  options {json.dumps(one['config'])}")
-        told += [f"  input {file['file']}  {file['bytes']:,} B  md5 {file['md5']}" for file in one["inputs"]]
-        told += [f"  {name}: {json.dumps(value)}" for name, value in one["counts"].items()]
-        told.append("  " + ", ".join(f"{name} {version}" for name, version in (one["tools"] | one["versions"]).items()))
-    told += [f"unknown: {path} had no lineage" for path in lineage["unknown"]]
-    told += [f"file {file['name']}  {file['bytes']:,} B  sha256 {file['sha256']}" for file in lineage.get("files", [])]
-    return told
+        text.append(f"{one['stage']}  {code_of(one)}  config {one['config_sha256'][:12]}")
+        text.append(f"  options {json.dumps(one['config'])}")
+        text += [f"  input {file['file']}  {file['bytes']:,} B  md5 {file['md5']}" for file in one["inputs"]]
+        text += [f"  {name}: {json.dumps(value)}" for name, value in one["counts"].items()]
+        text.append("  " + ", ".join(f"{name} {version}" for name, version in (one["tools"] | one["versions"]).items()))
+    text += [f"unknown: {path} has no lineage" for path in lineage["unknown"]]
+    text += [f"file {file['name']}  {file['bytes']:,} B  sha256 {file['sha256']}" for file in lineage.get("files", [])]
+    return text
 
 
 def code_of(one: Mapping[str, Any]) -> str:
-    """The code that took a step, in a few words: `unirefine 0.1.0 at 4eb6dfd2c1 (modified)`."""
+    """The code of a step in short: `unirefine 0.1.0 at 4eb6dfd2c1 (modified)`."""
     commit, modified = one["source"]["commit"], one["source"]["modified"]
     where = f" at {commit[:10]}" if commit else f", code {one['source']['digest']}"
     return f"unirefine {one['versions']['unirefine']}{where}{' (modified)' if modified else ''}"

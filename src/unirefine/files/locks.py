@@ -1,7 +1,7 @@
-"""One writer for a directory: a lock that the kernel releases when its process ends, however it ends.
+"""One writer at a time for a directory: a file lock, which the kernel releases when the process ends in any way.
 
-Slurm jobs run on when the Snakemake that submitted them is killed. The next start submits them a second time, and then
-two processes on two nodes write the same files.
+Slurm jobs go on when the Snakemake that submitted them is killed. The next start submits them again, and without a lock
+two processes on two nodes would write the same files.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from typing import IO
 from unirefine.errors import UserError
 
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
-"""What flock says on a file system that has no locks, as Lustre does without its mount option `flock`."""
+"""Errors of flock on a file system without locks, such as Lustre without the mount option `flock`."""
 
 
 def take(handle: IO, *, wait: bool = False) -> bool:
-    """Lock an open file for this process. False: another process has it, and `wait` was not set.
+    """Lock an open file for this process. Returns False when another process has the lock and `wait` is not set.
 
-    Where the file system has no locks nothing is locked, a warning is printed, and the answer is True.
+    On a file system without locks it prints a warning and returns True.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -42,32 +42,34 @@ def take(handle: IO, *, wait: bool = False) -> bool:
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the lock file `path`, which is made and stays; it names its last holder.
+    """Hold a lock on the file `path` inside the block. The file is created if need be, and names its last holder.
 
-    While another process has it: with `wait` say so in one line and wait for it to end, else raise UserError.
+    When another process holds the lock: with `wait` print one line and wait until it ends, else raise UserError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as handle:
         if not take(handle):
             handle.seek(0)
-            who = handle.read().strip() or "another process"
+            holder = handle.read().strip() or "another process"
             if not wait:
                 raise UserError(
-                    f"another run is writing here: {who}",
+                    f"another run is writing here: {holder}",
                     where=path.parent,
                     fix="wait for it, stop it, or write to another directory",
                 )
             print(
-                f"unirefine: {path.parent}: {who} is writing here; waiting for it to end", file=sys.stderr, flush=True
+                f"unirefine: {path.parent}: {holder} is writing here; waiting for it to end",
+                file=sys.stderr,
+                flush=True,
             )
             take(handle, wait=True)
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name too
+        with contextlib.suppress(OSError):  # a full disk: the lock is valid without the name
             handle.truncate(0)
-            handle.write(_me())
+            handle.write(_this_process())
             handle.flush()
         yield
 
 
-def _me() -> str:
+def _this_process() -> str:
     job = os.environ.get("SLURM_JOB_ID")
     return f"process {os.getpid()} on {socket.gethostname()}{f' (Slurm job {job})' if job else ''}\n"

@@ -1,7 +1,7 @@
-"""Where the stages of a run lie: in `results/<run>/<stage>`, or in another run that made the same before (`run.base`).
+"""The directories of a run's stages: `results/<run>/<stage>`, or a directory shared with another run (`run.base`).
 
-A run that uses stages of another lists them in `results/<run>/places.json`: so a reader of a run finds them, and
-`unirefine clean` learns who else reads a stage. Nothing is linked or copied.
+A run lists the stages that it shares in `results/<run>/places.json`, so that a reader of the run finds them and
+`unirefine clean` knows which runs need a directory. Nothing is linked or copied.
 """
 
 import os
@@ -14,37 +14,37 @@ FILE = "places.json"
 RESULTS = Path("results")
 
 
-def shared(results: Path) -> dict[str, Path]:
-    """Directories of the stages that are not below `results` (of one run) itself, by stage."""
+def shared_stages(results: Path) -> dict[str, Path]:
+    """The directories, by stage, that a run reads but that are not below its own. results: `results/<run>`."""
     file = results / FILE
-    noted = read_json(file) if file.exists() else {}
-    return {stage: Path(os.path.normpath(results / path)) for stage, path in noted.items()}
+    paths = read_json(file) if file.exists() else {}
+    return {stage: Path(os.path.normpath(results / path)) for stage, path in paths.items()}
 
 
 def stage_path(results: Path, stage: str) -> Path:
-    """The directory of a stage, for whoever reads a run."""
-    return shared(results).get(stage, results / stage)
+    """The directory of a stage of a run. results: `results/<run>`."""
+    return shared_stages(results).get(stage, results / stage)
 
 
-def write(results: Path, places: Mapping[str, Path | str]) -> None:
-    """Note the stages of a run that are elsewhere; without any there is no file.
+def write_shared_stages(results: Path, directories: Mapping[str, Path | str]) -> None:
+    """Write the list of a run's shared stages; without any, delete it.
 
-    Paths are kept relative to the run, so that `results/` can be moved as a whole.
+    Relative paths are stored relative to the run, so that `results/` can be moved as a whole.
     """
-    if not places:
+    if not directories:
         (results / FILE).unlink(missing_ok=True)
         return
     relative = {
         stage: str(path) if Path(path).is_absolute() else os.path.relpath(path, results)
-        for stage, path in places.items()
+        for stage, path in directories.items()
     }
     write_json(results / FILE, relative)
 
 
-def users(directory: Path, root: Path = RESULTS) -> list[str]:
-    """Names of the runs that read a directory which is not below their own."""
+def runs_sharing(directory: Path, root: Path = RESULTS) -> list[str]:
+    """Names of the runs below `root` that list a directory among their shared stages."""
     return sorted(
         file.parent.name
         for file in root.glob(f"*/{FILE}")
-        if directory.resolve() in {path.resolve() for path in shared(file.parent).values()}
+        if directory.resolve() in {path.resolve() for path in shared_stages(file.parent).values()}
     )

@@ -1,1 +1,1 @@
-"""Write token shards in Megatron's indexed format."""
+"""Write the token shards in Megatron's indexed format."""

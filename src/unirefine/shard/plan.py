@@ -1,10 +1,10 @@
-"""Where every sequence goes, worked out from the integer tables before a single residue is read.
+"""The position of every sequence in the shards, computed from the integer tables before a single residue is read.
 
-Clusters are ranked: train in keyed-hash order, then validation, then test, each in keyed-hash order too. A sequence's
-global number follows from its cluster's rank and its place among the members (ordered by key). Train ranks are cut
-into equal runs, one shard each, and every shard into buckets, the unit that is ordered in memory: 16 MB, or the 512th
-part of everything if that is more.
-Memory: 4 bytes for each record and each written sequence, about 40 for each cluster while planning.
+Clusters are ranked: train in keyed-hash order, then validation, then test, each in keyed-hash order too. Sequences are
+numbered cluster by cluster in that order, the members of a cluster by key. Train ranks are divided into equal ranges,
+one for each shard, and every shard into buckets, which are ordered in memory one at a time: 16 MB, or 1/512 of all
+residues if that is more.
+Memory: 4 bytes for each record and each written sequence, and about 40 for each cluster while planning.
 """
 
 from dataclasses import dataclass
@@ -15,69 +15,70 @@ import numpy as np
 
 from unirefine.config import Shard
 from unirefine.core.hashing import keyed_hash
-from unirefine.core.levels import LEVELS, NONE
+from unirefine.core.levels import LEVELS, NONE, SIDES
+from unirefine.core.tables import Parts, iterate_file, open_parquet, record_parts
 from unirefine.errors import UserError
-from unirefine.shard.source import Level, batches, open_level, open_parquet
 
-SIDES = ("train", "validation", "test")
 BUCKET_BYTES = 16 << 20
 MAX_BUCKETS = 512  # files that are open at once in the first pass
 _BATCH_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Part:
-    """One shard: a run of cluster ranks, and the buckets that make it up."""
+class PlannedShard:
+    """One shard. Ranges are (first, end)."""
 
     name: str
     side: str
     ranks: tuple[int, int]
+    """Range of cluster ranks."""
     buckets: tuple[int, int]
+    """Range of buckets."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole layout: c clusters, n written sequences. Ranges are (first, end)."""
+    """The layout of all shards: c clusters, n sequences to write."""
 
     first_sequence: np.ndarray
-    """uint32[c + 1]: number of the first sequence of each rank."""
+    """uint32[c + 1]: number of the first sequence of each rank; the last is n."""
     lengths: np.ndarray
     """int32[n]: residues of each sequence, in output order."""
-    parts: list[Part]
+    shards: list[PlannedShard]
     bucket_ranks: np.ndarray
     """int64[buckets + 1]: first rank of each bucket."""
     bucket_sequences: np.ndarray
     """int64[buckets + 1]: first sequence of each bucket."""
-    levels: dict[str, Level]
-    """Record levels to read."""
+    levels: dict[str, Parts]
+    """The records to read, by level."""
     sequence_of_row: dict[str, np.ndarray]
-    """Per level uint32[rows]: the sequence a record becomes, or NONE."""
+    """By level, uint32[rows]: the number of the sequence that a record becomes, or NONE."""
     representative_level: str
-    """Level of the records that represent clusters and name them."""
+    """Level of the records that represent the clusters and give them their ids."""
     rank_of_row: np.ndarray
     """uint32[rows] of that level: rank of the cluster that a record represents, or NONE."""
     members: dict[str, int]
-    """Members of the clusters of each side, written or not."""
+    """By side, the number of members of its clusters, written or not."""
 
-    def part_sequences(self, part: Part) -> tuple[int, int]:
-        """First and end sequence of a shard."""
-        return int(self.first_sequence[part.ranks[0]]), int(self.first_sequence[part.ranks[1]])
+    def sequences_of(self, shard: PlannedShard) -> tuple[int, int]:
+        """Range of the sequences of a shard."""
+        return int(self.first_sequence[shard.ranks[0]]), int(self.first_sequence[shard.ranks[1]])
 
 
 def make_plan(config: Shard, records: Path, clusters: Path, split: Path) -> Plan:
-    """Lay out the shards. `clusters`: directory of the cluster stage; `split`: a split.parquet.
+    """Plan the shards. records, clusters: directories of those stages; split: a split.parquet.
 
-    Raises UserError when the inputs do not fit each other or when a shard would stay empty.
+    Raises UserError when the inputs do not fit each other or when a shard would be empty.
     """
     path = clusters / "clusters.parquet"
     table = open_parquet(path, "cluster")
     side = open_parquet(split, "decontaminate").read(columns=["side"])["side"].to_numpy()
     if len(side) != table.metadata.num_rows:
-        raise UserError(f"{len(side)} rows for {table.metadata.num_rows} clusters", where=split, fix=_again("split"))
+        raise UserError(f"{len(side)} rows for {table.metadata.num_rows} clusters", where=split, fix=_rerun("split"))
     level = (table.schema_arrow.metadata or {}).get(b"representative_level", b"").decode()
     if level not in LEVELS:
-        raise UserError(f"its metadata names no representative_level but {level!r}", where=path, fix=_again("cluster"))
-    levels = {name: open_level(records, name) for name in dict.fromkeys((level, "uniref90"))}
+        raise UserError(f"its metadata has representative_level {level!r}", where=path, fix=_rerun("cluster"))
+    levels = {name: record_parts(records, name) for name in dict.fromkeys((level, "uniref90"))}
 
     def column(name: str) -> np.ndarray:
         return table.read(columns=[name])[name].to_numpy()
@@ -86,8 +87,9 @@ def make_plan(config: Shard, records: Path, clusters: Path, split: Path) -> Plan
     train_end = bounds["train"][1]
     _check_sides(bounds, config.parts, split)
     size = column("size")
-    whole = train_end if config.validation == "representatives" else len(order)  # from here on only representatives
-    first_sequence = _first_sequences(size[order], whole, path)
+    # ranks below have all their members written, the others their representative only
+    with_members = train_end if config.validation == "representatives" else len(order)
+    first_sequence = _first_sequences(size[order], with_members, path)
     lengths = np.zeros(int(first_sequence[-1]), np.int32)
     sequence_of_row = {name: np.full(levels[name].rows, NONE, np.uint32) for name in levels}
     rank_of_row = np.full(levels[level].rows, NONE, np.uint32)
@@ -96,18 +98,18 @@ def make_plan(config: Shard, records: Path, clusters: Path, split: Path) -> Plan
     if len(row) and row.max() >= len(rank_of_row):
         raise UserError(f"row {row.max()} is beyond the {len(rank_of_row)} records of {level}", where=path)
     rank_of_row[row] = np.arange(len(row), dtype=np.uint32)
-    if whole < len(order):
-        sequence_of_row[level][row[whole:]] = first_sequence[whole:-1]
-        lengths[first_sequence[whole] :] = column("length")[order[whole:]]
+    if with_members < len(order):
+        sequence_of_row[level][row[with_members:]] = first_sequence[with_members:-1]
+        lengths[first_sequence[with_members] :] = column("length")[order[with_members:]]
     del row
-    start_of_cluster = np.full(len(side), NONE, np.uint32)
-    start_of_cluster[order[:whole]] = first_sequence[:whole]
-    _place_members(clusters / "membership.parquet", size, start_of_cluster, sequence_of_row["uniref90"], lengths)
-    parts, bucket_ranks = _cut(config.parts, bounds, first_sequence, lengths)
+    first_of_cluster = np.full(len(side), NONE, np.uint32)
+    first_of_cluster[order[:with_members]] = first_sequence[:with_members]
+    _number_members(clusters / "membership.parquet", size, first_of_cluster, sequence_of_row["uniref90"], lengths)
+    shards, bucket_ranks = _divide(config.parts, bounds, first_sequence, lengths)
     return Plan(
         first_sequence=first_sequence,
         lengths=lengths,
-        parts=parts,
+        shards=shards,
         bucket_ranks=bucket_ranks,
         bucket_sequences=first_sequence[bucket_ranks].astype(np.int64),
         levels=levels,
@@ -118,18 +120,18 @@ def make_plan(config: Shard, records: Path, clusters: Path, split: Path) -> Plan
     )
 
 
-def _again(stage: str) -> str:
-    return f"run `snakemake -R {stage}`"
+def _rerun(stage: str) -> str:
+    return f"run the {stage} stage again"
 
 
 def _rank_clusters(seed: int, keys: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
-    """uint32[c] clusters by rank, and the ranks of each side."""
-    runs, bounds, first = [], {}, 0
+    """uint32[c], the cluster of each rank, and the range of ranks of each side."""
+    chunks, bounds, first = [], {}, 0
     for code, name in enumerate(SIDES):
         chosen = np.flatnonzero(side == code).astype(np.uint32)
-        runs.append(chosen[np.argsort(keyed_hash(seed, keys[chosen]), kind="stable")])
+        chunks.append(chosen[np.argsort(keyed_hash(seed, keys[chosen]), kind="stable")])
         bounds[name] = (first, first := first + len(chosen))
-    return np.concatenate(runs), bounds
+    return np.concatenate(chunks), bounds
 
 
 def _check_sides(bounds: dict[str, tuple[int, int]], parts: int, split: Path) -> None:
@@ -141,24 +143,25 @@ def _check_sides(bounds: dict[str, tuple[int, int]], parts: int, split: Path) ->
         raise UserError(f"shard.parts is {parts} for {train} train clusters", fix=f"set shard.parts to at most {train}")
 
 
-def _first_sequences(sizes: np.ndarray, whole: int, path: Path) -> np.ndarray:
-    """uint32[c + 1] from the members of each rank; ranks from `whole` on have one sequence."""
+def _first_sequences(sizes: np.ndarray, with_members: int, path: Path) -> np.ndarray:
+    """Plan.first_sequence. sizes: members of each rank; ranks from `with_members` on have one sequence each."""
     first = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, dtype=np.int64, out=first[1:])
-    first[whole + 1 :] = first[whole] + np.arange(1, len(sizes) - whole + 1)
+    first[with_members + 1 :] = first[with_members] + np.arange(1, len(sizes) - with_members + 1)
     if first[-1] >= int(NONE):
         raise UserError(f"{first[-1]} sequences are more than the {int(NONE) - 1} that one run can hold", where=path)
     return first.astype(np.uint32)
 
 
-def _place_members(
-    path: Path, size: np.ndarray, start_of_cluster: np.ndarray, sequence_of_row: np.ndarray, lengths: np.ndarray
+def _number_members(
+    path: Path, size: np.ndarray, first_of_cluster: np.ndarray, sequence_of_row: np.ndarray, lengths: np.ndarray
 ) -> None:
-    """Give every member its sequence number and length; clusters without a start are passed over."""
+    """Fill sequence_of_row and lengths for the members of clusters that have a number in first_of_cluster."""
     cluster, seen = np.int64(-1), np.int64(0)
-    for batch in batches(path, ["cluster", "row", "length"], "cluster", _BATCH_ROWS):
-        columns = [batch.column(i).to_numpy() for i in range(3)]
-        cluster, seen, wrong = _place(*columns, cluster, seen, size, start_of_cluster, sequence_of_row, lengths)
+    columns = ["cluster", "row", "length"]
+    for _row, batch in iterate_file(path, columns, "cluster", batch_rows=_BATCH_ROWS, threads=False):
+        arrays = [column.to_numpy() for column in batch.columns]
+        cluster, seen, wrong = _number(*arrays, cluster, seen, size, first_of_cluster, sequence_of_row, lengths)
         if wrong:
             break
     else:
@@ -169,14 +172,15 @@ def _place_members(
             2: f"a member of cluster {cluster} names a row beyond the {len(sequence_of_row)} records of uniref90",
             3: f"a record of cluster {cluster} is the member of two clusters",
         }[wrong]
-        raise UserError(what, where=path, fix=_again("cluster"))
+        raise UserError(what, where=path, fix=_rerun("cluster"))
 
 
 @numba.njit(cache=True, nogil=True)
-def _place(clusters, rows, residues, cluster, seen, size, start_of_cluster, sequence_of_row, lengths):  # fmt: skip
+def _number(clusters, rows, residues, cluster, seen, size, first_of_cluster, sequence_of_row, lengths):  # fmt: skip
+    """One block of members. Returns (cluster, its members seen so far, kind of error or 0), for the next block."""
     for i in range(len(clusters)):
         if clusters[i] != cluster:
-            # every cluster has members, so the next one follows when the last is complete
+            # every cluster has members, so the next one begins when this one is complete
             if clusters[i] != cluster + 1 or clusters[i] >= len(size) or (cluster >= 0 and seen != size[cluster]):
                 return cluster, seen, 1
             cluster, seen = np.int64(clusters[i]), np.int64(0)
@@ -184,36 +188,36 @@ def _place(clusters, rows, residues, cluster, seen, size, start_of_cluster, sequ
             return cluster, seen, 1
         if rows[i] >= len(sequence_of_row):
             return cluster, seen, 2
-        start = start_of_cluster[cluster]
-        if start != NONE:
+        first = first_of_cluster[cluster]
+        if first != NONE:
             if sequence_of_row[rows[i]] != NONE:
                 return cluster, seen, 3
-            sequence_of_row[rows[i]] = start + seen
-            lengths[start + seen] = residues[i]
+            sequence_of_row[rows[i]] = first + seen
+            lengths[first + seen] = residues[i]
         seen += 1
     return cluster, seen, 0
 
 
-def _cut(
+def _divide(
     count: int, bounds: dict[str, tuple[int, int]], first_sequence: np.ndarray, lengths: np.ndarray
-) -> tuple[list[Part], np.ndarray]:
-    """The shards and int64[buckets + 1], the first rank of each bucket."""
+) -> tuple[list[PlannedShard], np.ndarray]:
+    """Divide the ranks into `count` train shards and one shard for each other side: (shards, Plan.bucket_ranks)."""
     train = bounds["train"][1]
     edges = [train * i // count for i in range(count + 1)]
-    runs = [(f"train-{i:03d}-of-{count:03d}", "train", edges[i], edges[i + 1]) for i in range(count)]
-    runs += [(name, name, *bounds[name]) for name in SIDES[1:] if bounds[name][0] < bounds[name][1]]
-    target = max(BUCKET_BYTES, int(lengths.sum(dtype=np.int64)) // max(MAX_BUCKETS - len(runs), 1))
-    parts, ranks = [], [0]
-    for name, side, first, end in runs:
+    ranges = [(f"train-{i:03d}-of-{count:03d}", "train", edges[i], edges[i + 1]) for i in range(count)]
+    ranges += [(name, name, *bounds[name]) for name in SIDES[1:] if bounds[name][0] < bounds[name][1]]
+    target = max(BUCKET_BYTES, int(lengths.sum(dtype=np.int64)) // max(MAX_BUCKETS - len(ranges), 1))
+    shards, ranks = [], [0]
+    for name, side, first, end in ranges:
         bucket = len(ranks) - 1
         ranks.extend(_bucket_ends(first, end, first_sequence, lengths, target))
-        parts.append(Part(name, side, (first, end), (bucket, len(ranks) - 1)))
-    return parts, np.asarray(ranks, np.int64)
+        shards.append(PlannedShard(name, side, (first, end), (bucket, len(ranks) - 1)))
+    return shards, np.asarray(ranks, np.int64)
 
 
 @numba.njit(cache=True)
 def _bucket_ends(first, end, first_sequence, lengths, target):
-    """Ranks at which the buckets of first .. end end; the last is `end`."""
+    """The ranks, each one past the last of a bucket, that divide the ranks first to end - 1; the last one is `end`."""
     ends, filled = [], 0
     for rank in range(first, end):
         for sequence in range(first_sequence[rank], first_sequence[rank + 1]):

@@ -1,46 +1,47 @@
-"""Build the shards of a run: plan, first pass, second pass, and the manifest that vouches for all of it."""
+"""Build the shards of a run: plan them, spill the tokens to buckets, assemble the shards, write the manifest."""
 
-import contextlib
 import resource
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from unirefine.config import Shard
 from unirefine.core.alphabet import TOKENS
+from unirefine.core.levels import SIDES
 from unirefine.dataset.manifest import FORMAT, FORMAT_VERSION
 from unirefine.errors import UserError
-from unirefine.files.atomic import fsync_directory, read_json, write_json
+from unirefine.files import lineage
+from unirefine.files.atomic import fsync_directory, read_json, temporary_directory, write_json
 from unirefine.files.code import versions
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.hashes import sha256_json
 from unirefine.progress import human, meter
-from unirefine.shard.assemble import Written, assemble
-from unirefine.shard.plan import SIDES, Plan, make_plan
+from unirefine.shard.assemble import WrittenShard, assemble
+from unirefine.shard.plan import Plan, make_plan
 from unirefine.shard.spill import spill
 
-_ID_BYTES = 64  # of a sequence's id, its cluster's id and the bookkeeping, generously
+_ID_BYTES = 64
+"""Upper estimate of the disk space for a sequence's id, its cluster's id and their positions."""
 
 
-def build_shards(
-    config: Shard, *, records: Path, clusters: Path, split: Path, release: Path, output: Path, threads: int
+def run(
+    config: Shard, *, records: Path, clusters: Path, split: Path, release: Path, output: Path, threads: int = 1
 ) -> dict[str, Any]:
-    """Write the shards of a run into `output` and return the manifest.
+    """Write the shards of a run, counts, lineage and manifest to `output`; return the manifest.
 
-    records, clusters: directories of those stages; split: split.parquet after decontamination; release:
-    release.json. The files are byte-identical for any number of threads. They get their names when all of them are
-    complete and on disk, and the manifest comes last: without it nothing opens the directory.
+    records, clusters: directories of those stages; split: split.parquet after decontamination; release: release.json.
+    The files are byte-identical for any number of threads. They are renamed into `output` when all of them are complete
+    and on disk. The manifest is written last, and without it nothing opens the directory.
 
-    Raises UserError for inputs that do not fit each other and when the disk is too small.
+    Raises UserError when the inputs do not fit each other and when the disk is too small.
     """
     released = read_json(release)
     output.mkdir(parents=True, exist_ok=True)
     plan = make_plan(config, records, clusters, split)
     residues = int(plan.lengths.sum(dtype="int64"))
     _check_space(output, residues + _ID_BYTES * len(plan.lengths) + 4 * residues // max(len(plan.bucket_ranks) - 1, 1))
-    with _workspace(output) as work:
+    with temporary_directory(output / "build") as work:
         _allow_open_files(len(plan.bucket_ranks) + 256)
         total = sum(level.rows for level in plan.levels.values())
         with meter("read and tokenise", total=total, unit=" records") as progress:
@@ -52,13 +53,15 @@ def build_shards(
         fsync_directory(output)
     manifest = _manifest(config, released, written)
     _write_counts(output, config, plan, written)
+    step = lineage.step("shard", config, counts=manifest["sides"])
+    lineage.write(output, step, [split.parent], release=released, files=manifest["files"])
     write_json(output / "manifest.json", manifest)
     return manifest
 
 
-def _assemble_all(plan: Plan, buckets: list[Path], work: Path, threads: int, residues: int) -> list[Written]:
+def _assemble_all(plan: Plan, buckets: list[Path], work: Path, threads: int, residues: int) -> list[WrittenShard]:
     with meter("order and write", total=residues, unit=" residues") as progress, ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(assemble, plan, part, buckets, work) for part in plan.parts]
+        jobs = [pool.submit(assemble, plan, shard, buckets, work) for shard in plan.shards]
         written = []
         try:
             for job in jobs:
@@ -68,18 +71,6 @@ def _assemble_all(plan: Plan, buckets: list[Path], work: Path, threads: int, res
             pool.shutdown(cancel_futures=True)
             raise
     return written
-
-
-@contextlib.contextmanager
-def _workspace(output: Path) -> Iterator[Path]:
-    """A fresh directory beside the results, on the same file system; nothing of it stays."""
-    work = output / ".build"
-    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _check_space(directory: Path, needed: int) -> None:
@@ -99,9 +90,9 @@ def _allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
-def _manifest(config: Shard, released: dict[str, Any], written: list[Written]) -> dict[str, Any]:
+def _manifest(config: Shard, released: dict[str, Any], written: list[WrittenShard]) -> dict[str, Any]:
     options = config.model_dump(mode="json")
-    files = ("file", "size", "sha256")  # not the day of the download, which would differ on every rebuild
+    keys = ("file", "size", "sha256")  # not the date of the download, which would change the manifest
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -114,19 +105,20 @@ def _manifest(config: Shard, released: dict[str, Any], written: list[Written]) -
         "release": {
             "source": released.get("source"),
             "release": released.get("release"),
-            "files": [{key: file.get(key) for key in files} for file in released.get("files", [])],
+            "files": [{key: file.get(key) for key in keys} for file in released.get("files", [])],
         },
         "versions": versions("numpy", "numba", "pyarrow"),
     }
 
 
-def _sides(written: list[Written]) -> dict[str, Any]:
+def _sides(written: list[WrittenShard]) -> dict[str, Any]:
+    """By side, the names of its shards and the sums of their numbers."""
     sides = {}
     for side in SIDES:
-        shards = [shard for shard in written if shard.part.side == side]
+        shards = [shard for shard in written if shard.side == side]
         if shards:
             sides[side] = {
-                "shards": [shard.part.name for shard in shards],
+                "shards": [shard.name for shard in shards],
                 "documents": sum(shard.documents for shard in shards),
                 "sequences": sum(shard.sequences for shard in shards),
                 "tokens": sum(shard.tokens for shard in shards),
@@ -136,9 +128,9 @@ def _sides(written: list[Written]) -> dict[str, Any]:
     return sides
 
 
-def _write_counts(output: Path, config: Shard, plan: Plan, written: list[Written]) -> None:
-    """Counts of both levels. Every kept cluster is a document. A UniRef90 member of a cluster that only its
-    UniRef50 representative stands for is not written, and is listed as `<side>_cluster_member`.
+def _write_counts(output: Path, config: Shard, plan: Plan, written: list[WrittenShard]) -> None:
+    """Write counts.json. Every kept cluster is a document. Where only the UniRef50 representative of a cluster is
+    written, its UniRef90 members are counted as removed, with the reason `<side>_cluster_member`.
     """
     sides = _sides(written)
     documents = sum(facts["documents"] for facts in sides.values())

@@ -1,8 +1,9 @@
-"""First pass: read the records once, in order, and append each sequence's tokens to the bucket it belongs to.
+"""First pass: read the records once, in order, and append each sequence's tokens to the file of its bucket.
 
-A bucket file is a series of blocks: header int64[4] (kind, items n, token bytes, id bytes), then uint32[n] place (the
-sequence's number, or the cluster's rank), int32[n] id lengths, the tokens end to end, the ids end to end, padded to 8
-bytes. Every item says where it belongs, so the order of blocks, and with it the number of threads, does not matter.
+A bucket file is a series of blocks. A block is a header int64[4] (kind, number of items n, token bytes, id bytes), then
+uint32[n] positions (the sequence's number, or the cluster's rank), int32[n] id lengths, the tokens end to end, the ids
+end to end, and padding to a multiple of 8 bytes. Every item has its position, so the order of the blocks does not
+matter, and neither does the number of threads.
 """
 
 import contextlib
@@ -13,14 +14,13 @@ from pathlib import Path
 
 import numba
 import numpy as np
-import pyarrow as pa
 
 from unirefine.core.alphabet import BYTE_TO_TOKEN
 from unirefine.core.levels import NONE
+from unirefine.core.tables import iterate_file, string_buffers
 from unirefine.errors import UserError
 from unirefine.shard.plan import Plan
 from unirefine.shard.scratch import scratch
-from unirefine.shard.source import batches
 
 SEQUENCES, CLUSTERS = 0, 1
 BLOCK_HEADER = 32
@@ -57,77 +57,74 @@ def spill(plan: Plan, directory: Path, threads: int, advance: Callable[[int], No
     """
     lock = threading.Lock()
 
-    def told(records: int) -> None:
+    def report(records: int) -> None:
         with lock:
             advance(records)
 
     with contextlib.closing(Buckets(directory, len(plan.bucket_ranks) - 1)) as buckets:
-        jobs = [(name, part) for name, level in plan.levels.items() for part in range(len(level.parts))]
+        parts = [(level, part) for level, records in plan.levels.items() for part in range(len(records.paths))]
         with ThreadPoolExecutor(threads) as pool:
-            work = [pool.submit(_spill_part, plan, name, part, buckets, told) for name, part in jobs]
+            jobs = [pool.submit(_spill_part, plan, level, part, buckets, report) for level, part in parts]
             try:
-                for done in work:
-                    done.result()
+                for job in jobs:
+                    job.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         return buckets.paths
 
 
-def _spill_part(plan: Plan, name: str, part: int, buckets: Buckets, advance: Callable[[int], None]) -> None:
-    level = plan.levels[name]
-    row, end = level.first_row[part], level.first_row[part + 1]
-    place_all = plan.sequence_of_row[name]
-    names_clusters = name == plan.representative_level
-    wanted = bool((place_all[row:end] != NONE).any())
-    if not wanted and not names_clusters:
-        advance(end - row)
+def _spill_part(plan: Plan, level: str, part: int, buckets: Buckets, advance: Callable[[int], None]) -> None:
+    """Read one part of the records of a level."""
+    records = plan.levels[level]
+    path, first, end = records.paths[part], records.first_row[part], records.first_row[part + 1]
+    sequence_of_row = plan.sequence_of_row[level][first:end]
+    has_sequences, names_clusters = bool((sequence_of_row != NONE).any()), level == plan.representative_level
+    if not has_sequences and not names_clusters:
+        advance(end - first)
         return
-    for batch in batches(level.parts[part], ["id", "sequence"] if wanted else ["id"], "records", _BATCH_ROWS):
-        rows = slice(row, row + batch.num_rows)
+    columns = ["id", "sequence"] if has_sequences else ["id"]
+    no_lengths, no_residues = np.empty(0, np.int32), (np.empty(0, np.uint8), np.zeros(1, np.int64))
+    for row, batch in iterate_file(path, columns, "records", batch_rows=_BATCH_ROWS, threads=False):
         ids = string_buffers(batch.column("id"))
         if names_clusters:
-            place = plan.rank_of_row[rows]
-            nothing = (np.zeros(1, np.int64), np.empty(0, np.uint8))
-            blocks, starts, _wrong = emit(CLUSTERS, place, plan.bucket_ranks, np.empty(0, np.int32), *nothing, *ids)
+            ranks = plan.rank_of_row[first + row : first + row + batch.num_rows]
+            blocks, starts, _wrong = make_blocks(CLUSTERS, ranks, plan.bucket_ranks, no_lengths, *no_residues, *ids)
             buckets.append(blocks, starts)
-        if wanted:
-            sequences = string_buffers(batch.column("sequence"))
-            blocks, starts, wrong = emit(
-                SEQUENCES, place_all[rows], plan.bucket_sequences, plan.lengths, *sequences, *ids
+        if has_sequences:
+            positions = sequence_of_row[row : row + batch.num_rows]
+            residues = string_buffers(batch.column("sequence"))
+            blocks, starts, wrong = make_blocks(
+                SEQUENCES, positions, plan.bucket_sequences, plan.lengths, *residues, *ids
             )
             if wrong >= 0:
                 raise UserError(
-                    f"record {row + wrong} of {name} is not as long as the cluster tables say",
-                    where=level.parts[part], fix="run `snakemake -R curate`",
-                )  # fmt: skip
+                    f"record {first + row + wrong} of {level} is not as long as the cluster tables say",
+                    where=path,
+                    fix="run the curate stage again",
+                )
             buckets.append(blocks, starts)
         advance(batch.num_rows)
-        row += batch.num_rows
 
 
-def string_buffers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """A string array's offsets, int32 or int64 [n + 1], and its bytes, uint8, without a copy. No nulls."""
-    wide = pa.types.is_large_string(column.type)
-    assert wide or pa.types.is_string(column.type), column.type
-    _valid, offsets, data = column.buffers()
-    count = len(column)
-    if offsets is None or count == 0:
-        return np.zeros(count + 1, np.int64), np.empty(0, np.uint8)
-    kind = np.int64 if wide else np.int32
-    starts = np.frombuffer(offsets, kind, count + 1, column.offset * np.dtype(kind).itemsize)
-    return starts, np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+def make_blocks(kind, position, edges, lengths, residues, offsets, ids, id_offsets):  # fmt: skip
+    """The blocks of one batch of n records, one for each bucket that gets any.
 
+    kind: SEQUENCES or CLUSTERS. position: uint32[n], number of the sequence or rank of the cluster, or NONE. edges:
+    int64[buckets + 1], the first position of each bucket. lengths: int32[sequences], as planned. (residues, offsets),
+    (ids, id_offsets): the records' strings as from string_buffers; those of residues only for SEQUENCES.
 
-def emit(kind, place, edges, lengths, offsets, residues, id_offsets, ids):  # fmt: skip
-    """The blocks of one batch, uint8[bytes] (scratch), int64[buckets + 1] starts, first row of wrong length or -1."""
-    bucket, items, tokens, id_bytes, wrong = _count(kind, place, edges, lengths, offsets, id_offsets)
+    Returns the blocks end to end, uint8[bytes] in a scratch buffer; int64[buckets + 1], where each bucket's block
+    starts; and the first row whose length differs from the planned one, or -1.
+    """
+    bucket, items, tokens, id_bytes, wrong = _count(kind, position, edges, lengths, offsets, id_offsets)
     sizes = np.where(items > 0, BLOCK_HEADER + 8 * items + tokens + id_bytes, 0)
     starts = np.zeros(len(edges), np.int64)
     np.cumsum((sizes + 7) & ~7, out=starts[1:])
     blocks = scratch("blocks", int(starts[-1]))
     if wrong < 0:
-        _fill(kind, place, bucket, items, tokens, id_bytes, starts, offsets, residues, id_offsets, ids, blocks, TABLE)
+        sizes = (items, tokens, id_bytes)
+        _fill(kind, position, bucket, *sizes, starts, residues, offsets, ids, id_offsets, blocks, TABLE)
     return blocks, starts, wrong
 
 
@@ -135,20 +132,20 @@ TABLE = np.array(BYTE_TO_TOKEN)
 
 
 @numba.njit(cache=True, nogil=True)
-def _count(kind, place, edges, lengths, offsets, id_offsets):
-    """Bucket of each row, and items, token bytes and id bytes of each bucket."""
+def _count(kind, position, edges, lengths, offsets, id_offsets):
+    """The bucket of each row; the items, token bytes and id bytes of each bucket; the first row of a wrong length."""
     count = len(edges) - 1
-    bucket = np.empty(len(place), np.int32)
+    bucket = np.empty(len(position), np.int32)
     items, tokens, id_bytes = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
     wrong = -1
-    for i in range(len(place)):
-        if place[i] == NONE:
+    for i in range(len(position)):
+        if position[i] == NONE:
             bucket[i] = -1
             continue
         low, high = 0, count
         while high - low > 1:
             middle = (low + high) >> 1
-            if edges[middle] <= place[i]:
+            if edges[middle] <= position[i]:
                 low = middle
             else:
                 high = middle
@@ -158,36 +155,37 @@ def _count(kind, place, edges, lengths, offsets, id_offsets):
         if kind == SEQUENCES:
             length = offsets[i + 1] - offsets[i]
             tokens[low] += length
-            if length != lengths[place[i]] and wrong < 0:
+            if length != lengths[position[i]] and wrong < 0:
                 wrong = i
     return bucket, items, tokens, id_bytes, wrong
 
 
 @numba.njit(cache=True, nogil=True)
 def _fill(
-    kind, place, bucket, items, tokens, id_bytes, starts, offsets, residues, id_offsets, ids, blocks, table
+    kind, position, bucket, items, tokens, id_bytes, starts, residues, offsets, ids, id_offsets, blocks, table
 ):  # fmt: skip
-    """Write every block: each row's place, id length, tokens and id, at the running ends of its bucket's block."""
+    """Fill the blocks: append each row's position, id length, tokens and id to the block of its bucket."""
     count = len(items)
     at_item, at_token, at_id = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
-    words, halves = blocks.view(np.int64), blocks.view(np.uint32)
+    as_int64, as_uint32 = blocks.view(np.int64), blocks.view(np.uint32)
     for b in range(count):
         if items[b] == 0:
             continue
         word = starts[b] >> 3
-        words[word], words[word + 1], words[word + 2], words[word + 3] = kind, items[b], tokens[b], id_bytes[b]
+        as_int64[word], as_int64[word + 1] = kind, items[b]
+        as_int64[word + 2], as_int64[word + 3] = tokens[b], id_bytes[b]
         at_item[b] = (starts[b] + BLOCK_HEADER) >> 2
         at_token[b] = starts[b] + BLOCK_HEADER + 8 * items[b]
         at_id[b] = at_token[b] + tokens[b]
         for i in range(at_id[b] + id_bytes[b], starts[b + 1]):
             blocks[i] = 0
-    for i in range(len(place)):
+    for i in range(len(position)):
         b = bucket[i]
         if b < 0:
             continue
-        halves[at_item[b]] = place[i]
+        as_uint32[at_item[b]] = position[i]
         length = id_offsets[i + 1] - id_offsets[i]
-        halves[at_item[b] + items[b]] = length
+        as_uint32[at_item[b] + items[b]] = length
         at_item[b] += 1
         out, letters = blocks[at_id[b] : at_id[b] + length], ids[id_offsets[i] : id_offsets[i + 1]]
         for j in range(len(letters)):

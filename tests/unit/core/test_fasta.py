@@ -2,9 +2,10 @@
 
 import gzip
 
+import pyarrow as pa
 import pytest
 
-from unirefine.core.fasta import read_fasta
+from unirefine.core.fasta import read_fasta, write_fasta
 from unirefine.errors import UserError
 
 
@@ -50,3 +51,13 @@ def test_a_missing_file_and_a_directory(tmp_path):
         list(read_fasta(tmp_path / "none.fasta"))
     with pytest.raises(UserError, match="a directory"):
         list(read_fasta(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_records_written_in_bulk_have_two_lines_each(tmp_path, kind):
+    names, sequences = pa.array(["skipped", "1", "2_7"]), pa.array(["M", "MKV" * 50, "ACGT"], kind)
+    with (tmp_path / "x.fasta").open("wb") as file:
+        write_fasta(file, names.slice(1), sequences.slice(1))
+        write_fasta(file, names.slice(3), sequences.slice(3))
+    assert (tmp_path / "x.fasta").read_text() == f">1\n{'MKV' * 50}\n>2_7\nACGT\n"
+    assert list(read_fasta(tmp_path / "x.fasta")) == [("1", "MKV" * 50), ("2_7", "ACGT")]

@@ -6,7 +6,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.core import tables
-from unirefine.core.tables import find_parts, iterate_file, read_column, record_parts, strings_at, table_writer
+from unirefine.core.tables import (
+    find_parts,
+    iterate_file,
+    open_parquet,
+    read_column,
+    record_parts,
+    string_buffers,
+    strings_at,
+    table_writer,
+)
 from unirefine.errors import UserError
 
 SCHEMA = pa.schema([("number", pa.int32()), ("name", pa.string())])
@@ -48,6 +57,40 @@ def test_a_missing_part_a_second_set_and_no_part(tmp_path):
     (tmp_path / "kept").rename(tmp_path / "uniref50" / "records-000-of-001.parquet")
     with pytest.raises(UserError, match=r"sets of \[1, 3\]"):
         record_parts(tmp_path, "uniref50")
+
+
+def test_parts_of_one_count_but_with_a_wrong_number_are_not_a_set(tmp_path):
+    write_parts(tmp_path, "uniref50", [1, 1])
+    (tmp_path / "uniref50" / "records-000-of-002.parquet").rename(tmp_path / "uniref50" / "records-002-of-002.parquet")
+    with pytest.raises(UserError, match="not the whole of one set"):
+        record_parts(tmp_path, "uniref50")
+
+
+def test_where_the_directory_is_gone_too_the_message_says_so(tmp_path):
+    with pytest.raises(UserError, match=r"no such file; run the split stage again"):
+        open_parquet(tmp_path / "split.parquet", "split")
+    with pytest.raises(UserError, match=r"see whether this machine has lost .*/split/, else run the split stage again"):
+        open_parquet(tmp_path / "split" / "split.parquet", "split")
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(pa.string(), np.int32), (pa.large_string(), np.int64)])
+@pytest.mark.parametrize("texts", [[], [""], ["", ""], ["ab", "", "cde", "f"]])
+def test_buffers_of_strings_and_of_their_slices(kind, dtype, texts):
+    column = pa.array(texts, kind)
+    for start in range(len(texts) + 1):
+        for end in range(start, len(texts) + 1):
+            raw, offsets = string_buffers(column.slice(start, end - start))
+            assert raw.dtype == np.uint8 and offsets.dtype == dtype
+            found = [raw[low:high].tobytes().decode() for low, high in itertools.pairwise(offsets)]
+            assert found == texts[start:end]
+
+
+def test_buffers_are_no_copies_and_have_no_nulls():
+    column = pa.array(["ab", "c", None])
+    raw, offsets = string_buffers(column.slice(0, 2))
+    assert (raw.ctypes.data, offsets.ctypes.data) == (column.buffers()[2].address, column.buffers()[1].address)
+    with pytest.raises(AssertionError, match="has nulls"):
+        string_buffers(column)
 
 
 def test_a_torn_file_and_a_missing_column_name_the_stage(tmp_path):

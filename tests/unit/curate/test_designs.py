@@ -4,7 +4,8 @@ import numpy as np
 import pyhmmer
 import pytest
 
-from unirefine.curate.designs import find_designs
+from unirefine.curate.designs import find_designs, read_designs
+from unirefine.errors import UserError
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 DESIGN = "MGDIQVQVNIDDNGKNFDYTYTVTTESELQKVLNELMDYIKKQGAKRVRISITARTKKEAEKFAAILIKVFAELGYNDINVTFDGDTVTVEGQLEGGSLEHHHHHH"
@@ -64,3 +65,25 @@ def test_one_iteration_does_not_go_on_from_what_it_found():
     found = ours(targets, evalue=1e-3)
     assert 0 in found
     assert len(hmmer(targets, 1e-3, iterations=2, **MAX) - found) > 5
+
+
+def test_designs_are_read_with_their_names(tmp_path):
+    path = tmp_path / "designs.fasta"
+    path.write_text(f">6MRS a design\n{DESIGN[:50]}\n{DESIGN[50:].lower()}\n>again\nMKX\n")
+    first, second = read_designs(path)
+    assert (first.textize().sequence.upper(), second.textize().sequence) == (DESIGN, "MKX")
+    assert [as_text(design.name) for design in (first, second)] == ["6MRS", "again"]
+
+
+def as_text(name):
+    return name.decode() if isinstance(name, bytes) else name
+
+
+@pytest.mark.parametrize("content", [None, "", ">one\nMK-V\n", ">one\n>two\nMKV\n", "MKV\n"])
+def test_a_file_that_is_no_fasta_of_designs_is_one_line(tmp_path, content):
+    path = tmp_path / "designs.fasta"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=r"designs\.fasta.*; check curate\.designs") as caught:
+        read_designs(path)
+    assert "\n" not in str(caught.value)

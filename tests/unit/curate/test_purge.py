@@ -39,10 +39,10 @@ def test_the_accession_inside_a_uniprotkb_header_matches(purge):
     assert match(purge, "sp|P10637|P10636", "xx|P10636|TAU_HUMAN", "sp|P10636") == [None] * 3
 
 
-def test_places_are_those_of_the_first_appearance(purge):
-    place = dict(zip(purge.names, purge.places, strict=True))
-    assert place["P10636"] == "one.txt line 2"
-    assert place["A0A009IHW8"] == "two.txt line 1"
+def test_sources_are_those_of_the_first_appearance(purge):
+    source = dict(zip(purge.names, purge.sources, strict=True))
+    assert source["P10636"] == "one.txt line 2"
+    assert source["A0A009IHW8"] == "two.txt line 1"
     assert purge.duplicates == 1
 
 

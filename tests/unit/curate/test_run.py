@@ -7,7 +7,7 @@ import pytest
 from unirefine.cli.main import main
 from unirefine.config import Curate
 from unirefine.core.ids import key_of
-from unirefine.curate.run import curate
+from unirefine.curate.run import run as curate
 from unirefine.errors import UserError
 
 DESIGN = "MGDIQVQVNIDDNGKNFDYTYTVTTESELQKVLNELMDYIKKQGAKRVRISITARTKKEAEKFAAILIKVFAELGYNDINVTFDGDTVTVEGQLEGGSLEHHHHHH"
@@ -158,6 +158,8 @@ def test_the_cut_into_parts_changes_no_byte(make_records, tmp_path, monkeypatch)
         records.rename(folder / "records")
         curate(config, folder / "records", ["uniref50"], folder / "out")
         written.append({path.name: path.read_bytes() for path in (folder / "out").iterdir()})
+        lineage = json.loads(written[-1].pop("lineage.json"))
+        assert lineage["steps"][-1]["counts"] == json.loads(written[-1]["counts.json"])["levels"]
     assert written[0] == written[1]
     assert set(written[0]) == {"uniref50.parquet", "removed.parquet", "counts.json"}
 
@@ -199,7 +201,7 @@ def test_records_that_do_not_match_their_counts_are_refused(make_records, tmp_pa
     records = make_records({"uniref50": LEVEL50})
     path = records / "uniref50" / "counts.json"
     path.write_text(path.read_text().replace('"kept": 7', '"kept": 8'))
-    with pytest.raises(UserError, match="7 uniref50 records in the parts, but their counts say 8"):
+    with pytest.raises(UserError, match="8 uniref50 records, but their parts have 7"):
         curate(Curate(), records, ["uniref50"], tmp_path / "out")
 
 

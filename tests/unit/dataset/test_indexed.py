@@ -9,7 +9,7 @@ from unirefine.config import Shard
 from unirefine.dataset import IndexedFiles, open_shards
 from unirefine.dataset.indexed import HEADER_BYTES, check_index, read_index, write_index
 from unirefine.errors import UserError
-from unirefine.shard.run import build_shards
+from unirefine.shard.run import run as build_shards
 
 
 @pytest.fixture(scope="module")

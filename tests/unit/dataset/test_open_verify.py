@@ -11,7 +11,7 @@ from unirefine.config import Shard
 from unirefine.core.ids import key_of
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
-from unirefine.shard.run import build_shards
+from unirefine.shard.run import run as build_shards
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_another_alphabet_or_count_is_refused(copy):
 @pytest.mark.parametrize("name", ["train-002-of-003.bin", "validation.idx", "test.ids.parquet"])
 def test_verify_finds_one_changed_bit(copy, name, capsys):
     assert main(["shard", "verify", str(copy)]) == 0
-    assert "all as the manifest says" in capsys.readouterr().out
+    assert "all match the manifest" in capsys.readouterr().out
     flip(copy / name, (copy / name).stat().st_size // 2)
     assert main(["shard", "verify", str(copy)]) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]

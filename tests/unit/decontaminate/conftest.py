@@ -11,7 +11,8 @@ import pytest
 
 from unirefine.config import Decontaminate
 from unirefine.core.ids import key_of
-from unirefine.decontaminate import run_audit, run_prepare, run_remove, run_search
+from unirefine.decontaminate import audit, prepare, remove, search
+from unirefine.tools import find_mmseqs
 
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -44,8 +45,10 @@ class World:
         name = f"P{len(self.representatives):05d}"
         sequence = sequence or random_protein(self.random, int(self.random.integers(80, 300)))
         self.representatives[name] = sequence
-        own = {name: sequence} if seed else {}
-        self.members[name] = own | {f"Q{len(self.representatives):03d}{i:02d}": text for i, text in enumerate(members)}
+        first = {name: sequence} if seed else {}
+        self.members[name] = first | {
+            f"Q{len(self.representatives):03d}{i:02d}": text for i, text in enumerate(members)
+        }
         self.sides[name] = side
         return name
 
@@ -108,29 +111,54 @@ class Stage:
     names: dict[str, str]
     """Planted clusters: role -> name."""
     world: World
+    mmseqs: str | None = None
+    """MMseqs2 binary; None: the usual one."""
 
     def path(self, *parts: str) -> Path:
         """A path below the decontaminate directory."""
         return self.directory.joinpath("decontaminate", *parts)
 
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Directories of the stages before."""
+        names = {"records": "records", "clusters": "cluster", "split": "split"}
+        return {name: self.directory / stage for name, stage in names.items()}
+
+    def skip_prefilter(self, searches: str = "*") -> None:
+        """Let MMseqs2 align every query with every target, because its prefilter takes 3 s to start.
+
+        searches: shell pattern of the arguments of the searches to speed up.
+        """
+        program, mmseqs = self.directory / "mmseqs-without-prefilter", find_mmseqs()
+        program.write_text(
+            "#!/bin/sh\n"
+            'case "$*" in\n'
+            f'*--prefilter-mode*) exec {mmseqs} "$@" ;;\n'
+            f'"search "{searches}) exec {mmseqs} "$@" --prefilter-mode 2 ;;\n'
+            f'*) exec {mmseqs} "$@" ;;\n'
+            "esac\n"
+        )
+        program.chmod(0o755)
+        self.mmseqs = str(program)
+
     def prepare(self, config: Decontaminate):
         """Run prepare."""
-        at = self.directory
-        return run_prepare(config, at / "records", at / "cluster", at / "split", self.path())
+        return prepare.run(config, **self.inputs, output=self.path())
 
     def search(self, config: Decontaminate, parts: range | None = None, threads: int = 1):
         """Run search on all parts, or on some."""
-        return [run_search(config, self.path(), part, threads, None) for part in parts or range(config.parts)]
+        return [
+            search.run(config, directory=self.path(), part=part, threads=threads, mmseqs=self.mmseqs)
+            for part in parts or range(config.parts)
+        ]
 
     def remove(self, config: Decontaminate):
         """Run remove."""
-        at = self.directory
-        return run_remove(config, self.path(), at / "cluster", at / "split", at / "records")
+        return remove.run(config, **self.inputs, directory=self.path())
 
     def audit(self, config: Decontaminate):
         """Run audit."""
-        at = self.directory
-        return run_audit(config, self.path(), at / "records", at / "cluster", at / "split", 1, None)
+        return audit.run(config, **self.inputs, directory=self.path(), mmseqs=self.mmseqs)
 
     def side(self, role: str) -> int:
         """Final side of a planted cluster."""
@@ -160,9 +188,11 @@ def planted_world() -> tuple[World, dict[str, str]]:
 
 @pytest.fixture
 def stage(tmp_path) -> Stage:
-    """The planted world, nothing run yet."""
+    """The planted world, nothing run yet. Its searches have no prefilter; with `mmseqs = None` they have."""
     world, names = planted_world()
-    return Stage(world.write(tmp_path), names, world)
+    made = Stage(world.write(tmp_path), names, world)
+    made.skip_prefilter()
+    return made
 
 
 @pytest.fixture(scope="session")

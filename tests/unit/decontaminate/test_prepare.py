@@ -80,7 +80,7 @@ def test_records_of_another_release(stage):
 
 
 @pytest.mark.parametrize("level", ["representatives", "members"])
-def test_a_labs_own_fasta_has_its_representatives_among_the_members(stage, level):
+def test_a_custom_fasta_has_its_representatives_among_the_members(stage, level):
     world = stage.world
     order = sorted(world.representatives, key=world.index)
     names = {name: next(iter(members)) for name, members in world.members.items()}

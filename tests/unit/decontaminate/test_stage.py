@@ -1,16 +1,21 @@
-"""The whole stage on planted pairs: what goes, what stays, what is written, against an aligner of its own kind."""
+"""The whole stage on planted pairs: what is removed, kept and written, compared with an independent aligner."""
 
 import json
 import shutil
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from Bio.Align import PairwiseAligner, substitution_matrices
 
-from unirefine.config import Decontaminate
+from unirefine.config import Decontaminate, Search
+from unirefine.decontaminate.remove import read_searched
 from unirefine.errors import UserError
+from unirefine.files import lineage
+from unirefine.tools import find_mmseqs, tool_version
 
 REMOVED = 255
+KINDS = ("hits", "audit", "nearest")
 
 
 def oracle(query, target):
@@ -24,15 +29,15 @@ def oracle(query, target):
 
 
 @pytest.mark.parametrize(
-    ("role", "held_out", "goes"),
+    ("role", "held_out", "removed"),
     [("copy80", "validation0", True), ("test70", "test", True), ("copy45", "validation0", False),
      ("copy20", "validation1", False), ("half", "validation2", False)],
 )  # fmt: skip
-def test_what_goes_is_what_an_independent_aligner_calls_similar(finished, role, held_out, goes):
+def test_what_is_removed_is_what_an_independent_aligner_calls_similar(finished, role, held_out, removed):
     sequences = finished.world.representatives
     identity, *coverage = oracle(sequences[finished.names[role]], sequences[finished.names[held_out]])
-    assert (identity >= 0.5 and min(coverage) >= 0.8) == goes
-    assert (finished.side(role) == REMOVED) == goes
+    assert (identity >= 0.5 and min(coverage) >= 0.8) == removed
+    assert (finished.side(role) == REMOVED) == removed
 
 
 def test_hits_agree_with_the_oracle(finished):
@@ -47,7 +52,7 @@ def test_hits_agree_with_the_oracle(finished):
         assert hit["evalue"] < 1e-20
 
 
-def test_nothing_else_goes_and_sides_stay(finished):
+def test_nothing_else_is_removed_and_sides_stay(finished):
     before = pl.read_parquet(finished.directory / "split" / "split.parquet")["side"]
     after = pl.read_parquet(finished.path("split.parquet"))["side"]
     changed = (before != after).arg_true().to_list()
@@ -90,7 +95,7 @@ def test_identity_before_and_after(finished):
     counted = {when: sum(n for n, high in zip(identity[when]["counts"], above, strict=True) if high)
                for when in ("before", "after")}  # fmt: skip
     assert counted == {"before": 1, "after": 0}
-    near = identity["edges"].index(0.44)  # copy45 takes the place of copy80
+    near = identity["edges"].index(0.44)  # copy45 is the nearest now, not copy80
     assert sum(identity["after"]["counts"][near - 2 : near + 3]) == 1
     settings = identity["audit"].pop("settings")
     assert (settings["sensitivity"], settings["max_seqs"], settings["evalue"]) == (7.5, 1000, 1e-3)
@@ -105,9 +110,16 @@ def test_identity_before_and_after(finished):
 def test_identity_of_the_test_clusters(finished):
     identity = json.loads(finished.path("identity.json").read_text())
     test, at70 = identity["test"], identity["edges"].index(0.7)
-    for when, near in (("before", 1), ("after", 0)):  # test70 is near one of the two, and goes
+    for when, near in (("before", 1), ("after", 0)):  # test70 is near one of the two, and is removed
         assert sum(test[when]["counts"]) + test[when]["none"] == test["clusters"] == 2
         assert sum(test[when]["counts"][at70 - 2 : at70 + 3]) == near
+
+
+def test_the_lineage_has_the_options_of_the_searches_too(finished):
+    (step,) = lineage.read(finished.path())["steps"]
+    assert step["config"] == Decontaminate(parts=2).model_dump(mode="json")
+    assert step["tools"] == {"mmseqs": tool_version(find_mmseqs())}
+    assert step["counts"] == json.loads(finished.path("counts.json").read_text())["levels"]
 
 
 def test_no_temporary_files_stay(finished):
@@ -157,14 +169,14 @@ def test_an_audit_hit_fails_the_stage_and_names_the_pair(stage):
 
 def copy_results(finished, stage):
     """Give `stage` the parts' results of `finished`, which is the same world."""
-    for kind in ("hits", "audit", "nearest"):
+    for kind in KINDS:
         shutil.copytree(finished.path(kind), stage.path(kind))
 
 
 def test_the_exact_check_finds_what_both_searches_missed(finished, stage):
     copy_results(finished, stage)
     for path in stage.path("hits").iterdir():  # as if the prefilter had seen nothing
-        pl.read_parquet(path).clear().write_parquet(path)
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
     config = Decontaminate(parts=2)
     stage.remove(config)
     with pytest.raises(UserError, match=r"2 train clusters .*raise decontaminate\.search\.sensitivity"):
@@ -189,4 +201,39 @@ def test_hits_of_another_split_are_refused(finished, stage):
     flipped.cast(pl.UInt8).rename({"literal": "side"}).write_parquet(stage.directory / "split" / "split.parquet")
     with pytest.raises(UserError, match="another split"):
         stage.remove(config)
+    assert not stage.path("split.parquet").exists()
+
+
+def results(stage):
+    return {kind: stage.path(kind, "part-000-of-002.parquet").read_bytes() for kind in KINDS}
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_threads(finished, stage):
+    config = Decontaminate(parts=2)
+    stage.prepare(config)
+    stage.mmseqs = None
+    stage.search(config, range(1), threads=2)
+    assert results(stage) == results(finished)
+
+
+def test_the_options_of_the_searches_are_recorded_with_the_hits_and_must_be_the_same_in_all_parts(finished, stage):
+    config = Decontaminate(parts=2)
+    given = config.model_copy(update={"search": Search(sensitivity=3), "audit_failures": "report"})
+    mmseqs, whole = read_searched(given, finished.path())
+    assert whole == config.model_copy(update={"audit_failures": "report"})
+    assert whole.search.sensitivity == 7.0 and whole.audit.sensitivity == 7.5
+    assert mmseqs == tool_version(find_mmseqs())
+    stage.prepare(config)
+    stage.search(config, range(1))
+    stage.search(config.model_copy(update={"search": Search(sensitivity=6.5)}), range(1, 2))
+    with pytest.raises(UserError, match="the parts were searched with different options"):
+        read_searched(config, stage.path())
+
+
+def test_a_missing_part_stops_the_removal(finished, stage):
+    shutil.copytree(finished.path("hits"), stage.path("hits"))
+    stage.path("hits", "part-001-of-002.parquet").unlink()
+    with pytest.raises(UserError, match=r"part-001-of-002\.parquet: no such file; run .*--part 1"):
+        stage.remove(Decontaminate(parts=2))
     assert not stage.path("split.parquet").exists()

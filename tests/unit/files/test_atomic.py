@@ -6,8 +6,8 @@ from unirefine.files.atomic import atomic_path, read_json, temporary_directory
 
 def test_a_file_appears_only_when_complete(tmp_path):
     path = tmp_path / "deep" / "value.json"
-    with atomic_path(path) as part:
-        part.write_text("new")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
     assert [entry.name for entry in path.parent.iterdir()] == ["value.json"]
@@ -16,15 +16,15 @@ def test_a_file_appears_only_when_complete(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "value.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as part:
-        part.write_text("half")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["value.json"]
 
 
 def leftovers(path, kind="tmp"):
-    """What a writer of `path` leaves that was killed: a file and, as some do, a directory with something in it."""
+    """What a killed writer of `path` leaves: a file or, as some do, a directory with something in it."""
     file, directory = (path.with_name(f".{path.name}.{token * 12}.{kind}") for token in "ab")
     file.write_text("half")
     directory.mkdir()
@@ -32,19 +32,19 @@ def leftovers(path, kind="tmp"):
     return file, directory
 
 
-def test_what_a_killed_writer_left_goes_with_the_next_and_nothing_else_does(tmp_path):
+def test_the_next_writer_deletes_what_a_killed_one_left_and_nothing_else(tmp_path):
     path = tmp_path / "a[1].parquet"
-    own = leftovers(path)
+    deleted = leftovers(path)
     others = [*leftovers(tmp_path / "b.parquet"), *leftovers(tmp_path / "a[1].parquet.json"), *leftovers(path, "runs")]
-    with atomic_path(path) as part:
-        assert not any(left.exists() for left in own)
-        part.write_text("new")
+    with atomic_path(path) as temporary:
+        assert not any(left.exists() for left in deleted)
+        temporary.write_text("new")
     assert sorted(tmp_path.iterdir()) == sorted([path, *others])
 
 
-def test_of_two_writers_the_last_one_to_begin_wins_and_the_other_is_told(tmp_path):
+def test_of_two_writers_the_last_one_to_begin_wins_and_the_other_fails(tmp_path):
     path = tmp_path / "value.json"
-    with pytest.raises(UserError, match=r"value\.json: \.value\.json\.\w+\.tmp, .* another process writes it"):  # noqa: SIM117
+    with pytest.raises(UserError, match=r"value\.json: .*\.value\.json\.\w+\.tmp is gone: another process writes it"):  # noqa: SIM117
         with atomic_path(path) as first:
             first.write_text("first")
             with atomic_path(path) as second:
@@ -53,7 +53,7 @@ def test_of_two_writers_the_last_one_to_begin_wins_and_the_other_is_told(tmp_pat
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_directory_aside_is_new_and_does_not_stay(tmp_path):
+def test_a_temporary_directory_is_new_and_does_not_stay(tmp_path):
     left = leftovers(tmp_path / "search")
     with pytest.raises(RuntimeError), temporary_directory(tmp_path / "search") as directory:
         (directory / "x").write_text("x")

@@ -11,9 +11,9 @@ from unirefine.files.code import PACKAGE, stage_digest, stage_files
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """A copy of the package."""
-    place = tmp_path_factory.mktemp("source") / "unirefine"
-    shutil.copytree(PACKAGE, place, ignore=shutil.ignore_patterns("__pycache__"))
-    return place
+    copy = tmp_path_factory.mktemp("source") / "unirefine"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
 
 
 @pytest.fixture

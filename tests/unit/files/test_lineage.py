@@ -40,7 +40,7 @@ def test_the_last_file_holds_the_whole_way(chain):
     assert set(split["versions"]) == {"unirefine", "python", "numpy"}
 
 
-def test_what_two_directories_share_is_told_once(chain):
+def test_what_two_directories_share_is_listed_once(chain):
     lineage.write(chain / "shard", lineage.step("shard", Split()), [chain / "split", chain / "curate"])
     found = lineage.read(chain / "shard")
     assert [step["stage"] for step in found["steps"]] == ["curate", "split", "shard"]
@@ -56,8 +56,8 @@ def test_a_resumed_step_is_added_only_if_it_differs(chain):
 def test_the_commit_is_that_of_the_checkout():
     found = source()
     here = Path(lineage.__file__).parent
-    told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=here)
-    assert found["commit"] == told.stdout.strip()
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=here)
+    assert found["commit"] == done.stdout.strip()
     assert isinstance(found["modified"], bool)
     assert len(found["digest"]) == 16
 
@@ -68,17 +68,17 @@ def test_an_image_knows_the_commit_that_it_was_built_from(tmp_path, suffix, modi
     shutil.copytree(PACKAGE, tmp_path / "unirefine", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "unirefine/commit.txt").write_text(f"{'c0ffee' * 6}{suffix}\n")
     program = "import json; from unirefine.files.code import source; print(json.dumps(dict(source())))"
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
-    found = json.loads(told.stdout)
+    found = json.loads(done.stdout)
     assert (found["commit"], found["modified"]) == ("c0ffee" * 6, modified)
 
 
 def test_people_read_md5_commit_options_and_counts(chain):
     text = "\n".join(lineage.lines(lineage.read(chain / "split")))
-    for piece in ("release 2026_03", "md5 m", '"seed": 5', '{"in": 3}', "mmseqs 18", "hand had no"):
+    for piece in ("release 2026_03", "md5 m", '"seed": 5', '{"in": 3}', "mmseqs 18", "hand has no"):
         assert piece in text
     assert source()["commit"][:10] in text
 

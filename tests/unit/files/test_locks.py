@@ -1,4 +1,4 @@
-"""One writer for a directory, with real processes; a file system without locks is the one thing that is played."""
+"""One writer for a directory, with real processes; only a file system without locks is imitated."""
 
 import errno
 import fcntl
@@ -38,7 +38,7 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_a_second_run_is_told_who_is_first(tmp_path, holder):
+def test_a_second_run_sees_who_is_first(tmp_path, holder):
     with (
         pytest.raises(UserError, match=rf"process {holder.pid} on .* \(Slurm job 4711\); wait for it, stop it"),
         locks.exclusive(tmp_path / "out/.lock", wait=False),
@@ -49,17 +49,17 @@ def test_a_second_run_is_told_who_is_first(tmp_path, holder):
 def test_a_stage_waits_and_goes_on_when_the_first_is_killed(tmp_path, holder):
     """As a second Slurm job does, whose Snakemake was killed and started again."""
     command = [sys.executable, "-m", "unirefine.cli.main", "split", "--clusters", str(tmp_path), "--output"]
-    with (tmp_path / "told").open("w") as told:
-        second = subprocess.Popen([*command, str(tmp_path / "out")], stderr=told)
+    with (tmp_path / "stderr").open("w") as stderr:
+        second = subprocess.Popen([*command, str(tmp_path / "out")], stderr=stderr)
     deadline = time.monotonic() + 60
-    while "waiting for it to end" not in (tmp_path / "told").read_text() and time.monotonic() < deadline:
+    while "waiting for it to end" not in (tmp_path / "stderr").read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert f"process {holder.pid} on" in (tmp_path / "told").read_text()
+    assert f"process {holder.pid} on" in (tmp_path / "stderr").read_text()
     time.sleep(0.5)
     assert second.poll() is None
     holder.send_signal(signal.SIGKILL)
     assert second.wait(60) == 1
-    assert "no such file" in (tmp_path / "told").read_text(), "it had its turn; there was nothing to read"
+    assert "no such file" in (tmp_path / "stderr").read_text(), "it had its turn; there was nothing to read"
     assert f"process {second.pid} on" in (tmp_path / "out/.lock").read_text()
 
 
@@ -80,9 +80,9 @@ def test_a_file_system_without_locks_is_not_another_run(tmp_path, monkeypatch, c
     monkeypatch.setattr(fcntl, "flock", flock)
     with locks.exclusive(tmp_path / "out/.lock", wait=False):
         pass
-    told = capsys.readouterr().err
-    assert "has no file locks" in told
-    assert str(tmp_path / "out/.lock") in told
+    printed = capsys.readouterr().err
+    assert "has no file locks" in printed
+    assert str(tmp_path / "out/.lock") in printed
 
 
 def test_any_other_fault_comes_through(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A small run, as the stages before `shard` leave it, and in plain Python what the shards must then hold."""
+"""A small run, as the stages before `shard` write it, and the expected shards, in plain Python."""
 
 import json
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Run:
 
     @property
     def inputs(self) -> dict[str, Path]:
-        """Arguments of build_shards."""
+        """Arguments of unirefine.shard.run.run."""
         return {
             "records": self.root / "records",
             "clusters": self.root / "cluster",
@@ -74,7 +74,7 @@ def make_run(
         f"A{rng.integers(0, 10)}{a}{b}{c}{d}" for a in "ABCD" for b in "XYZ0" for c in "KLMN789" for d in range(10)
     ]
     names = [str(name) for name in rng.permutation(names)]
-    if level == "uniref90":  # a lab's FASTA: ids that are no accessions
+    if level == "uniref90":  # a custom FASTA: ids that are no accessions
         names = [f"lab|{name}|{'x' * int(rng.integers(0, 30))}" for name in names]
     for name in sorted(names[:clusters]):
         members = [(prefixes[1] + name, protein())]

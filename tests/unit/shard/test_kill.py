@@ -1,4 +1,4 @@
-"""kill -9 at the worst moments: nothing half-written is ever opened, and the next build does not care."""
+"""kill -9 at the worst moments: nothing half-written is ever opened, and the next build succeeds."""
 
 import signal
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from unirefine.config import Shard
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
-from unirefine.shard.run import build_shards
+from unirefine.shard.run import run as build_shards
 
 DIES = """
 import os, signal, sys
@@ -23,7 +23,7 @@ def die(*_arguments):
 module, name = sys.argv[1].rsplit(".", 1)
 setattr(sys.modules[module], name, die)
 records, clusters, split, release, output = map(Path, sys.argv[2:])
-build.build_shards(
+build.run(
     Shard(parts=2, seed=5), records=records, clusters=clusters, split=split, release=release, output=output, threads=2
 )
 """

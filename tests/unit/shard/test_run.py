@@ -1,4 +1,4 @@
-"""What is written: every sequence of every kept cluster, once, in the promised order, whatever the threads."""
+"""What is written: every sequence of every kept cluster, once, in the documented order, for any number of threads."""
 
 import hashlib
 import json
@@ -12,8 +12,9 @@ from unirefine.config import Shard
 from unirefine.core.alphabet import BYTE_TO_TOKEN
 from unirefine.dataset import IndexedFiles, open_shards
 from unirefine.errors import UserError
+from unirefine.files import lineage
 from unirefine.shard import plan, spill
-from unirefine.shard.run import build_shards
+from unirefine.shard.run import run as build_shards
 
 
 def documents(side):
@@ -61,7 +62,7 @@ def test_bytes_do_not_depend_on_threads_or_buckets(tmp_path, run, monkeypatch):
     one = digests(tmp_path / "one")
     assert one == digests(tmp_path / "four")
     assert sorted(one) == sorted(
-        ["manifest.json", "counts.json"]
+        ["manifest.json", "counts.json", "lineage.json"]
         + [f"{name}.{suffix}" for name in [*(f"train-{i:03d}-of-004" for i in range(4)), "validation", "test"]
            for suffix in ("bin", "idx", "ids.parquet")]
     )  # fmt: skip
@@ -84,13 +85,14 @@ def test_bytes_do_not_depend_on_how_the_tables_are_read(tmp_path, run, monkeypat
     assert digests(tmp_path / "whole") == digests(tmp_path / "batches")
 
 
-def test_what_a_killed_build_left_is_cleared_away(tmp_path, run):
-    (tmp_path / "s" / ".build").mkdir(parents=True)
-    (tmp_path / "s" / ".build" / "bucket-0000").write_bytes(b"torn")
+def test_the_directory_of_a_killed_build_is_deleted(tmp_path, run):
+    left = tmp_path / "s" / ".build.0123456789ab.tmp"
+    left.mkdir(parents=True)
+    (left / "bucket-0000").write_bytes(b"torn")
     with pytest.raises(UserError, match="no manifest"):
         open_shards(tmp_path / "s")
     build_shards(Shard(parts=2), **run.inputs, output=tmp_path / "s", threads=1)
-    assert not (tmp_path / "s" / ".build").exists()
+    assert not list((tmp_path / "s").glob(".build*"))
     open_shards(tmp_path / "s")
 
 
@@ -128,6 +130,15 @@ def test_counts_add_up(tmp_path, run):
     for file in manifest["files"]:
         raw = (tmp_path / "s" / file["name"]).read_bytes()
         assert (len(raw), hashlib.sha256(raw).hexdigest()) == (file["bytes"], file["sha256"])
+
+
+def test_the_lineage_has_the_release_the_counts_and_the_hashes(tmp_path, run):
+    manifest = build_shards(Shard(parts=2, seed=8), **run.inputs, output=tmp_path / "s", threads=1)
+    found = lineage.read(tmp_path / "s")
+    (step,) = found["steps"]
+    assert (step["stage"], step["config"]["seed"], step["counts"]) == ("shard", 8, manifest["sides"])
+    assert found["release"] == json.loads(run.inputs["release"].read_text())
+    assert found["files"] == manifest["files"]
 
 
 def test_members_of_validation_are_counted_as_kept_when_they_validate(tmp_path, run):
@@ -196,7 +207,7 @@ def test_a_record_of_another_length_is_refused_and_leaves_nothing(tmp_path, make
     assert not list((tmp_path / "s").iterdir())
 
 
-def test_missing_parts_too_many_shards_and_small_disks_are_told(tmp_path, make_run, monkeypatch):
+def test_missing_parts_too_many_shards_and_small_disks_are_reported(tmp_path, make_run, monkeypatch):
     run = make_run(tmp_path / "run")
     with pytest.raises(UserError, match=r"set shard.parts to at most \d+"):
         build_shards(Shard(parts=300), **run.inputs, output=tmp_path / "s", threads=1)
@@ -204,7 +215,7 @@ def test_missing_parts_too_many_shards_and_small_disks_are_told(tmp_path, make_r
     with pytest.raises(UserError, match="are free"):
         build_shards(Shard(parts=2), **run.inputs, output=tmp_path / "s", threads=1)
     (run.root / "records" / "uniref90" / "records-001-of-003.parquet").unlink()
-    with pytest.raises(UserError, match="2 record parts, not the whole of one set"):
+    with pytest.raises(UserError, match="2 records parts, which are not the whole of one set"):
         build_shards(Shard(parts=2), **run.inputs, output=tmp_path / "s", threads=1)
 
 

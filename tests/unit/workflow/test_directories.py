@@ -133,14 +133,14 @@ def test_of_a_stage_whose_files_are_gone_a_later_one_tells(base):
 
 
 def test_a_base_shares_what_it_shares_itself(base):
-    stages.write(stages.RESULTS / "second", second(base))
+    stages.write_shared_stages(stages.RESULTS / "second", second(base))
     found = directories.find(parse_config(base | {"run": {"name": "third", "base": "second"}}))
     assert found == {stage: stages.RESULTS / "first" / stage for stage in STAGES}
 
 
 def test_downloads_in_a_directory_of_their_own_are_found_through_the_base(values):
     make(values, release="downloads")
-    stages.write(stages.RESULTS / "first", {"release": "downloads"})
+    stages.write_shared_stages(stages.RESULTS / "first", {"release": "downloads"})
     assert second(values)["release"] == Path("downloads")
     assert second(values, release={"directory": "./downloads/"})["release"] == Path("downloads")
     assert second(values, release={"directory": "elsewhere"}) == {"release": Path("elsewhere")}
@@ -148,14 +148,14 @@ def test_downloads_in_a_directory_of_their_own_are_found_through_the_base(values
 
 def test_readers_find_stages_and_cleaners_find_users(base, tmp_path):
     results = stages.RESULTS / "second"
-    stages.write(results, {"split": stages.RESULTS / "first/split", "release": "/data/uniref"})
+    stages.write_shared_stages(results, {"split": stages.RESULTS / "first/split", "release": "/data/uniref"})
     assert stages.stage_path(results, "split") == stages.RESULTS / "first/split"
     assert stages.stage_path(results, "shard") == results / "shard"
     assert stages.stage_path(tmp_path / results, "split") == tmp_path / "results/first/split"
-    assert stages.shared(results)["release"] == Path("/data/uniref")
-    assert stages.users(stages.RESULTS / "first/split") == ["second"]
-    assert stages.users(stages.RESULTS / "first/curate") == []
-    stages.write(results, {})
+    assert stages.shared_stages(results)["release"] == Path("/data/uniref")
+    assert stages.runs_sharing(stages.RESULTS / "first/split") == ["second"]
+    assert stages.runs_sharing(stages.RESULTS / "first/curate") == []
+    stages.write_shared_stages(results, {})
     assert not (results / stages.FILE).exists()
 
 
