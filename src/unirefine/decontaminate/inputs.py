@@ -9,6 +9,7 @@ import numpy as np
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
+from unirefine.files.names import search_part
 
 SEARCHED = "unirefine_searched"
 """Metadata key of `hits`: `{mmseqs: version, search: options, audit: options}` as JSON."""
@@ -68,19 +69,14 @@ def read_clusters(clusters: Path, split: Path) -> Clusters:
     return Clusters(clusters, side, level)
 
 
-def part_name(part: int, parts: int) -> str:
-    """`part-003-of-064`."""
-    return f"part-{part:03d}-of-{parts:03d}"
-
-
 def query_path(directory: Path, part: int, parts: int) -> Path:
     """FASTA of a part's train sequences."""
-    return directory / "queries" / f"{part_name(part, parts)}.fasta"
+    return directory / "queries" / f"{search_part(part, parts)}.fasta"
 
 
 def result_path(directory: Path, kind: str, part: int, parts: int) -> Path:
     """Result of a part: kind `hits`, `audit` or `nearest`."""
-    return directory / kind / f"{part_name(part, parts)}.parquet"
+    return directory / kind / f"{search_part(part, parts)}.parquet"
 
 
 def target_path(directory: Path) -> Path:

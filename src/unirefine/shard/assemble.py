@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from unirefine.core.alphabet import UNK
 from unirefine.dataset.indexed import write_index
 from unirefine.files.hashes import sha256_file
+from unirefine.files.names import shard_files
 from unirefine.shard.plan import Part, Plan
 from unirefine.shard.scratch import scratch
 from unirefine.shard.spill import CLUSTERS
@@ -44,7 +45,7 @@ def assemble(plan: Plan, part: Part, buckets: list[Path], directory: Path) -> Wr
     """Write one shard's three files into `directory`, deleting its buckets one by one. All are fsynced."""
     first, end = plan.part_sequences(part)
     lengths = plan.lengths[first:end]
-    paths = [directory / f"{part.name}.{suffix}" for suffix in ("bin", "idx", "ids.parquet")]
+    paths = [directory / name for name in shard_files(part.name)]
     digest, unknown = hashlib.sha256(), 0
     with (
         paths[0].open("wb", buffering=0) as handle,

@@ -17,6 +17,7 @@ from unirefine.config import Shard
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import LEVELS, NONE
 from unirefine.errors import UserError
+from unirefine.files.names import train_shard
 from unirefine.shard.source import Level, batches, open_level, open_parquet
 
 SIDES = ("train", "validation", "test")
@@ -200,7 +201,7 @@ def _cut(
     """The shards and int64[buckets + 1], the first rank of each bucket."""
     train = bounds["train"][1]
     edges = [train * i // count for i in range(count + 1)]
-    runs = [(f"train-{i:03d}-of-{count:03d}", "train", edges[i], edges[i + 1]) for i in range(count)]
+    runs = [(train_shard(i, count), "train", edges[i], edges[i + 1]) for i in range(count)]
     runs += [(name, name, *bounds[name]) for name in SIDES[1:] if bounds[name][0] < bounds[name][1]]
     target = max(BUCKET_BYTES, int(lengths.sum(dtype=np.int64)) // max(MAX_BUCKETS - len(runs), 1))
     parts, ranks = [], [0]
