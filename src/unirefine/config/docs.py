@@ -61,7 +61,7 @@ def _type(field: FieldInfo) -> str:
     text = text.replace("typing.", "").replace("Literal", "").replace("NoneType", "null").replace("None", "null")
     text = text.strip("[]") if text.startswith("[") and text.endswith("]") else _bare(text)
     if text.startswith("Optional["):
-        text = f"{text.removeprefix('Optional[').removesuffix(']')} | null"
+        text = f"{text.removeprefix('Optional[').removesuffix(']').strip('[]')} | null"
     return _cell(text)
 
 
