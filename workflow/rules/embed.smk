@@ -1,7 +1,5 @@
 # Embeddings of a FASTA, or of the first validation sequences.
 
-EMBED = PATHS.directory("embed")
-
 
 rule embed:
     input:
@@ -9,8 +7,7 @@ rule embed:
         source=local_input(CONFIG.embed.fasta) or rules.shard.output.shards,
         manifest=[] if CONFIG.embed.fasta else rules.shard.output.manifest,
     output:
-        sequences=f"{EMBED}/sequences.parquet",
-        residues=[f"{EMBED}/residues.parquet"] if CONFIG.embed.per_residue else [],
+        PATHS.embeddings(),
     log:
         f"{PATHS.logs('embed')}/embed.log",
     benchmark:
@@ -27,7 +24,7 @@ rule embed:
             if CONFIG.embed.fasta
             else words("--shards", parent(input.source[0]))
         ),
-        directory=lambda wildcards, output: parent(output.sequences),
+        directory=lambda wildcards, output: parent(output[0]),
         code=code_digest("embed"),
     shell:
         "{params.program} --config {params.config:q} {params.source:q} --model {input.final:q}"

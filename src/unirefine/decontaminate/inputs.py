@@ -9,7 +9,7 @@ import numpy as np
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
-from unirefine.files.names import search_part
+from unirefine.files.names import parts_of_search, search_part
 
 SEARCHED = "unirefine_searched"
 """Metadata key of `hits`: `{mmseqs: version, search: options, audit: options}` as JSON."""
@@ -77,6 +77,14 @@ def query_path(directory: Path, part: int, parts: int) -> Path:
 def result_path(directory: Path, kind: str, part: int, parts: int) -> Path:
     """Result of a part: kind `hits`, `audit` or `nearest`."""
     return directory / kind / f"{search_part(part, parts)}.parquet"
+
+
+def delete_other_parts(directory: Path, parts: int) -> None:
+    """Delete queries and results of an earlier run that cut the train set into another number of parts."""
+    for kind in ("queries", "hits", "audit", "nearest"):
+        for path in (directory / kind).glob("part-*"):
+            if parts_of_search(path.stem) not in (None, parts):
+                path.unlink()
 
 
 def target_path(directory: Path) -> Path:

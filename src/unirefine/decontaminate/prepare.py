@@ -17,7 +17,7 @@ import polars as pl
 from unirefine.config import Decontaminate
 from unirefine.core.levels import NONE, REMOVED, TRAIN
 from unirefine.core.tables import Parts, iterate, record_parts
-from unirefine.decontaminate.inputs import Clusters, query_path, read_clusters, target_path
+from unirefine.decontaminate.inputs import Clusters, delete_other_parts, query_path, read_clusters, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
 from unirefine.progress import meter
@@ -42,6 +42,7 @@ def run_prepare(config: Decontaminate, records: Path, clusters: Path, split: Pat
     Raises UserError when the inputs do not fit each other.
     """
     known = read_clusters(clusters, split)
+    delete_other_parts(output, config.parts)
     with contextlib.ExitStack() as files:
         queries = [_open(files, query_path(output, part, config.parts)) for part in range(config.parts)]
         sink = _Sink(known, queries, _open(files, target_path(output)))

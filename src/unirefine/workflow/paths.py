@@ -92,6 +92,13 @@ class Paths:
         # by shard and suffix, in the order that the stage writes them
         return [f"{self.directory('shard')}/{file}" for shard in shards for file in names.shard_files(shard)]
 
+    def embeddings(self) -> list[str]:
+        """The files of the embed stage: tables of vectors, and arrays of them where the config asks for some."""
+        embed = self.config.embed
+        kinds = ["sequences", "residues"] if embed.per_residue else ["sequences"]
+        suffixes = ["parquet", "npy"] if embed.arrays else ["parquet"]
+        return [f"{self.directory('embed')}/{kind}.{suffix}" for suffix in suffixes for kind in kinds]
+
     def initial_weights(self) -> list[str]:
         """The files of the model that training starts from. An edit of one does not change its directory's date."""
         if self.config.train.init is None:

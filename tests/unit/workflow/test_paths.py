@@ -60,6 +60,16 @@ def test_shards_have_a_test_side_where_one_is_asked_for():
     assert more == [*names, "test.bin", "test.idx", "test.ids.parquet"]
 
 
+def test_embeddings_are_tables_and_arrays_by_option():
+    def named(**embed):
+        return [Path(path).name for path in paths(embed=embed).embeddings()]
+
+    assert named() == ["sequences.parquet", "residues.parquet"]
+    assert named(per_residue=False) == ["sequences.parquet"]
+    assert named(arrays=True) == ["sequences.parquet", "residues.parquet", "sequences.npy", "residues.npy"]
+    assert named(arrays=True, per_residue=False) == ["sequences.parquet", "sequences.npy"]
+
+
 def test_initial_weights_are_files_not_their_directory(tmp_path):
     assert paths().initial_weights() == []
     empty = paths(train={"init": str(tmp_path)})
