@@ -1,11 +1,15 @@
 """The import direction: cli -> stage packages -> libraries -> core, files, config; no torch in the data half."""
 
 import ast
+import graphlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from unirefine.core.levels import STAGES
 
 SOURCE = Path(__file__).parents[2] / "src" / "unirefine"
 TOP = {"__init__", "errors", "faults", "progress", "tools"}
@@ -30,6 +34,7 @@ ALLOWED = {
     "embed": EVERYBODY | {"dataset", "megatron", "model"},
     "convert": EVERYBODY | {"megatron", "model"},
 }
+ENTRY_POINTS = ["report.run", "cards.run", "crate.run"]
 PACKAGES = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 
 
@@ -53,9 +58,43 @@ def test_a_package_imports_only_downwards(package):
         assert not wrong, f"{path.relative_to(SOURCE)} imports {sorted(wrong)}"
 
 
-def test_no_two_packages_may_import_each_other():
-    for package, allowed in ALLOWED.items():
-        assert not [other for other in allowed if package in ALLOWED.get(other, EVERYBODY) and other != package]
+def test_what_is_allowed_has_no_cycle():
+    graph = {package: ALLOWED.get(package, EVERYBODY) - {package} for package in PACKAGES}
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
+
+
+def test_what_packages_import_has_no_cycle():
+    graph = {
+        package: {name for path in (SOURCE / package).rglob("*.py") for name in imported(path)}
+        & set(PACKAGES) - {package}
+        for package in PACKAGES
+    }
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_names_of_the_tree_are_those_of_the_workflow():
+    """Stage, package, command and rules have one name."""
+    rules = {path.stem for path in (SOURCE.parents[1] / "workflow/rules").glob("*.smk")}
+    for stage in STAGES:
+        assert stage in PACKAGES
+        assert (SOURCE / "cli" / f"{stage}.py").exists()
+        assert stage in rules
+
+
+@pytest.mark.parametrize("module", ENTRY_POINTS)
+def test_a_stage_is_called_through_run(module):
+    assert callable(importlib.import_module(f"unirefine.{module}").run)
+
+
+def test_only_one_module_uses_snakemake():
+    users = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0].startswith("snakemake") for name in names):
+                users.add(path.relative_to(SOURCE).as_posix())
+    assert users == {"workflow/snakemake.py"}
 
 
 def test_the_top_holds_only_what_everybody_uses():

@@ -16,7 +16,7 @@ from unirefine.workflow.status import size
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def test_status_tells_done_stale_and_why_and_missing(copy):
+def test_status_says_what_is_done_stale_and_why_or_missing(copy):
     lines = copy.status()
     assert len(lines) == 12
     assert all(re.search(r"done +(\d+)/\1 jobs +[\d.]+ [kM]?B", line) for line in lines.values()), lines
@@ -42,12 +42,25 @@ def test_status_of_a_wrong_config_is_one_line(finished):
     assert re.fullmatch(r"unirefine status: error: \S*typo\.yaml: unknown key 'splitt'.*\n", done.stderr)
 
 
-def test_what_other_code_made_is_noted_and_not_stale(finished, tmp_path):
-    edited = finished.edited(tmp_path, "ids.py")
+def test_training_by_other_code_is_noted_and_not_stale_and_a_dry_run_says_so_too(finished, tmp_path):
+    edited = finished.edited(tmp_path, "train")
     lines = edited.status("small.yaml", "--snakefile", finished.checkout / "Snakefile")
-    for stage in ("records", "curate", "cluster", "split", "decontaminate", "shard", "train"):
-        assert re.search(r" done .* made by other code \(unirefine ", lines[stage]), lines[stage]
+    assert all(" done " in line for line in lines.values()), lines
+    noted = {stage: line for stage, line in lines.items() if "other code" in line}
+    note = r"made by other code \(unirefine .*\); no edit of code trains again, `snakemake -R train` does"
+    assert set(noted) == {"train"}
+    assert re.search(rf" done .* {note}$", noted["train"])
     assert "other code" not in "".join(finished.status().values())
+    (line,) = [line for line in edited.snakemake("--dry-run").stdout.splitlines() if "other code" in line]
+    assert re.fullmatch(rf"unirefine: results/small/train/final: {note}", line)
+
+
+def test_a_stage_whose_code_has_changed_is_stale_and_names_the_code_that_made_it(finished, tmp_path):
+    edited = finished.edited(tmp_path, "core/levels.py")
+    lines = edited.status("small.yaml", "--snakefile", finished.checkout / "Snakefile")
+    for stage in ("cluster", "split", "decontaminate", "shard"):
+        assert re.search(r" stale .* code, made by other code \(unirefine ", lines[stage]), lines[stage]
+    assert " done " in lines["records"] and "other code" not in lines["records"]
 
 
 def test_running_then_killed_then_interrupted(copy, tmp_path):
@@ -85,8 +98,8 @@ def test_clean_says_what_it_costs_and_asks(copy):
     assert done.returncode == 1
     assert "nobody to ask; give --yes" in done.stderr
     assert directory.exists()
-    told = [line.split()[0] for line in done.stdout.splitlines()[1:]]
-    assert told == ["evaluate", "cards", "report", "in"]
+    listed = [line.split()[0] for line in done.stdout.splitlines()[1:]]
+    assert listed == ["evaluate", "cards", "report", "in"]
     done = copy.unirefine("clean", "evaluate", "--config", "small.yaml", "--yes")
     assert done.returncode == 0, done.stderr
     assert not directory.exists()

@@ -10,19 +10,19 @@ rule cards:
         final=rules.train.output.final,
         perplexity=rules.evaluate.output,
     output:
-        data=[] if "shard" in PLACES else f"{SHARDS}/README.md",
+        data=[] if "shard" in SHARED else f"{SHARDS}/README.md",
         model=f"{TRAIN}/model-card.md",
     log:
-        f"{LOGS}/cards/cards.log",
+        f"{PATHS.logs('cards')}/cards.log",
     benchmark:
-        f"{BENCHMARKS}/cards/cards.tsv"
+        f"{PATHS.benchmarks('cards')}/cards.tsv"
     localrule: True
     threads: 1
     resources:
         mem_mb=1000,
         runtime="10m",
     params:
-        results=lambda wildcards, output: up(output.model, 2),
-        code=code("cards"),
+        results=lambda wildcards, output: parent(output.model, 2),
+        code=code_digest("cards"),
     shell:
-        "unirefine cards --results {params.results} 2>&1 | tee {log}"
+        "unirefine cards --results {params.results:q} 2>&1 | tee {log:q}"

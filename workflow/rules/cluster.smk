@@ -1,17 +1,17 @@
 # Which UniRef90 sequences make up which UniRef50 cluster.
 
-CLUSTER = place("cluster")
+CLUSTER = PATHS.directory("cluster")
 
 
 rule cluster:
     input:
-        records=all_records(),
+        records=PATHS.records(),
         removed=[f"{RECORDS}/{level}/removed.parquet" for level in LEVELS],
-        lineage=ancient(lineage_of("curate")),
+        lineage=ancient(PATHS.lineage("curate")),
         kept=rules.curate.output.kept,
         curated=rules.curate.output.counts,
         idmapping=(
-            f"{RELEASE}/idmapping_selected.tab.gz"
+            f"{RELEASE}/{names.IDMAPPING}"
             if CONFIG.cluster.membership == "idmapping"
             else []
         ),
@@ -23,9 +23,9 @@ rule cluster:
         counts=f"{CLUSTER}/counts.json",
         lineage=f"{CLUSTER}/lineage.json",
     log:
-        f"{logs('cluster')}/cluster.log",
+        f"{PATHS.logs('cluster')}/cluster.log",
     benchmark:
-        f"{benchmarks('cluster')}/cluster.tsv"
+        f"{PATHS.benchmarks('cluster')}/cluster.tsv"
     conda:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
@@ -33,16 +33,14 @@ rule cluster:
         mem_mb=16000,
         runtime="12h",
     params:
-        config=block("cluster"),
-        records=lambda wildcards, input: up(input.records[0], 2),
-        curated=lambda wildcards, input: up(input.curated),
-        directory=lambda wildcards, output: up(output.counts),
-        idmapping=lambda wildcards, input: (
-            f"--idmapping {input.idmapping}" if input.idmapping else ""
-        ),
-        mmseqs=MMSEQS if OWN_FASTA else "",
+        config=stage_options(CONFIG, "cluster"),
+        records=lambda wildcards, input: parent(input.records[0], 2),
+        curated=lambda wildcards, input: parent(input.curated),
+        directory=lambda wildcards, output: parent(output.counts),
+        idmapping=lambda wildcards, input: words("--idmapping", input.idmapping),
+        mmseqs=MMSEQS if OWN_FASTA else [],
         tool=MMSEQS_VERSION if OWN_FASTA else "",
-        code=code("cluster"),
+        code=code_digest("cluster"),
     shell:
-        "unirefine cluster --config {params.config:q} --records {params.records} --curated {params.curated}"
-        " {params.idmapping} {params.mmseqs} --output {params.directory} --threads {threads} 2>&1 | tee {log}"
+        "unirefine cluster --config {params.config:q} --records {params.records:q} --curated {params.curated:q}"
+        " {params.idmapping:q} {params.mmseqs:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"

@@ -1,42 +1,39 @@
 # Which sequences are removed, and why.
 
-CURATE = place("curate")
+CURATE = PATHS.directory("curate")
 
 
 rule curate:
     input:
-        records=all_records(),
-        lineage=ancient([f"{RECORDS}/{level}/lineage.json" for level in LEVELS]),
-        taxdump=f"{RELEASE}/taxdump.tar.gz" if CONFIG.release.taxdump else [],
+        records=PATHS.records(),
+        lineage=ancient(PATHS.level_lineages()),
+        taxdump=f"{RELEASE}/{names.TAXDUMP}" if CONFIG.release.taxdump else [],
         purge=[
-            f"{RELEASE}/purge-{i}.txt" for i in range(len(CONFIG.release.purge_lists))
+            f"{RELEASE}/{names.purge_list(number)}"
+            for number in range(len(CONFIG.release.purge_lists))
         ],
-        designs=own(CONFIG.curate.designs),
+        designs=local_input(CONFIG.curate.designs),
     output:
         kept=expand(f"{CURATE}/{{level}}.parquet", level=LEVELS),
         removed=f"{CURATE}/removed.parquet",
         counts=f"{CURATE}/counts.json",
         lineage=f"{CURATE}/lineage.json",
     log:
-        f"{logs('curate')}/curate.log",
+        f"{PATHS.logs('curate')}/curate.log",
     benchmark:
-        f"{benchmarks('curate')}/curate.tsv"
+        f"{PATHS.benchmarks('curate')}/curate.tsv"
     threads: CONFIG.run.threads
     resources:
         mem_mb=8000,
         runtime="6h",
     params:
-        config=block("curate"),
-        records=lambda wildcards, input: up(input.records[0], 2),
-        directory=lambda wildcards, output: up(output.counts),
+        config=stage_options(CONFIG, "curate"),
+        records=lambda wildcards, input: parent(input.records[0], 2),
+        directory=lambda wildcards, output: parent(output.counts),
         levels=LEVELS,
-        taxdump=lambda wildcards, input: (
-            f"--taxdump {input.taxdump}" if input.taxdump else ""
-        ),
-        purge=lambda wildcards, input: "".join(
-            f" --purge-list {path}" for path in input.purge
-        ),
-        code=code("curate"),
+        taxdump=lambda wildcards, input: words("--taxdump", input.taxdump),
+        purge=lambda wildcards, input: words("--purge-list", *input.purge),
+        code=code_digest("curate"),
     shell:
-        "unirefine curate --config {params.config:q} --records {params.records} --levels {params.levels}"
-        " {params.taxdump}{params.purge} --output {params.directory} --threads {threads} 2>&1 | tee {log}"
+        "unirefine curate --config {params.config:q} --records {params.records:q} --levels {params.levels}"
+        " {params.taxdump:q} {params.purge:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"

@@ -1,57 +1,48 @@
 # Train clusters similar to validation are removed; what is left is searched again with a more sensitive setting.
 
-DECONTAMINATE = place("decontaminate")
-DECONTAMINATE_PARTS = [
-    f"{i:03d}-of-{CONFIG.decontaminate.parts:03d}"
-    for i in range(CONFIG.decontaminate.parts)
-]
+DECONTAMINATE = PATHS.directory("decontaminate")
 
 
 rule decontaminate_prepare:
     input:
-        records=all_records(),
+        records=PATHS.records(),
         clusters=rules.cluster.output,
         split=rules.split.output.split,
     output:
         target=temp(f"{DECONTAMINATE}/target.fasta"),
-        queries=temp(
-            expand(
-                f"{DECONTAMINATE}/queries/part-{{part}}.fasta",
-                part=DECONTAMINATE_PARTS,
-            )
-        ),
+        queries=temp(PATHS.search_files("queries", "fasta")),
     log:
-        f"{logs('decontaminate')}/prepare.log",
+        f"{PATHS.logs('decontaminate')}/prepare.log",
     benchmark:
-        f"{benchmarks('decontaminate')}/prepare.tsv"
+        f"{PATHS.benchmarks('decontaminate')}/prepare.tsv"
     threads: 1
     resources:
         mem_mb=8000,
         runtime="4h",
     params:
-        config=block("decontaminate", "level", "parts"),
-        records=lambda wildcards, input: up(input.records[0], 2),
-        clusters=lambda wildcards, input: up(input.clusters[0]),
-        split=lambda wildcards, input: up(input.split),
-        directory=lambda wildcards, output: up(output.target),
-        code=code("decontaminate"),
+        config=stage_options(CONFIG, "decontaminate", "level", "parts"),
+        records=lambda wildcards, input: parent(input.records[0], 2),
+        clusters=lambda wildcards, input: parent(input.clusters[0]),
+        split=lambda wildcards, input: parent(input.split),
+        directory=lambda wildcards, output: parent(output.target),
+        code=code_digest("decontaminate"),
     shell:
-        "unirefine decontaminate prepare --config {params.config:q} --records {params.records}"
-        " --clusters {params.clusters} --split {params.split} --output {params.directory} 2>&1 | tee {log}"
+        "unirefine decontaminate prepare --config {params.config:q} --records {params.records:q}"
+        " --clusters {params.clusters:q} --split {params.split:q} --output {params.directory:q} 2>&1 | tee {log:q}"
 
 
 rule decontaminate_search:
     input:
         target=rules.decontaminate_prepare.output.target,
-        queries=f"{DECONTAMINATE}/queries/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.fasta",
+        queries=PATHS.search_pattern("queries", "fasta"),
     output:
-        hits=f"{DECONTAMINATE}/hits/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
-        audit=f"{DECONTAMINATE}/audit/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
-        nearest=f"{DECONTAMINATE}/nearest/part-{{part}}-of-{CONFIG.decontaminate.parts:03d}.parquet",
+        hits=PATHS.search_pattern("hits", "parquet"),
+        audit=PATHS.search_pattern("audit", "parquet"),
+        nearest=PATHS.search_pattern("nearest", "parquet"),
     log:
-        f"{logs('decontaminate')}/search-{{part}}.log",
+        f"{PATHS.logs('decontaminate')}/search-{{part}}.log",
     benchmark:
-        f"{benchmarks('decontaminate')}/search-{{part}}.tsv"
+        f"{PATHS.benchmarks('decontaminate')}/search-{{part}}.tsv"
     conda:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
@@ -59,66 +50,68 @@ rule decontaminate_search:
         mem_mb=16000,
         runtime="12h",
     params:
-        config=block("decontaminate", "parts", "search", "audit"),
-        directory=lambda wildcards, input: up(input.target),
+        config=stage_options(CONFIG, "decontaminate", "parts", "search", "audit"),
+        directory=lambda wildcards, input: parent(input.target),
         mmseqs=MMSEQS,
         tool=MMSEQS_VERSION,
-        code=code("decontaminate"),
+        code=code_digest("decontaminate"),
     shell:
-        "unirefine decontaminate search --config {params.config:q} --directory {params.directory}"
-        " --part {wildcards.part} --threads {threads} {params.mmseqs} 2>&1 | tee {log}"
+        "unirefine decontaminate search --config {params.config:q} --directory {params.directory:q}"
+        " --part {wildcards.part:q} --threads {threads} {params.mmseqs:q} 2>&1 | tee {log:q}"
 
 
 rule decontaminate_remove:
     input:
-        found=expand(
-            f"{DECONTAMINATE}/{{kind}}/part-{{part}}.parquet",
-            kind=["hits", "audit", "nearest"],
-            part=DECONTAMINATE_PARTS,
-        ),
-        records=all_records(),
+        found=[
+            file
+            for kind in ("hits", "audit", "nearest")
+            for file in PATHS.search_files(kind, "parquet")
+        ],
+        records=PATHS.records(),
         clusters=rules.cluster.output,
         split=rules.split.output.split,
-        lineage=ancient(lineage_of("split")),
+        lineage=ancient(PATHS.lineage("split")),
     output:
         split=f"{DECONTAMINATE}/split.parquet",
         removed=f"{DECONTAMINATE}/removed.parquet",
         counts=f"{DECONTAMINATE}/counts.json",
         lineage=f"{DECONTAMINATE}/lineage.json",
     log:
-        f"{logs('decontaminate')}/remove.log",
+        f"{PATHS.logs('decontaminate')}/remove.log",
     benchmark:
-        f"{benchmarks('decontaminate')}/remove.tsv"
+        f"{PATHS.benchmarks('decontaminate')}/remove.tsv"
     threads: 1
     resources:
         mem_mb=8000,
         runtime="1h",
     params:
-        config=block("decontaminate", "level", "parts", "audit_failures"),
-        directory=lambda wildcards, output: up(output.counts),
-        records=lambda wildcards, input: up(input.records[0], 2),
-        clusters=lambda wildcards, input: up(input.clusters[0]),
-        split=lambda wildcards, input: up(input.split),
-        code=code("decontaminate"),
+        config=stage_options(
+            CONFIG, "decontaminate", "level", "parts", "audit_failures"
+        ),
+        directory=lambda wildcards, output: parent(output.counts),
+        records=lambda wildcards, input: parent(input.records[0], 2),
+        clusters=lambda wildcards, input: parent(input.clusters[0]),
+        split=lambda wildcards, input: parent(input.split),
+        code=code_digest("decontaminate"),
     shell:
-        "unirefine decontaminate remove --config {params.config:q} --directory {params.directory}"
-        " --records {params.records} --clusters {params.clusters} --split {params.split} 2>&1 | tee {log}"
+        "unirefine decontaminate remove --config {params.config:q} --directory {params.directory:q}"
+        " --records {params.records:q} --clusters {params.clusters:q} --split {params.split:q} 2>&1 | tee {log:q}"
 
 
 rule decontaminate:
     input:
         removal=rules.decontaminate_remove.output,
         found=rules.decontaminate_remove.input.found,
-        records=all_records(),
+        records=PATHS.records(),
         clusters=rules.cluster.output,
         split=rules.split.output.split,
     output:
         audit=f"{DECONTAMINATE}/audit.parquet",
         identity=f"{DECONTAMINATE}/identity.json",
     log:
-        f"{logs('decontaminate')}/audit.log",
+        f"{PATHS.logs('decontaminate')}/audit.log",
     benchmark:
-        f"{benchmarks('decontaminate')}/audit.tsv"
+        f"{PATHS.benchmarks('decontaminate')}/audit.tsv"
     conda:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
@@ -126,15 +119,15 @@ rule decontaminate:
         mem_mb=32000,
         runtime="1d",
     params:
-        config=block("decontaminate"),
-        directory=lambda wildcards, output: up(output.audit),
-        records=lambda wildcards, input: up(input.records[0], 2),
-        clusters=lambda wildcards, input: up(input.clusters[0]),
-        split=lambda wildcards, input: up(input.split),
+        config=stage_options(CONFIG, "decontaminate"),
+        directory=lambda wildcards, output: parent(output.audit),
+        records=lambda wildcards, input: parent(input.records[0], 2),
+        clusters=lambda wildcards, input: parent(input.clusters[0]),
+        split=lambda wildcards, input: parent(input.split),
         mmseqs=MMSEQS,
         tool=MMSEQS_VERSION,
-        code=code("decontaminate"),
+        code=code_digest("decontaminate"),
     shell:
-        "unirefine decontaminate audit --config {params.config:q} --directory {params.directory}"
-        " --records {params.records} --clusters {params.clusters} --split {params.split}"
-        " --threads {threads} {params.mmseqs} 2>&1 | tee {log}"
+        "unirefine decontaminate audit --config {params.config:q} --directory {params.directory:q}"
+        " --records {params.records:q} --clusters {params.clusters:q} --split {params.split:q}"
+        " --threads {threads} {params.mmseqs:q} 2>&1 | tee {log:q}"

@@ -4,31 +4,28 @@
 rule embed:
     input:
         final=rules.train.output.final,
-        source=own(CONFIG.embed.fasta) or rules.shard.output.shards,
+        source=local_input(CONFIG.embed.fasta) or rules.shard.output.shards,
         manifest=[] if CONFIG.embed.fasta else rules.shard.output.manifest,
     output:
-        sequences=f"{RESULTS}/embed/sequences.parquet",
-        residues=(
-            [f"{RESULTS}/embed/residues.parquet"] if CONFIG.embed.per_residue else []
-        ),
+        PATHS.embeddings(),
     log:
-        f"{LOGS}/embed/embed.log",
+        f"{PATHS.logs('embed')}/embed.log",
     benchmark:
-        f"{BENCHMARKS}/embed/embed.tsv"
+        f"{PATHS.benchmarks('embed')}/embed.tsv"
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="1d",
     params:
-        program=program("embed"),
-        config=block("embed"),
+        program=model_command(CONFIG, "embed"),
+        config=stage_options(CONFIG, "embed"),
         source=lambda wildcards, input: (
-            f"--fasta {input.source}"
+            words("--fasta", input.source)
             if CONFIG.embed.fasta
-            else f"--shards {up(input.source[0])}"
+            else words("--shards", parent(input.source[0]))
         ),
-        directory=lambda wildcards, output: up(output.sequences),
-        code=code("embed"),
+        directory=lambda wildcards, output: parent(output[0]),
+        code=code_digest("embed"),
     shell:
-        "{params.program} --config {params.config:q} {params.source} --model {input.final}"
-        " --output {params.directory} 2>&1 | tee {log}"
+        "{params.program} --config {params.config:q} {params.source:q} --model {input.final:q}"
+        " --output {params.directory:q} 2>&1 | tee {log:q}"

@@ -8,27 +8,26 @@ rule evaluate:
         manifest=rules.shard.output.manifest,
         clusters=rules.cluster.output.clusters,
         identity=rules.decontaminate.output.identity,
-        nearest=expand(
-            f"{DECONTAMINATE}/nearest/part-{{part}}.parquet", part=DECONTAMINATE_PARTS
-        ),
+        nearest=PATHS.search_files("nearest", "parquet"),
     output:
-        f"{RESULTS}/evaluate/perplexity.json",
+        f"{PATHS.directory('evaluate')}/perplexity.json",
     log:
-        f"{LOGS}/evaluate/evaluate.log",
+        f"{PATHS.logs('evaluate')}/evaluate.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate/evaluate.tsv"
+        f"{PATHS.benchmarks('evaluate')}/evaluate.tsv"
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="1d",
     params:
-        program=program("evaluate"),
-        config=block("evaluate"),
-        shards=lambda wildcards, input: up(input.shards[0]),
-        clusters=lambda wildcards, input: up(input.clusters),
-        decontaminated=lambda wildcards, input: up(input.identity),
-        directory=lambda wildcards, output: up(output[0]),
-        code=code("evaluate"),
+        program=model_command(CONFIG, "evaluate"),
+        config=stage_options(CONFIG, "evaluate"),
+        shards=lambda wildcards, input: parent(input.shards[0]),
+        clusters=lambda wildcards, input: parent(input.clusters),
+        decontaminated=lambda wildcards, input: parent(input.identity),
+        directory=lambda wildcards, output: parent(output[0]),
+        code=code_digest("evaluate"),
     shell:
-        "{params.program} --config {params.config:q} --shards {params.shards} --model {input.final}"
-        " --clusters {params.clusters} --decontaminated {params.decontaminated} --output {params.directory} 2>&1 | tee {log}"
+        "{params.program} --config {params.config:q} --shards {params.shards:q} --model {input.final:q}"
+        " --clusters {params.clusters:q} --decontaminated {params.decontaminated:q} --output {params.directory:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,79 +1,82 @@
 # Verified downloads. A file that is a path on this machine is an input, so that editing it reruns what depends on it.
 
+RELEASE = PATHS.directory("release")
+DOWNLOADS = release_files(CONFIG)
+ARCHIVED = archived_files(CONFIG)
+
 
 rule release_fetch:
     input:
-        local_source,
+        lambda wildcards: local_input(local_download(CONFIG, wildcards.file)),
     output:
         file=f"{RELEASE}/{{file}}",
         facts=f"{RELEASE}/{{file}}.json",
     log:
-        f"{logs('release')}/{{file}}.log",
+        f"{PATHS.logs('release')}/{{file}}.log",
     benchmark:
-        f"{benchmarks('release')}/{{file}}.tsv"
+        f"{PATHS.benchmarks('release')}/{{file}}.tsv"
     wildcard_constraints:
-        file="|".join(re.escape(name) for name in directories.release_files(CONFIG))
-        or "none",
+        file="|".join(map(re.escape, DOWNLOADS)) or "none",
     threads: 1
     resources:
         mem_mb=1000,
         runtime="1d",
         downloads=1,
     params:
-        what=what_decides,
-        config=untracked("release"),
-        planned=planned_downloads,
+        what=lambda wildcards: download_options(CONFIG, wildcards.file),
+        config=untracked(stage_options(CONFIG, "release")),
+        planned=untracked(single_downloads(CONFIG)),
     shell:
-        "unirefine release fetch --config {params.config:q} --file {wildcards.file}"
-        " --planned {params.planned} --output {output.file} 2>&1 | tee {log}"
+        "unirefine release fetch --config {params.config:q} --file {wildcards.file:q}"
+        " --planned {params.planned:q} --output {output.file:q} 2>&1 | tee {log:q}"
 
 
-if archived_files():
+if ARCHIVED:
 
     rule release_archive:
         output:
-            files=expand(f"{RELEASE}/{{file}}", file=archived_files()),
-            facts=expand(f"{RELEASE}/{{file}}.json", file=archived_files()),
+            files=expand(f"{RELEASE}/{{file}}", file=ARCHIVED),
+            facts=expand(f"{RELEASE}/{{file}}.json", file=ARCHIVED),
         log:
-            f"{logs('release')}/archive.log",
+            f"{PATHS.logs('release')}/archive.log",
         benchmark:
-            f"{benchmarks('release')}/archive.tsv"
+            f"{PATHS.benchmarks('release')}/archive.tsv"
         threads: 2
         resources:
             mem_mb=2000,
             runtime="3d",
             downloads=1,
         params:
-            what=block("release", "source", "name"),
-            config=untracked("release"),
-            directory=lambda wildcards, output: up(output.files[0]),
+            what=stage_options(CONFIG, "release", "source", "name"),
+            config=untracked(stage_options(CONFIG, "release")),
+            directory=lambda wildcards, output: parent(output.files[0]),
         shell:
-            "unirefine release archive --config {params.config:q} --output {params.directory} 2>&1 | tee {log}"
+            "unirefine release archive --config {params.config:q} --output {params.directory:q} 2>&1 | tee {log:q}"
 
     ruleorder: release_archive > release_fetch
 
 
 rule release:
     input:
-        files=expand(f"{RELEASE}/{{file}}", file=directories.release_files(CONFIG)),
-        facts=expand(f"{RELEASE}/{{file}}.json", file=directories.release_files(CONFIG)),
-        fasta=own(CONFIG.release.fasta) if OWN_FASTA else [],
+        files=expand(f"{RELEASE}/{{file}}", file=DOWNLOADS),
+        facts=expand(f"{RELEASE}/{{file}}.json", file=DOWNLOADS),
+        fasta=local_input(CONFIG.release.fasta) if OWN_FASTA else [],
     output:
         f"{RELEASE}/release.json",
     log:
-        f"{logs('release')}/release.log",
+        f"{PATHS.logs('release')}/release.log",
     benchmark:
-        f"{benchmarks('release')}/release.tsv"
+        f"{PATHS.benchmarks('release')}/release.tsv"
     localrule: True
     threads: 1
     resources:
         mem_mb=500,
         runtime="30m",
     params:
-        what=block("release", "source", "name", "fasta"),
-        config=untracked("release"),
-        directory=lambda wildcards, output: up(output[0]),
-        names=directories.release_files(CONFIG),
+        what=stage_options(CONFIG, "release", "source", "name", "fasta"),
+        config=untracked(stage_options(CONFIG, "release")),
+        directory=lambda wildcards, output: parent(output[0]),
+        names=DOWNLOADS,
     shell:
-        "unirefine release collect --config {params.config:q} --directory {params.directory}"
-        " --files {params.names} --output {output} 2>&1 | tee {log}"
+        "unirefine release collect --config {params.config:q} --directory {params.directory:q}"
+        " --files {params.names:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -2,11 +2,13 @@
 
 from unirefine.report.captions import CAPTIONS
 
+REPORT = PATHS.directory("report")
+
 
 rule report:
     input:
         lineage=rules.shard.output.lineage,
-        records=[f"{RECORDS}/{level}/counts.json" for level in LEVELS],
+        records=PATHS.level_counts(),
         curate=rules.curate.output,
         cluster=rules.cluster.output,
         split=rules.split.output.counts,
@@ -17,32 +19,32 @@ rule report:
         perplexity=rules.evaluate.output,
     output:
         figures=report(
-            directory(f"{RESULTS}/report/figures"),
+            directory(f"{REPORT}/figures"),
             patterns=["{figure}.svg"],
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
         page=report(
-            f"{RESULTS}/report/report.html",
+            f"{REPORT}/report.html",
             caption="../report/report.rst",
             category="Report",
         ),
     log:
-        f"{LOGS}/report/report.log",
+        f"{PATHS.logs('report')}/report.log",
     benchmark:
-        f"{BENCHMARKS}/report/report.tsv"
+        f"{PATHS.benchmarks('report')}/report.tsv"
     localrule: True
     threads: 1
     resources:
         mem_mb=4000,
         runtime="30m",
     params:
-        config=block("report"),
-        results=lambda wildcards, output: up(output.page, 2),
-        directory=lambda wildcards, output: up(output.page),
+        config=stage_options(CONFIG, "report"),
+        results=lambda wildcards, output: parent(output.page, 2),
+        directory=lambda wildcards, output: parent(output.page),
         captions=CAPTIONS,  # read by ../report/figure.rst
-        code=code("report"),
+        code=code_digest("report"),
     shell:
-        "unirefine report --config {params.config:q} --results {params.results} --output {params.directory}"
-        " 2>&1 | tee {log}"
+        "unirefine report --config {params.config:q} --results {params.results:q} --output {params.directory:q}"
+        " 2>&1 | tee {log:q}"

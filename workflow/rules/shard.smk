@@ -1,41 +1,37 @@
 # Token shards in Megatron's indexed format, their ids, and the manifest with their hashes.
 
-SHARDS = place("shard")
+SHARDS = PATHS.directory("shard")
 
 
 rule shard:
     input:
-        records=all_records(),
+        records=PATHS.records(),
         clusters=rules.cluster.output,
         split=rules.decontaminate_remove.output.split,
         # the audit must have passed, but another audit sample does not change the shards
         audit=ancient(f"{DECONTAMINATE}/identity.json"),
         release=rules.release.output,
-        lineage=ancient(lineage_of("decontaminate")),
+        lineage=ancient(PATHS.lineage("decontaminate")),
     output:
-        shards=expand(
-            f"{SHARDS}/{{prefix}}.{{suffix}}",
-            prefix=shard_prefixes(),
-            suffix=["bin", "idx", "ids.parquet"],
-        ),
+        shards=PATHS.shards(),
         manifest=f"{SHARDS}/manifest.json",
         counts=f"{SHARDS}/counts.json",
         lineage=f"{SHARDS}/lineage.json",
     log:
-        f"{logs('shard')}/shard.log",
+        f"{PATHS.logs('shard')}/shard.log",
     benchmark:
-        f"{benchmarks('shard')}/shard.tsv"
+        f"{PATHS.benchmarks('shard')}/shard.tsv"
     threads: CONFIG.run.threads
     resources:
         mem_mb=16000,
         runtime="6h",
     params:
-        config=block("shard"),
-        records=lambda wildcards, input: up(input.records[0], 2),
-        clusters=lambda wildcards, input: up(input.clusters[0]),
-        directory=lambda wildcards, output: up(output.manifest),
-        code=code("shard"),
+        config=stage_options(CONFIG, "shard"),
+        records=lambda wildcards, input: parent(input.records[0], 2),
+        clusters=lambda wildcards, input: parent(input.clusters[0]),
+        directory=lambda wildcards, output: parent(output.manifest),
+        code=code_digest("shard"),
     shell:
-        "unirefine shard build --config {params.config:q} --records {params.records} --clusters {params.clusters}"
-        " --split {input.split} --release {input.release} --output {params.directory} --threads {threads}"
-        " 2>&1 | tee {log}"
+        "unirefine shard build --config {params.config:q} --records {params.records:q} --clusters {params.clusters:q}"
+        " --split {input.split:q} --release {input.release:q} --output {params.directory:q} --threads {threads}"
+        " 2>&1 | tee {log:q}"

@@ -1,30 +1,30 @@
 # Which clusters validate.
 
-SPLIT = place("split")
+SPLIT = PATHS.directory("split")
 
 
 rule split:
     input:
         clusters=rules.cluster.output.clusters,
-        lineage=ancient(lineage_of("cluster")),
-        ids=own(CONFIG.split.ids),
+        lineage=ancient(PATHS.lineage("cluster")),
+        ids=local_input(CONFIG.split.ids),
     output:
         split=f"{SPLIT}/split.parquet",
         counts=f"{SPLIT}/counts.json",
         lineage=f"{SPLIT}/lineage.json",
     log:
-        f"{logs('split')}/split.log",
+        f"{PATHS.logs('split')}/split.log",
     benchmark:
-        f"{benchmarks('split')}/split.tsv"
+        f"{PATHS.benchmarks('split')}/split.tsv"
     threads: 1
     resources:
         mem_mb=8000,
         runtime="1h",
     params:
-        config=block("split"),
-        clusters=lambda wildcards, input: up(input.clusters),
-        directory=lambda wildcards, output: up(output.counts),
-        code=code("split"),
+        config=stage_options(CONFIG, "split"),
+        clusters=lambda wildcards, input: parent(input.clusters),
+        directory=lambda wildcards, output: parent(output.counts),
+        code=code_digest("split"),
     shell:
-        "unirefine split --config {params.config:q} --clusters {params.clusters}"
-        " --output {params.directory} 2>&1 | tee {log}"
+        "unirefine split --config {params.config:q} --clusters {params.clusters:q}"
+        " --output {params.directory:q} 2>&1 | tee {log:q}"

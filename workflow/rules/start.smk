@@ -1,16 +1,16 @@
-# Before the first job: what would be lost is told, and nothing that is another run's or took long is replaced unasked.
+# Before the first job: replace nothing of another run, and no long training, unasked.
 
 
 onstart:
     try:
-        guard_others(workflow.dag, PLACES, CONFIG)
-        if line := retraining(workflow.dag):
+        plan = Plan(workflow)
+        refuse_rerun_of_base(plan, SHARED, CONFIG)
+        if line := retraining(plan):
             print(f"unirefine: warning: {line}", file=sys.stderr)
-        stages.write_shared_stages(Path(RESULTS), PLACES)
-        # held by this process until it ends, however it ends: so `unirefine status`, which looks at local results,
-        # knows that it runs
-        if not BUCKET:
-            hold(Path(RESULTS))
+        stages.write_shared_stages(Path(PATHS.results), SHARED)
+        # for `unirefine status`, which looks at local results
+        if not CALL.bucket:
+            mark_running(Path(PATHS.results))
     except UserError as error:
         print(f"unirefine: error: {error.line()}", file=sys.stderr)
         raise SystemExit(1)

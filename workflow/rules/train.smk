@@ -1,24 +1,24 @@
 # ESM-2 on Megatron-core. Only final/ is declared, because it is written last: checkpoints lie beside it, undeclared, so
 # that a retry resumes from the newest complete one instead of starting over.
 
-TRAIN = f"{RESULTS}/train"
+TRAIN = PATHS.directory("train")
 
 
 rule train:
     input:
         shards=rules.shard.output.shards,
         manifest=rules.shard.output.manifest,
-        lineage=ancient(lineage_of("shard")),
-        init=initial_weights(),
+        lineage=ancient(PATHS.lineage("shard")),
+        init=[local_input(path) for path in PATHS.initial_weights()],
     output:
         final=directory(f"{TRAIN}/final"),
     log:
-        f"{LOGS}/train/train.log",
+        f"{PATHS.logs('train')}/train.log",
     benchmark:
-        f"{BENCHMARKS}/train/train.tsv"
-    # With apptainer this rule starts its container itself, see `within_container`.
+        f"{PATHS.benchmarks('train')}/train.tsv"
+    # With apptainer this rule starts its containers itself, one a node: `container_prefix`.
     container:
-        None if APPTAINER else IMAGE
+        IMAGE if CALL.apptainer is None else None
     threads: CONFIG.train.parallel.processes_per_node
     resources:
         nodes=CONFIG.train.parallel.nodes,
@@ -29,10 +29,14 @@ rule train:
         mem_mb=8000,
         runtime="7d",
     params:
-        config=block("train"),
-        shards=lambda wildcards, input: up(input.manifest),
-        directory=lambda wildcards, output: up(output.final),
-        start=within_container,
+        config=stage_options(CONFIG, "train"),
+        shards=lambda wildcards, input: parent(input.manifest),
+        directory=lambda wildcards, output: parent(output.final),
+        start=lambda wildcards, output, resources: (
+            ""
+            if CALL.apptainer is None
+            else container_prefix(IMAGE, CALL.apptainer, resources.nodes)
+        ),
     shell:
-        "{params.start} unirefine train --config {params.config:q} --shards {params.shards} --output {params.directory}"
-        " 2>&1 | tee {log}"
+        "{params.start} unirefine train --config {params.config:q} --shards {params.shards:q}"
+        " --output {params.directory:q} 2>&1 | tee {log:q}"

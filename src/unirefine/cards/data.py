@@ -15,9 +15,9 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
     """Markdown with a YAML header, as the Hub reads it. manifest: of the shards; audit: identity.json."""
     sides = manifest["sides"]
     sequences = sum(side["sequences"] for side in sides.values())
-    own = (lineage["release"] or {}).get("source") == "fasta"
+    from_fasta = (lineage["release"] or {}).get("source") == "fasta"
     header = DatasetCardData(
-        license="other" if own else "cc-by-4.0",
+        license="other" if from_fasta else "cc-by-4.0",
         pretty_name=f"{name}: protein token shards",
         size_categories=[next((label for limit, label in SIZES if sequences < limit), "n>1B")],
         task_categories=["fill-mask"],
@@ -28,8 +28,8 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
         for side, counts in sides.items()
     ]
     licence = (
-        "The sequences are those of your own FASTA; so is their licence."
-        if own
+        "The sequences are those of the input FASTA, and under its licence."
+        if from_fasta
         else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
     )
     return f"""---

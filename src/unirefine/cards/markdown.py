@@ -1,12 +1,10 @@
-"""What both cards say in the same words: tables, the release, the steps."""
+"""Text that both cards share: tables, the release, the steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unirefine.core import published
+from unirefine.core import summaries
 from unirefine.files.lineage import code_of
-
-LEVELS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -16,10 +14,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def release_name(lineage: Mapping[str, Any]) -> str:
-    """`UniProt 2026_03`, or what stands for it."""
+    """`UniProt 2026_03`, or the name of the input FASTA."""
     released = lineage["release"] or {}
     if released.get("source") == "fasta":
-        return "own FASTA " + ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
+        return "the FASTA " + ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
     return f"UniProt {released.get('release') or 'of unknown release'}"
 
 
@@ -31,17 +29,17 @@ def counts_table(lineage: Mapping[str, Any]) -> str:
             reasons(one["counts"][level]["removed"]),
         ]
         for one in lineage["steps"]
-        for level, name in LEVELS.items()
+        for level, name in summaries.UNITS.items()
         if "kept" in one["counts"].get(level, {})
     ]  # fmt: skip
     return table(["stage", "what", "in", "kept", "removed"], rows)
 
 
 def published_text(lineage: Mapping[str, Any]) -> str:
-    """The published numbers of clusters beside ours, as a paragraph of its own; nothing for a FASTA of one's own."""
+    """The published numbers of clusters beside ours, as a paragraph; empty for a user's own FASTA."""
     curated = next((one["counts"] for one in lineage["steps"] if one["stage"] == "curate"), {})
-    rows = published.count_rows(lineage["release"] or {}, curated)
-    return f"\n{published.WHY}\n\n{table(published.COLUMNS, rows)}\n" if rows else ""
+    rows = summaries.published_rows(lineage["release"] or {}, curated)
+    return f"\n{summaries.PUBLISHED_TEXT}\n\n{table(summaries.PUBLISHED_COLUMNS, rows)}\n" if rows else ""
 
 
 def reasons(removed: Mapping[str, int]) -> str:
@@ -50,18 +48,17 @@ def reasons(removed: Mapping[str, int]) -> str:
 
 
 def audit_text(audit: Mapping[str, Any]) -> str:
-    """What decontamination did for the held-out sets. audit: identity.json."""
+    """What decontamination removed, and what the audit found. audit: identity.json."""
     found, held_out = audit["audit"], "validation or test" if audit["test"] else "validation"
     return (
         f"Train clusters with a sequence similar to {held_out} (MMseqs2: at least {audit['threshold']:.0%} identity "
         f"over {audit['coverage']:.0%} of both) were removed. A more sensitive search of what is left found "
-        f"{found['hits']:,} hits; of {found['sampled_clusters']:,} train clusters aligned with every held-out sequence "
-        f"without a prefilter, {found['sampled_clusters_missed']:,} had one."
+        f"{found['hits']:,} hits; {summaries.audit_sample_text(found)}."
     )
 
 
 def lineage_text(lineage: Mapping[str, Any]) -> str:
-    """Inputs with their md5, steps with their code; the rest is in lineage.json."""
+    """Inputs with their md5 and steps with their code, as two tables."""
     released = lineage["release"] or {"files": []}
     files = [[file["file"], f"{file['size']:,}", f"`{file['md5']}`"] for file in released["files"]]
     steps = [[one["stage"], code_of(one), f"`{one['config_sha256'][:12]}`"] for one in lineage["steps"]]

@@ -1,4 +1,4 @@
-"""The model card: how well it does beside its baselines, what it is for, what made it."""
+"""The model card: its perplexity beside baselines, its use, its training, its lineage."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from unirefine.cards.markdown import audit_text, lineage_text, release_name, table
 from unirefine.config import Train
+from unirefine.core.summaries import PERPLEXITY_COLUMNS, perplexity_rows
 
 
 def model_card(
@@ -48,10 +49,10 @@ def model_card(
 
 ## Perplexity
 
-{perplexity_table(evaluation)}
+{table(PERPLEXITY_COLUMNS, perplexity_rows(evaluation))}
 
 Masked perplexity over {evaluation["masked"]:,} residues of {evaluation["sequences"]:,} validation sequences, all
-rows asked about the same residues; intervals hold 95% over resampled clusters. {audit_text(audit)}
+rows about the same residues. Intervals: 95%, over resampled clusters. {audit_text(audit)}
 
 ## Intended use
 
@@ -75,15 +76,3 @@ been chosen for the weights: whoever publishes them adds `license:` to the heade
 
 {lineage_text(lineage)}
 """
-
-
-def perplexity_table(evaluation: Mapping[str, Any]) -> str:
-    """Model, perplexity, interval, and the ratio of ours to it."""
-    rows = []
-    for row in evaluation["table"]:
-        low, high = row.get("interval", (None, None))
-        interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-        rows.append(
-            [row["model"], f"{row['perplexity']:.3f}", interval, f"{row['ratio']:.3f}" if "ratio" in row else ""]
-        )
-    return table(["model", "perplexity", "95% interval", "ours / it"], rows)

@@ -1,4 +1,4 @@
-"""The stage: reads a finished run and writes its two cards."""
+"""The stage: read a finished run and write its two cards."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from unirefine.files.stages import stage_path
 MODEL_CARD = "model-card.md"
 
 
-def write_cards(results: Path) -> list[Path]:
+def run(results: Path) -> list[Path]:
     """Write `shard/README.md`, `train/model-card.md` and its copy in the exported model; returns the paths.
 
     The exported model's copy is the README.md that the Hub shows. Shards of another run keep that run's card. Raises

@@ -21,6 +21,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from unirefine.cards import write_cards
+    from unirefine.cards import run as stage
 
-    print("\n".join(f"wrote {path}" for path in write_cards(arguments.results)))
+    print("\n".join(f"wrote {path}" for path in stage.run(arguments.results)))

@@ -1,4 +1,4 @@
-"""`unirefine clean STAGE`: remove what a stage wrote, after saying what it costs."""
+"""`unirefine clean STAGE`: remove what a stage wrote, after saying what making it again costs."""
 
 import argparse
 
@@ -10,8 +10,8 @@ def parser() -> argparse.ArgumentParser:
     """Options of `unirefine clean`."""
     made = stage_parser(
         "clean",
-        "Remove what a stage of a run wrote (train: its checkpoints too). Says first how long it and"
-        " what follows from it took last time, and asks.",
+        "Remove what a stage of a run wrote (train: its checkpoints too). Says first how long that stage and those"
+        " after it took last time, and asks.",
         "unirefine clean evaluate --config config/demo.yaml",
     )
     made.add_argument("stage", metavar="STAGE", help="release, records, curate, ...")
@@ -30,13 +30,14 @@ def _run(arguments: argparse.Namespace) -> None:
     from unirefine.errors import UserError
     from unirefine.files.stages import RESULTS, runs_sharing
     from unirefine.progress import duration, human
-    from unirefine.workflow import directories
-    from unirefine.workflow.status import SNAKEFILE, inspect, is_held, rebuild, size
+    from unirefine.workflow.directories import shared_directories
+    from unirefine.workflow.snakemake import SNAKEFILE
+    from unirefine.workflow.status import inspect, is_running, rebuild, size
 
     if arguments.stage not in STAGES:
         raise UserError(f"{arguments.stage!r} is no stage", fix=f"stages: {', '.join(STAGES)}")
     config = load_config(arguments.config)
-    shared = directories.find(config).get(arguments.stage)
+    shared = shared_directories(config).get(arguments.stage)
     if shared and not (arguments.stage == "release" and config.release.directory):
         raise UserError(
             f"{arguments.stage} is of another run that this one shares with", where=shared,
@@ -46,17 +47,17 @@ def _run(arguments: argparse.Namespace) -> None:
     if others := [name for name in runs_sharing(directory) if name != config.run.name]:
         raise UserError(
             f"nothing was removed: it is also used by run {', '.join(others)}", where=directory,
-            fix="clean what those runs make of it, or remove their results, or delete it by hand",
+            fix="clean what those runs make from it, or remove their results, or delete it by hand",
         )  # fmt: skip
     stages = inspect(arguments.config, arguments.snakefile or SNAKEFILE)
     again = rebuild(stages, arguments.stage)
-    if is_held(RESULTS / config.run.name):
+    if is_running(RESULTS / config.run.name):
         raise UserError("a workflow is running on these results", where=directory, fix="stop it first")
     if not directory.exists():
         print(f"{directory}: nothing there")
         return
-    there = human(size(directory), "B")
-    print(f"{directory}: {there} would be removed; to make it again, and what follows from it, took last time:")
+    total = human(size(directory), "B")
+    print(f"{directory}: {total} would be removed; making it, and what follows from it, took last time:")
     for stage in again:
         print(f"  {stage.name:<14} {duration(stage.seconds) if stage.seconds else 'never ran'}")
     print(f"  {'in all':<14} {duration(sum(stage.seconds for stage in again))}")

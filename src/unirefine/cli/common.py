@@ -1,4 +1,4 @@
-"""What the command-line modules share: the parser with its example, and the stage's config block."""
+"""What the commands share: a parser with an example, the stage's config block, one process per output."""
 
 import argparse
 import os
@@ -65,9 +65,10 @@ def alone(
     run: Callable[[argparse.Namespace], None],
     lock: Callable[[argparse.Namespace], Path | None] = lambda arguments: Path(arguments.output) / ".lock",
 ) -> Callable[[argparse.Namespace], None]:
-    """`run`, but one process at a time: it first waits for whoever else holds the lock file of its output.
+    """`run` under the lock file of its output: it first waits until no other process writes there.
 
-    lock: the lock file of a command line, None when it writes nothing. Of several ranks only the first asks for it.
+    lock: returns the lock file for a command line; None when the command writes nothing. Of several ranks only the
+    first takes the lock.
     """
 
     def locked(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     made = stage_parser(
         "crate",
         "Pack a finished run as an RO-Crate of the Workflow Run Crate profile: the workflow, options, input URLs with"
-        " md5, versions, the small results, and hashes of shards and weights, which are not packed.",
+        " md5, versions, the small results, and hashes of shards and weights, which are too large to be packed.",
         "unirefine crate --results results/demo --output demo.crate.zip",
     )
     made.add_argument("--results", type=Path, required=True, metavar="DIR", help="results of a run, as in results/demo")
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from unirefine.crate import write_crate
+    from unirefine.crate import run as stage
 
-    done = write_crate(arguments.results, arguments.output)
+    done = stage.run(arguments.results, arguments.output)
     print(f"wrote {arguments.output}: {done['packed']} files packed, {done['named']} named by hash")

@@ -11,8 +11,8 @@ def parser() -> argparse.ArgumentParser:
     """Options of `unirefine lineage`."""
     made = stage_parser(
         "lineage",
-        "Print where shards, a checkpoint or a model come from: release and md5s, each step's options, counts, versions"
-        " and commit, hashes. Reads lineage.json inside the directory and nothing else, so a copy elsewhere tells too.",
+        "Print where shards, a checkpoint or a model come from: release and md5s; each step's options, counts, versions"
+        " and commit; hashes of the files. Reads only lineage.json inside the directory, so it works on any copy.",
         "unirefine lineage results/demo/train/final",
     )
     made.add_argument("path", type=Path, metavar="PATH", help="shards, a checkpoint, final/, or an exported model")

@@ -1,4 +1,4 @@
-"""`unirefine <stage> ...`: one thin module per stage, imported only when it is called."""
+"""`unirefine COMMAND ...`: one module per command, imported only when it is called."""
 
 import argparse
 import importlib
@@ -23,14 +23,17 @@ STAGES = {
     "report": "one HTML report of a run",
     "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
     "status": "what of a run is done, stale and why, running or missing",
-    "clean": "remove what a stage wrote, after saying what it costs",
-    "lineage": "where shards, a checkpoint or a model come from, read from the file inside them",
+    "clean": "remove what a stage wrote, after saying what making it again costs",
+    "lineage": "where shards, a checkpoint or a model come from, by the file inside them",
     "trace": "follow one id from the release to its shard",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point. 0: done; 1: a user's mistake or an outside fault, told in one line; 2: wrong usage."""
+    """Entry point. Returns the exit status.
+
+    0: done. 1: a user's mistake or an outside fault, reported in one line. 2: wrong usage. 130: Ctrl-C.
+    """
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="unirefine",

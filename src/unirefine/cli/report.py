@@ -7,7 +7,7 @@ from unirefine.cli.common import add_config, alone, config_of, stage_parser
 
 
 def parser() -> argparse.ArgumentParser:
-    """Arguments of the command."""
+    """Options of `unirefine report`."""
     built = stage_parser(
         "report",
         "One HTML page of a run, with figures: what was removed and why, the split, training, the perplexity table.",
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--show", action="store_true", help="write nothing; print where the report is and the perplexities"
     )
-    built.set_defaults(run=alone(run, _lock))
+    built.set_defaults(run=alone(_run, _lock))
     return built
 
 
@@ -29,11 +29,10 @@ def _lock(arguments: argparse.Namespace) -> Path | None:
     return None if arguments.show else (arguments.output or arguments.results / "report") / ".lock"
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Write the report, or show what it says."""
+def _run(arguments: argparse.Namespace) -> None:
     from unirefine.config import Report
     from unirefine.errors import UserError
-    from unirefine.report.run import build_report, perplexity_lines
+    from unirefine.report import run as stage
 
     config = config_of(arguments, Report, "report")
     output = arguments.output or arguments.results / "report"
@@ -42,6 +41,6 @@ def run(arguments: argparse.Namespace) -> None:
         if not path.exists():
             raise UserError("no report there", where=path, fix="run it without --show first")
     else:
-        path = build_report(arguments.results, output, config)
-    print("\n".join(perplexity_lines(arguments.results)))
+        path = stage.run(arguments.results, output, config)
+    print("\n".join(stage.perplexity_lines(arguments.results)))
     print(f"report: {path}")

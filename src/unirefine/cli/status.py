@@ -7,7 +7,7 @@ from unirefine.cli.common import stage_parser
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """Which run: its config, and the Snakefile that plans it."""
+    """Add the options that name a run: its config, and the Snakefile that plans it."""
     parser.add_argument(
         "--config", type=Path, default=Path("config/demo.yaml"), metavar="FILE", help="default: %(default)s"
     )
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     made = stage_parser(
         "status",
         "One line for each stage of a run: done, stale (and why), running, interrupted or missing, with size and time."
-        " The plan is Snakemake's own dry run, from the directory that holds results/.",
+        " It is Snakemake's own dry run; call it from the directory that holds results/.",
         "unirefine status --config config/demo.yaml",
     )
     add_run(made)
@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from unirefine.progress import duration, human
-    from unirefine.workflow.status import SNAKEFILE, inspect
+    from unirefine.workflow.snakemake import SNAKEFILE
+    from unirefine.workflow.status import inspect
 
     for stage in inspect(arguments.config, arguments.snakefile or SNAKEFILE):
         jobs = f"{stage.jobs - stage.due}/{stage.jobs}"

@@ -1,4 +1,4 @@
-"""The config: pydantic models that are the one truth about every option. Unknown keys are errors."""
+"""The config: pydantic models that define every option. Unknown keys are errors."""
 
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Search, Shard, Split, Tools
 from unirefine.config.load import Config, load_block, load_config, parse_config

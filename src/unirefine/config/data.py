@@ -24,8 +24,8 @@ class Run(Block):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "uniref"
     """Name of the run: everything it writes goes to `results/<name>/`, `logs/<name>/`, `benchmarks/<name>/`."""
     base: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    """An earlier run in the same `results/`: the stages from release to shard that would come out the same are taken
-    from it. From the first that differs on, everything is this run's own (docs/reruns.md)."""
+    """An earlier run in the same `results/`. Stages from release to shard that would give the same results are taken
+    from it; the first stage that differs, and all after it, are this run's own (docs/reruns.md)."""
     threads: Count = 8
     """Threads of one data-half job (records, curate, cluster, decontaminate, shard)."""
 
@@ -59,7 +59,7 @@ class Release(Block):
     directory: str | None = None
     """Where the downloads live. Default: `results/<run>/release`. Runs that name the same directory share them."""
     stall_seconds: Annotated[float, Field(gt=0)] = 60
-    """A mirror that sends nothing for this long is given up and the next one is tried."""
+    """After this long without a byte from a mirror, the next one is tried."""
     attempts: Count = 3
     """Rounds over all mirrors before the download fails."""
 
@@ -76,7 +76,7 @@ class Release(Block):
 
 class Records(Block):
     parts: Annotated[int, Field(ge=1, le=999)] = 64
-    """Parquet parts per level. Fixed by config so that a dry run is complete."""
+    """Parquet parts per level, fixed here so that a dry run knows all files."""
     verify_checksums: bool = True
     """Check CRC64 and declared length of every sequence in XML."""
     bad_entries: Literal["error", "remove"] = "error"
@@ -88,10 +88,10 @@ class Curate(Block):
     artificial_taxa: tuple[int, ...] = (81077,)
     """Roots of the NCBI subtrees that are artificial (81077: artificial sequences)."""
     artificial_members: Literal["none", "representative", "any"] = "representative"
-    """Whose taxa the rule looks at beside the common taxon, where XML gives them. `none`: nobody's (once `false`).
-    `representative` (once `true`): that of the representative, whose sequence trains; where it has none, an entry goes
-    when all members that have one are artificial. `any`: one artificial member is enough, so that natural proteins with
-    a similar construct go too."""
+    """Which members' taxa count beside the common taxon, where XML gives them. `none`: no member's.
+    `representative`: that of the representative, whose sequence trains; where it has none, an entry is removed when all
+    members with a taxon are artificial. `any`: one artificial member is enough, so natural proteins with a similar
+    construct are removed too."""
     min_length: Count = 1
     """Shortest sequence kept, in residues."""
     max_length: Count | None = None
@@ -101,7 +101,7 @@ class Curate(Block):
     unknown_letters: Literal["token", "remove"] = "token"
     """A letter without a token of its own (J): `<unk>` as ESM-2's tokenizer does, or remove the sequence."""
     designs: str | None = None
-    """FASTA of de-novo designs; whatever jackhmmer (one iteration) finds from them is removed. Off by default."""
+    """FASTA of de-novo designs. Sequences that jackhmmer finds with them in one iteration are removed. Default: off."""
     designs_evalue: Annotated[float, Field(gt=0)] = 1e-3
     """Largest E-value of a jackhmmer hit that is removed."""
 
@@ -175,7 +175,7 @@ class Search(Block):
 
 
 class AuditSearch(Search):
-    """Settings of the audit's search; what its block leaves out is the audit's default, not the search's."""
+    """Settings of the audit's search. Options that its block leaves out have the audit's defaults, not the search's."""
 
     max_seqs: Count = 1000
     """Hits per query that pass the prefilter (`--max-seqs`): no fewer than the search's."""
@@ -184,25 +184,25 @@ class AuditSearch(Search):
 
 
 _AS_WIDE = {0: (0, 1, 2)} | {mode: (mode,) for mode in (1, 2, 3, 4, 5)}
-"""Coverage modes that accept whatever a mode accepts: coverage of both (0) is coverage of either (1, 2) too."""
+"""By coverage mode, the modes that accept at least its hits: coverage of both (0) is coverage of either (1, 2) too."""
 
 
 class Decontaminate(Block):
     level: Literal["representatives", "members"] = "representatives"
     """What is searched: UniRef50 representatives (as published), or every UniRef90 member of train against every one of
-    validation and test, which is stricter. A cluster with a hit goes as a whole."""
+    validation and test, which is stricter. A cluster with a hit is removed as a whole."""
     parts: Annotated[int, Field(ge=1, le=999)] = 64
     """Parts of the train set, searched independently (one job each)."""
     search: Search = Search()
     """The search whose hits are removed."""
     audit: AuditSearch = AuditSearch()
-    """The search of what is left: more sensitive, so `sensitivity` and `max_seqs` are not below the search's and one of
+    """The search of what is left. It is more sensitive: `sensitivity` and `max_seqs` are not below the search's, one of
     them is above, and no threshold is stricter."""
     audit_failures: Literal["error", "remove", "report"] = "error"
-    """A hit that the audit finds above its own thresholds: fail the stage, remove that cluster too, or only report."""
+    """What a hit of the audit does: fail the stage, remove that cluster too, or be reported only."""
     audit_sample: Annotated[int, Field(ge=0)] = 1000
-    """Train clusters that are left, drawn by keyed hash, aligned with every held-out sequence without a prefilter:
-    what a fast search can miss, measured. 0 turns it off."""
+    """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence
+    without a prefilter, to measure what a fast search misses. 0 turns it off."""
 
     @model_validator(mode="after")
     def _audit_sees_more(self) -> "Decontaminate":
@@ -235,7 +235,7 @@ class Shard(Block):
     seed: Seed = 7
     """Key of the hash that shuffles the clusters once, on disk."""
     validation: Literal["representatives", "members"] = "representatives"
-    """What validates: one sequence a cluster, its UniRef50 representative (2024_03: 328,360), or all members."""
+    """Sequences of a held-out cluster: its UniRef50 representative only (2024_03: 328,360 in all), or all members."""
 
 
 class Tools(Block):

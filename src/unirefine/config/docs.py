@@ -1,10 +1,12 @@
 """config/README.md, generated from the models: `python -m unirefine.config.docs --write`."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -57,7 +59,10 @@ def _type(field: FieldInfo) -> str:
     annotation = field.annotation
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     text = text.replace("typing.", "").replace("Literal", "").replace("NoneType", "null").replace("None", "null")
-    return _cell(text.strip("[]") if text.startswith("[") and text.endswith("]") else _bare(text))
+    text = text.strip("[]") if text.startswith("[") and text.endswith("]") else _bare(text)
+    if text.startswith("Optional["):
+        text = f"{text.removeprefix('Optional[').removesuffix(']').strip('[]')} | null"
+    return _cell(text)
 
 
 def _bare(text: str) -> str:
@@ -75,13 +80,12 @@ def _bare(text: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
+    """A default as YAML that can be pasted. Strings are quoted where YAML takes the bare word for something else."""
     if isinstance(value, tuple):
         return "[" + ", ".join(_yaml(item) for item in value) + "]"
-    return str(value)
+    if isinstance(value, str) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value)
 
 
 def _cell(text: str) -> str:

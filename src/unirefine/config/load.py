@@ -1,4 +1,4 @@
-"""Read and validate a config file; every mistake becomes one line that names the key and the nearest valid one."""
+"""Read and validate a config file. A mistake becomes one line that names the key and the nearest valid one."""
 
 import difflib
 import json

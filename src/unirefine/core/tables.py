@@ -5,7 +5,6 @@ fixed row groups, so the bytes depend on the rows only, not on how the rows arri
 """
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
+from unirefine.files.names import parse_record_part
 
 BATCH_ROWS = 1 << 17
 ROW_GROUP_ROWS = 1 << 19
-_PART = re.compile(r"(records|members)-(\d{3})-of-(\d{3})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,9 @@ def find_parts(directory: Path | str, level: str, kind: str = "records") -> Part
     directory = Path(directory) / level
     found = {}
     for path in sorted(directory.glob(f"{kind}-*-of-*.parquet")):
-        if (match := _PART.fullmatch(path.name)) is not None:
-            found[(int(match[3]), int(match[2]))] = path
+        if parsed := parse_record_part(path.name):
+            _kind, part, total = parsed
+            found[(total, part)] = path
     if not found:
         return None
     totals = {total for total, _number in found}

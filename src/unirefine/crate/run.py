@@ -1,7 +1,7 @@
-"""The crate: the workflow, what a run's small files say, and hashes of what is too large to be packed.
+"""The crate: the workflow, the small files of a run, and hashes of the files that are too large to be packed.
 
 https://w3id.org/ro/wfrun/workflow: one CreateAction whose instrument is the workflow, whose objects are the inputs and
-options, whose results are the outputs. Everything is read from the lineage, so the crate tells what happened.
+options, whose results are the outputs. Everything is read from the lineage.
 """
 
 import datetime
@@ -30,9 +30,9 @@ APACHE = ("https://spdx.org/licenses/Apache-2.0", "Apache License 2.0", "The cod
 CC_BY = (
     "https://spdx.org/licenses/CC-BY-4.0",
     "Creative Commons Attribution 4.0 International",
-    "UniProt's data and what is made of them: name UniProt wherever you pass them on.",
+    "UniProt's data and what is made from them: name UniProt wherever you pass them on.",
 )
-OWN_DATA = "The licence of your own FASTA; the workflow's code is under Apache-2.0."
+FASTA_LICENCE = "The licence of the input FASTA; the workflow's code is under Apache-2.0."
 NO_LICENCE = "None has been chosen for the weights; see results/train/model-card.md."
 ENCODINGS = {
     ".gz": "application/gzip",
@@ -44,23 +44,23 @@ ENCODINGS = {
     ".idx": "application/octet-stream",
     ".safetensors": "application/octet-stream",
 }
-"""Media types by suffix; what is not here is text."""
+"""Media types by suffix. A suffix that is not listed is text."""
 PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*.md", "*.html")
-"""What of a stage is packed: its small files that people and programs read."""
+"""Files of a stage that are packed: the small ones that people and programs read."""
 CHECKOUT = Path(__file__).parents[3]
 HOMES = {
     "unirefine": "https://pypi.org/project/unirefine/",
     "python": "https://www.python.org/",
     "mmseqs": "https://github.com/soedinglab/MMseqs2",
 }
-"""Pages of the software; the others are packages of PyPI."""
+"""Pages of the software. Other names are packages of PyPI."""
 
 
-def write_crate(results: Path, output: Path) -> dict[str, int]:
+def run(results: Path, output: Path) -> dict[str, int]:
     """Write the crate of the finished run in `results` to the zip `output`.
 
-    Returns how many files it packs and how many it names by hash. Raises UserError when the run is not finished, and
-    outside a checkout, which holds the workflow.
+    Returns `{packed: files in it, named: files that it names by hash}`. Raises UserError when the run is not finished,
+    or when unirefine does not run from a checkout, which holds the workflow.
     """
     model, shards = lineage.read(results / "train" / "final"), lineage.read(stage_path(results, "shard"))
     evaluation = read_json(results / "evaluate" / "perplexity.json")
@@ -70,7 +70,7 @@ def write_crate(results: Path, output: Path) -> dict[str, int]:
     crate.metadata.extra_contexts.append(CONTEXT)
     crate.name = f"unirefine run {results.name}"
     crate.description = f"An ESM-2 trained and evaluated by unirefine, run {results.name}: its workflow and provenance."
-    data_licence = OWN_DATA if (model["release"] or {}).get("source") == "fasta" else _licence(crate, CC_BY)
+    data_licence = FASTA_LICENCE if (model["release"] or {}).get("source") == "fasta" else _licence(crate, CC_BY)
     crate.root_dataset["license"] = data_licence
     crate.root_dataset["conformsTo"] = [
         _context(crate, identifier, "CreativeWork", name=name, version=version)
@@ -99,8 +99,8 @@ def write_crate(results: Path, output: Path) -> dict[str, int]:
         },
     )
     crate.root_dataset["mentions"] = action
-    with atomic_path(output) as part:
-        crate.write_zip(part)
+    with atomic_path(output) as temporary:
+        crate.write_zip(temporary)
     return {"packed": len(packed), "named": len(named)}
 
 
@@ -114,7 +114,7 @@ def _licence(crate: ROCrate, licence: tuple[str, str, str]) -> ContextEntity:
 
 
 def _file(crate: ROCrate, identifier: str, **properties: Any) -> ContextEntity:
-    """A file of the run that is not in the crate; it is part of the dataset all the same."""
+    """A file of the run that is not in the crate. It is part of the dataset nevertheless."""
     made = _context(crate, identifier, "File", encodingFormat=_encoding(properties["name"]), **properties)
     crate.root_dataset.append_to("hasPart", made)
     return made
@@ -181,7 +181,7 @@ def _options(crate: ROCrate, workflow: Any, model: Mapping[str, Any]) -> Iterabl
 
 
 def _packed(crate: ROCrate, results: Path) -> list[Any]:
-    """Small files of all stages, those that are shared with another run too."""
+    """Small files of all stages, also of those that are shared with another run."""
     every = {path.name: path for path in results.iterdir() if path.is_dir()} | shared_stages(results)
     found = {
         f"results/{stage}/{path.relative_to(directory).as_posix()}": path

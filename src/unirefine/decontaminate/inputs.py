@@ -14,6 +14,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
+from unirefine.files.names import parts_of_search, search_part
 
 SEARCHED = "unirefine_searched"
 """Metadata key of a `hits` file: `{mmseqs: version, search: options, audit: options}` as JSON."""
@@ -85,19 +86,22 @@ def fasta_names(clusters: np.ndarray, rows: np.ndarray | None = None) -> pa.Arra
     return names if rows is None else pc.binary_join_element_wise(names, pa.array(rows).cast(pa.string()), "_")
 
 
-def part_name(part: int, parts: int) -> str:
-    """`part-003-of-064`."""
-    return f"part-{part:03d}-of-{parts:03d}"
-
-
 def query_path(directory: Path, part: int, parts: int) -> Path:
     """FASTA of a part's train sequences."""
-    return directory / "queries" / f"{part_name(part, parts)}.fasta"
+    return directory / "queries" / f"{search_part(part, parts)}.fasta"
 
 
 def result_path(directory: Path, kind: str, part: int, parts: int) -> Path:
     """Table of a part's results. kind: `hits`, `audit` or `nearest`."""
-    return directory / kind / f"{part_name(part, parts)}.parquet"
+    return directory / kind / f"{search_part(part, parts)}.parquet"
+
+
+def delete_other_parts(directory: Path, parts: int) -> None:
+    """Delete queries and results of an earlier run that cut the train set into another number of parts."""
+    for kind in ("queries", "hits", "audit", "nearest"):
+        for path in (directory / kind).glob("part-*"):
+            if parts_of_search(path.stem) not in (None, parts):
+                path.unlink()
 
 
 def open_result(config: Decontaminate, directory: Path, kind: str, part: int) -> pq.ParquetFile:

@@ -18,7 +18,14 @@ from unirefine.config import Decontaminate
 from unirefine.core.fasta import write_fasta
 from unirefine.core.levels import NONE, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate, record_parts
-from unirefine.decontaminate.inputs import Clusters, fasta_names, query_path, read_clusters, target_path
+from unirefine.decontaminate.inputs import (
+    Clusters,
+    delete_other_parts,
+    fasta_names,
+    query_path,
+    read_clusters,
+    target_path,
+)
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
 from unirefine.progress import meter
@@ -43,6 +50,7 @@ def run(config: Decontaminate, *, records: Path, clusters: Path, split: Path, ou
     representative unless a member is the same entry. Raises UserError when the inputs do not fit each other.
     """
     known = read_clusters(clusters, split)
+    delete_other_parts(output, config.parts)
     with contextlib.ExitStack() as stack:
         queries = [_open(stack, query_path(output, part, config.parts)) for part in range(config.parts)]
         files = _Files(known, queries, _open(stack, target_path(output)))

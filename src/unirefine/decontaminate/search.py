@@ -16,9 +16,10 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
 from unirefine.decontaminate.align import SCHEMA, align, hits_among
-from unirefine.decontaminate.inputs import SEARCHED, part_name, query_path, result_path, target_path
+from unirefine.decontaminate.inputs import SEARCHED, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
+from unirefine.files.names import search_part
 from unirefine.tools import find_mmseqs, tool_version
 
 _ARROW = {
@@ -58,7 +59,7 @@ def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, 
         if not path.exists():
             raise UserError("no such file", where=path, fix="run `unirefine decontaminate prepare` with this config")
     binary = find_mmseqs(mmseqs)
-    with temporary_directory(directory / f"search-{part_name(part, config.parts)}") as work:
+    with temporary_directory(directory / f"search-{search_part(part, config.parts)}") as work:
         searched = align(binary, query, target, config.search, work=work, threads=threads)
         hits = hits_among(searched, config.search)
         left = work / "left.fasta"

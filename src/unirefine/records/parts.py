@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path, delete
+from unirefine.files.names import parse_record_part
 from unirefine.records.columns import MEMBERS, RECORDS, Parsed
 
 FIRST_STRIPE, LARGEST_STRIPE = 32, 1 << 14
@@ -158,7 +159,7 @@ def part_files(records: Sequence[Path], members: Sequence[Path], threads: int) -
             yield parts
         finally:
             parts.stop()
-        for old in (*directory.glob("records-*-of-*.parquet"), *directory.glob("members-*-of-*.parquet")):
+        for old in [path for path in directory.iterdir() if parse_record_part(path.name)]:
             old.unlink()
 
 

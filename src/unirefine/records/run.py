@@ -17,6 +17,7 @@ from unirefine.core.release_note import ReleaseNote, read_note
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.errors import UserError
 from unirefine.files.counts import level_counts, write_counts
+from unirefine.files.names import record_part
 from unirefine.progress import meter
 from unirefine.records import fasta, uniref_xml
 from unirefine.records.columns import (
@@ -83,8 +84,7 @@ def build_records(
     directory = output / level
     total = config.parts
     names = {
-        kind: [directory / f"{kind}-{part:03d}-of-{total:03d}.parquet" for part in range(total)]
-        for kind in ("records", "members")
+        kind: [directory / record_part(kind, part, total) for part in range(total)] for kind in ("records", "members")
     }
     tally = _Tally()
     with (

@@ -10,10 +10,10 @@ from unirefine.config import Release
 from unirefine.core.release_note import read_note
 from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, write_json
+from unirefine.files.names import parse_release_note, release_note
 from unirefine.release.files import hash_file
 
 SOURCES = Path(__file__).parents[3] / "config" / "sources.tsv"
-_NOTE = ".release_note"
 
 
 def collect(directory: Path, files: Iterable[str], output: Path, config: Release, sources: Path = SOURCES) -> list[str]:
@@ -34,8 +34,8 @@ def collect(directory: Path, files: Iterable[str], output: Path, config: Release
             f"files of different releases: {told}", where=directory, fix="delete the older files and run it again"
         )
     release = releases[0] if releases else config.name
-    levels = [entry["file"].removesuffix(_NOTE) for entry in facts if entry["file"].endswith(_NOTE)]
-    entries = {level: read_note(directory / f"{level}{_NOTE}", level).entries for level in levels}
+    levels = [level for entry in facts if (level := parse_release_note(entry["file"]))]
+    entries = {level: read_note(directory / release_note(level), level).entries for level in levels}
     published = _compare(release, facts, entries, sources)
     write_json(
         output,
@@ -82,7 +82,7 @@ def _compare(
 ) -> list[dict[str, str]]:
     """What sources.tsv knows about these files of this release, and what was found."""
     found = {entry["file"]: {"size": str(entry["size"]), "md5": entry["md5"]} for entry in facts}
-    found |= {f"{level}{_NOTE}": {"entries": str(count)} for level, count in entries.items()}
+    found |= {release_note(level): {"entries": str(count)} for level, count in entries.items()}
     compared: list[dict[str, str]] = []
     if not sources.exists():  # installed without its checkout
         return compared

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from unirefine.config import Release
 from unirefine.errors import UserError
+from unirefine.files.names import IDMAPPING, TAXDUMP, parse_purge_list
 from unirefine.release import transport
 from unirefine.release.metalink import Metalink, parse
 from unirefine.release.transport import Patience
 
 METALINK = "RELEASE.metalink"
 _UNIREF = re.compile(r"(uniref(?:50|90|100))\.(?:xml\.gz|fasta\.gz|release_note)")
-_PURGE = re.compile(r"purge-(\d+)\.txt")
 _MD5 = re.compile(r"\s*([0-9a-fA-F]{32})\b")
 
 
@@ -38,16 +38,16 @@ def find(file: str, config: Release, patience: Patience) -> Origin:
     Raises UserError for a name that this config does not provide for, a metalink that cannot be had, names another
     release or does not list the file.
     """
-    purge = _PURGE.fullmatch(file)
-    if purge and int(purge[1]) < len(config.purge_lists):
-        return Origin((config.purge_lists[int(purge[1])],))
-    if file == "taxdump.tar.gz" and config.taxdump is not None:
+    purge = parse_purge_list(file)
+    if purge is not None and purge < len(config.purge_lists):
+        return Origin((config.purge_lists[purge],))
+    if file == TAXDUMP and config.taxdump is not None:
         return _with_md5_file(config.taxdump, patience)
     if config.source == "current":
         level = _UNIREF.fullmatch(file)
         if level:
             return _listed(file, f"current_release/uniref/{level[1]}", config, patience)
-        if file == "idmapping_selected.tab.gz":
+        if file == IDMAPPING:
             return _listed(file, "current_release/knowledgebase/idmapping", config, patience)
     raise UserError(
         f"{file} is not a file of this release (source: {config.source})",

@@ -1,4 +1,4 @@
-"""The stage: reads a run's results and writes its report."""
+"""The stage: read a run's results and write its report."""
 
 import math
 from pathlib import Path
@@ -16,10 +16,10 @@ from unirefine.report.page import write_report
 BASELINES = ("unigram", "bigram")
 
 
-def build_report(results: Path, output: Path, config: Report) -> Path:
+def run(results: Path, output: Path, config: Report) -> Path:
     """Write `output/report.html` and `output/figures/*.svg`; returns the report's path.
 
-    Raises UserError when a stage's files are missing or the counts of two stages do not fit together.
+    Raises UserError when a stage's files are missing or the counts of two stages do not agree.
     """
     origin = lineage.read(results / "train" / "final")
     release = origin["release"]
@@ -31,7 +31,7 @@ def build_report(results: Path, output: Path, config: Report) -> Path:
     table = {row["key"]: row for row in evaluation["table"]}
     baselines = {row["model"]: math.log(row["perplexity"]) for key, row in table.items() if key in BASELINES}
     ours = table["ours"]["perplexity"]
-    origin_of_data = f"release {release['release']}" if release["release"] else "your own FASTA"
+    origin_of_data = f"release {release['release']}" if release["release"] else "your FASTA"
     entered, kept = first_and_last(entries, "uniref90")
     return write_report(
         output,

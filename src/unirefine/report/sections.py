@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from unirefine.config import Model
-from unirefine.core import published
+from unirefine.core import summaries
 from unirefine.core.levels import LEVELS
+from unirefine.core.summaries import UNITS
 from unirefine.files.atomic import read_json
 from unirefine.files.lineage import code_of
 from unirefine.files.stages import stage_path
@@ -18,9 +19,8 @@ from unirefine.report.captions import CAPTIONS
 from unirefine.report.ledger import Entry, first_and_last, removals
 from unirefine.report.page import Picture, Section, Table
 
-UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
 KEPT = {"uniref50": " for training and validation", "uniref90": " for training"}
-"""Only the representatives of validation clusters are kept, which are no UniRef90 sequences."""
+"""Of a validation cluster only the representative is kept, which is no UniRef90 sequence."""
 
 
 def release_section(release: Mapping[str, Any], entries: list[Entry]) -> Section:
@@ -29,11 +29,10 @@ def release_section(release: Mapping[str, Any], entries: list[Entry]) -> Section
     text = [f"Release {release['release'] or 'unnamed'}, source {release['source']}."]
     tables = [Table(title="Files", columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])]
     curated = {entry.level: {"kept": entry.kept} for entry in entries if entry.stage == "curate"}
-    if counts := published.count_rows(release, curated):
-        text.append(published.WHY)
-        tables.append(
-            Table(title="Published counts beside ours", columns=published.COLUMNS, rows=counts, numeric=[1, 2, 3])
-        )
+    if counts := summaries.published_rows(release, curated):
+        text.append(summaries.PUBLISHED_TEXT)
+        columns = summaries.PUBLISHED_COLUMNS
+        tables.append(Table(title="Published counts beside ours", columns=columns, rows=counts, numeric=[1, 2, 3]))
     return Section(heading="Release", text=text, tables=tables)
 
 
@@ -47,10 +46,10 @@ def lineage_section(origin: Mapping[str, Any]) -> Section:
         named = ", ".join(f"{name} {version}" for name, version in tools.items())
         rows.append([one["stage"], code_of(one), one["config_sha256"][:12], named])
     text = [
-        "The final model carries its whole lineage: the command unirefine lineage prints, of any copy, every md5, "
+        "The final model carries its whole lineage: of any copy, the command unirefine lineage prints every md5, "
         "option, version, count and hash."
     ]
-    text += [f"Of unknown origin, because it had no lineage: {path}." for path in origin["unknown"]]
+    text += [f"Of unknown origin, because it has no lineage: {path}." for path in origin["unknown"]]
     columns = ["step", "code", "options (SHA-256)", "tools"]
     return Section(heading="Lineage", text=text, tables=[Table(title="Steps", columns=columns, rows=rows)])
 
@@ -58,7 +57,7 @@ def lineage_section(origin: Mapping[str, Any]) -> Section:
 def removal_section(entries: list[Entry], violations: Mapping[str, Mapping[str, int]] | None) -> Section:
     """What was removed and why, at both levels, adding up; and where the release contradicts itself.
 
-    violations: `{level: {reason: n}}` of the cluster stage; None where there is no release (own FASTA).
+    violations: `{level: {reason: n}}` of the cluster stage; None for a user's own FASTA, which is no release.
     """
     tables, pictures, text = [], [], []
     for level in LEVELS:
@@ -148,9 +147,7 @@ def split_section(identity: Mapping[str, Any]) -> Section:
         )
     text.append(
         f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "
-        f"{_settings(identity['search'])}), found {audit['hits']:,} hits. Of {audit['sampled_clusters']:,} train "
-        f"clusters aligned with every held-out sequence without any prefilter, "
-        f"{audit['sampled_clusters_missed']:,} had one."
+        f"{_settings(identity['search'])}), found {audit['hits']:,} hits; {summaries.audit_sample_text(audit)}."
     )
     pictures = [_identity_picture(name, side, identity) for name, side in sides.items()]
     return Section(heading="How clean the split is", text=text, figures=pictures)
@@ -191,30 +188,17 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
             )
         )
     text = [
-        f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences; the mask is "
-        f"a fixed "
-        "function of seed, sequence and position, so every row answers the same questions. Intervals: 95%, over "
-        "resampled "
-        "clusters.",
+        f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences. The mask is a "
+        "fixed function of seed, sequence and position, so every row is about the same residues. Intervals: 95%, over "
+        "resampled clusters.",
     ]
     return Section(heading="Perplexity", text=text, tables=tables)
 
 
 def perplexity_table(evaluation: Mapping[str, Any]) -> Table:
     """Model, perplexity, its interval, and the ratio of ours to it."""
-    rows = []
-    for row in evaluation["table"]:
-        low, high = row.get("interval", (None, None))
-        rows.append(
-            [
-                row["model"],
-                f"{row['perplexity']:.3f}",
-                f"{low:.2f} to {high:.2f}" if low is not None else "",
-                f"{row['ratio']:.3f}" if "ratio" in row else "",
-            ]
-        )
-    columns = ["model", "perplexity", "95% interval", "ours / it"]
-    return Table(title="Masked perplexity", columns=columns, rows=rows, numeric=[1, 2, 3])
+    rows = summaries.perplexity_rows(evaluation)
+    return Table(title="Masked perplexity", columns=summaries.PERPLEXITY_COLUMNS, rows=rows, numeric=[1, 2, 3])
 
 
 def card_table(evaluation: Mapping[str, Any]) -> Table:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from unirefine.core.alphabet import UNK
 from unirefine.dataset.indexed import write_index
 from unirefine.files.hashes import sha256_file
+from unirefine.files.names import shard_files
 from unirefine.shard.plan import Plan, PlannedShard
 from unirefine.shard.scratch import scratch
 from unirefine.shard.spill import BLOCK_HEADER, CLUSTERS
@@ -50,7 +51,7 @@ def assemble(plan: Plan, shard: PlannedShard, buckets: list[Path], directory: Pa
     """
     first, end = plan.sequences_of(shard)
     lengths = plan.lengths[first:end]
-    paths = [directory / f"{shard.name}.{suffix}" for suffix in ("bin", "idx", "ids.parquet")]
+    paths = [directory / name for name in shard_files(shard.name)]
     digest, unknown = hashlib.sha256(), 0
     with (
         paths[0].open("wb", buffering=0) as handle,

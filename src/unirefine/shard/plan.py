@@ -18,6 +18,7 @@ from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import LEVELS, NONE, SIDES
 from unirefine.core.tables import Parts, iterate_file, open_parquet, record_parts
 from unirefine.errors import UserError
+from unirefine.files.names import train_shard
 
 BUCKET_BYTES = 16 << 20
 MAX_BUCKETS = 512  # files that are open at once in the first pass
@@ -204,7 +205,7 @@ def _divide(
     """Divide the ranks into `count` train shards and one shard for each other side: (shards, Plan.bucket_ranks)."""
     train = bounds["train"][1]
     edges = [train * i // count for i in range(count + 1)]
-    ranges = [(f"train-{i:03d}-of-{count:03d}", "train", edges[i], edges[i + 1]) for i in range(count)]
+    ranges = [(train_shard(i, count), "train", edges[i], edges[i + 1]) for i in range(count)]
     ranges += [(name, name, *bounds[name]) for name in SIDES[1:] if bounds[name][0] < bounds[name][1]]
     target = max(BUCKET_BYTES, int(lengths.sum(dtype=np.int64)) // max(MAX_BUCKETS - len(ranges), 1))
     shards, ranks = [], [0]

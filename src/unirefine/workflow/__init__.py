@@ -1,1 +1,1 @@
-"""What the Snakefile knows: where stages lie, what is checked before a start, the plan by stage."""
+"""What the Snakefile knows: paths and params of the rules, checks before a start, the plan by stage."""

@@ -1,12 +1,12 @@
-"""What is looked at before a workflow starts: can it write, are files of the future, would work of days, or of another
-run, be replaced?
+"""Checks before a workflow starts.
+
+Can it write? Are files dated in the future? Would it replace a long training, or results of another run?
 """
 
 import contextlib
 import datetime
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import Any
 
 from unirefine.config import Config
 from unirefine.errors import UserError
+from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.progress import duration
-from unirefine.workflow.status import HELD, MISSING, reasons, stage_of
+from unirefine.workflow.snakemake import MISSING, Plan, read_json_in, read_stored_json, shown
+from unirefine.workflow.status import RUNNING, made_by_other_code, other_code_note, stage_of
 
 SLACK = 60.0
 """Seconds that clocks of several machines may differ."""
@@ -52,10 +54,10 @@ def require_bucket(provider: Any, prefix: str) -> None:
 
 
 def warning_of_future(directory: Path | str, now: float | None = None) -> str | None:
-    """One line about the file below `directory` that is dated furthest ahead of `now` (seconds; the clock), if any is.
+    """One line about the file below `directory` that is dated furthest in the future; None where none is.
 
-    Snakemake compares dates: what was made from such a file looks out of date until the clock has passed it. (Files
-    below 1 MB it compares by content.)
+    now: seconds since the epoch, by default the clock's. Snakemake compares dates: what was made from such a file looks
+    out of date until the clock has passed it. (Files below 1 MB it compares by content.)
     """
     now = time.time() if now is None else now
     dates = ((path.lstat().st_mtime, path) for path in Path(directory).rglob("*") if path.is_file())
@@ -70,82 +72,74 @@ def warning_of_future(directory: Path | str, now: float | None = None) -> str | 
     )
 
 
-def hold(results: Path) -> None:
-    """Keep `<results>/.running` locked until this process ends, however it ends; `held` tells.
+def mark_running(results: Path) -> None:
+    """Lock `<results>/.running` until this process ends, however it ends. `status.is_running` asks for the lock.
 
-    Snakemake's own locks stay behind after a kill -9, so they do not tell whether a workflow runs.
+    Snakemake's own locks stay behind after a kill -9, so they do not say whether a workflow runs.
     """
     results.mkdir(parents=True, exist_ok=True)
-    handle = os.open(results / HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)  # closed by the end of the process
+    handle = os.open(results / RUNNING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)  # closed by the end of the process
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(handle, fcntl.LOCK_SH)
 
 
-def guard_others(dag: Any, places: Mapping[str, Path], config: Config) -> None:
-    """Raises UserError when the plan would replace what is of the run that this one shares with.
+def refuse_rerun_of_base(plan: Plan, shared: Mapping[str, Path], config: Config) -> None:
+    """Raises UserError when the plan would replace results of the run that this one shares with (`run.base`).
 
-    What is missing there may be made: it comes out as it was. places: the stages that are elsewhere. A
-    `release.directory` is no run's own.
+    Missing files of that run may be made: they come out as they were. shared: directories of the stages that are not
+    this run's own. A `release.directory` belongs to no run.
     """
-    shared = {stage: path for stage, path in places.items() if stage != "release" or not config.release.directory}
-    for job in dag.needrun_jobs():
-        stage, causes = stage_of(job.rule.name), set(root_causes(dag.reason(job))) - {MISSING}
-        if stage in shared and causes and any(Path(path).exists() for path in job.output):
+    of_base = {stage: path for stage, path in shared.items() if stage != "release" or not config.release.directory}
+    for job in plan.due_jobs():
+        stage, causes = stage_of(job.rule.name), set(plan.root_causes(job)) - {MISSING}
+        if stage in of_base and causes and any(Path(path).exists() for path in job.output):
             raise UserError(
                 f"{stage} of run {config.run.base} would be made again ({', '.join(sorted(causes))}), and it is not"
                 " this run's; nothing was started",
-                where=f"{shared[stage]}/",
+                where=f"{of_base[stage]}/",
                 fix="start that run first, or leave out run.base",
             )
 
 
-def retraining(dag: Any) -> str | None:
-    """One line when the plan (Snakemake's DAG) would replace the trained model, with the stages that cause it.
+def retraining(plan: Plan) -> str | None:
+    """One line when the plan would replace the trained model, with the stages that cause it.
 
     None when there is no such model, or when it was asked for with `-R train`. Raises UserError instead where that
     training took more than LONG and anything but its own options causes it: an edit or an option of an earlier stage,
     shards that are gone, a changed input.
     """
-    job = next((job for job in dag.needrun_jobs() if job.rule.name == "train"), None)
-    if job is None or dag.reason(job).forced:
+    job = next((job for job in plan.due_jobs() if job.rule.name == "train"), None)
+    if job is None or plan.is_asked_for(job):
         return None
     final = job.output[0]
-    facts = trained(final)
-    if facts is None:
+    trained = read_json_in(final, "train.json")
+    if trained is None:
         return None
-    shown = final.storage_object.query if final.is_storage else final
-    before = [one for one in dag.bfs(dag.dependencies, job) if one is not job and dag.needrun(one)]
     found: dict[str, list[str]] = {}
-    for one in [*before, job]:
-        told = found.setdefault(stage_of(one.rule.name), [])
-        told += [why for why in root_causes(dag.reason(one)) if why not in told]
-    causes = [f"{stage} ({', '.join(why)})" for stage, why in found.items() if why]
-    line = f"training runs again, because of {', '.join(causes)}"
-    took = facts["seconds"]
-    asked = all(why.startswith("option ") for why in found.pop("train"))
-    if took < LONG or (asked and not any(found.values())):
-        return f"{line}; {shown} is replaced"
+    for one in [*plan.before(job), job]:
+        causes = found.setdefault(stage_of(one.rule.name), [])
+        causes += [why for why in plan.root_causes(one) if why not in causes]
+    named = ", ".join(f"{stage} ({', '.join(causes)})" for stage, causes in found.items() if causes)
+    line = f"training runs again, because of {named}"
+    took = trained["seconds"]
+    own_options = all(why.startswith("option ") for why in found.pop("train"))
+    if took < LONG or (own_options and not any(found.values())):
+        return f"{line}; {shown(final)} is replaced"
     raise UserError(
-        f"{line}; it took {duration(took)}, and nothing was started", where=shown,
+        f"{line}; it took {duration(took)}, and nothing was started", where=shown(final),
         fix="add `-R train` to train again, or give the config another run.name to keep both",
     )  # fmt: skip
 
 
-def trained(final: Any) -> dict[str, Any] | None:
-    """`train.json` of the model that is train's output `final` (Snakemake's), here or in a bucket; None without one."""
-    if not final.is_storage:
-        path = Path(final) / "train.json"
-        return read_json(path) if path.exists() else None
-    provider = final.storage_object.provider
-    facts = provider.object(f"{final.storage_object.query}/train.json")
-    if not facts.exists():
-        return None
-    with tempfile.TemporaryDirectory() as aside:  # in its own place it would look like a copy of the whole model
-        facts.set_local_path(Path(aside) / "train.json")
-        facts.retrieve_object()
-        return read_json(facts.local_path())
+def training_note(final: str, provider: Any = None, prefix: str | None = None) -> str | None:
+    """One line when other code than today's made the model in `final`; None where none is there, or it was this code.
 
-
-def root_causes(reason: Any) -> list[str]:
-    """Reasons of a job that are not just another job's."""
-    return [why for why in reasons(reason) if why != "what it reads is made again"]
+    provider, prefix: those of the object storage that holds the results, where they are not on this machine.
+    """
+    file = f"{final}/{lineage.FILE}"
+    if prefix is not None:
+        made = read_stored_json(provider, f"{prefix.rstrip('/')}/{file}")
+    else:
+        made = read_json(file) if Path(file).exists() else None
+    code = made_by_other_code("train", made) if made else None
+    return f"{final}: {other_code_note('train', code)}" if code else None

@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
-from unirefine.cards import write_cards
+from unirefine.cards import run as stage
 from unirefine.config import Curate, Train
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -41,7 +41,7 @@ def results(tmp_path):
 
 
 def test_the_hub_reads_the_data_card(results):
-    data, _model, _copy = write_cards(results)
+    data, _model, _copy = stage.run(results)
     card = DatasetCard.load(data)
     assert data == results / "shard" / "README.md"
     assert card.data.license == "cc-by-4.0"
@@ -58,7 +58,7 @@ def test_the_hub_reads_the_data_card(results):
 
 
 def test_the_hub_reads_the_model_card_and_its_perplexity(results):
-    _data, model, copy = write_cards(results)
+    _data, model, copy = stage.run(results)
     assert copy == results / "train/final/huggingface/README.md"
     assert copy.read_bytes() == model.read_bytes()
     card = ModelCard.load(copy)
@@ -79,14 +79,14 @@ def test_sequences_of_your_own_keep_their_licence(results):
         "files": [FILE | {"file": "lab.fasta", "url": "in/lab.fasta"}],
     }
     write_json(path, found)
-    card = DatasetCard.load(write_cards(results)[0])
+    card = DatasetCard.load(stage.run(results)[0])
     assert card.data.license == "other"
-    assert "own FASTA lab.fasta" in card.text
+    assert "the FASTA lab.fasta" in card.text
     assert "CC BY" not in card.text
 
 
 def test_before_the_evaluation_it_is_one_line(results):
     (results / "evaluate/perplexity.json").unlink()
     with pytest.raises(UserError, match=r"perplexity\.json: no such file; run the stage"):
-        write_cards(results)
+        stage.run(results)
     assert not (results / "shard/README.md").exists()

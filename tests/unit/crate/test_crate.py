@@ -7,7 +7,7 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from unirefine.config import Split, Train
-from unirefine.crate import write_crate
+from unirefine.crate import run as stage
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import write_json
@@ -33,7 +33,7 @@ def results(tmp_path):
 
 
 def test_it_is_a_workflow_run_crate(results, tmp_path):
-    assert write_crate(results, tmp_path / "run.crate.zip") == {"packed": 4, "named": 2}
+    assert stage.run(results, tmp_path / "run.crate.zip") == {"packed": 4, "named": 2}
     crate = ROCrate(tmp_path / "run.crate.zip")
     profiles = {entity.id for entity in crate.root_dataset["conformsTo"]}
     assert "https://w3id.org/ro/wfrun/workflow/0.5" in profiles
@@ -47,7 +47,7 @@ def test_it_is_a_workflow_run_crate(results, tmp_path):
 
 
 def test_inputs_options_and_outputs_are_named_with_their_hashes(results, tmp_path):
-    write_crate(results, tmp_path / "crate.zip")
+    stage.run(results, tmp_path / "crate.zip")
     crate = ROCrate(tmp_path / "crate.zip")
     (action,) = crate.get_by_type("CreateAction")
     objects = {entity.id: entity for entity in action["object"]}
@@ -63,7 +63,7 @@ def test_inputs_options_and_outputs_are_named_with_their_hashes(results, tmp_pat
 
 
 def test_what_is_packed_is_what_lies_there(results, tmp_path):
-    write_crate(results, tmp_path / "crate.zip")
+    stage.run(results, tmp_path / "crate.zip")
     with zipfile.ZipFile(tmp_path / "crate.zip") as archive:
         assert archive.read("results/shard/lineage.json") == (results / "shard/lineage.json").read_bytes()
         assert "Snakefile" in archive.namelist() and "workflow/rules/train.smk" in archive.namelist()
@@ -73,5 +73,5 @@ def test_what_is_packed_is_what_lies_there(results, tmp_path):
 def test_an_unfinished_run_is_one_line(results, tmp_path):
     (results / "evaluate/perplexity.json").unlink()
     with pytest.raises(UserError, match="run the stage"):
-        write_crate(results, tmp_path / "crate.zip")
+        stage.run(results, tmp_path / "crate.zip")
     assert not (tmp_path / "crate.zip").exists()

@@ -22,13 +22,13 @@ def identity(test=None):
     }  # fmt: skip
 
 
-def test_the_split_is_told_with_the_settings_of_both_searches():
+def test_the_split_section_names_the_settings_of_both_searches():
     section = split_section(identity())
     assert [picture.name for picture in section.figures] == ["identity"]
     assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity" in section.text[0]
     assert "0 after it; the search found no train sequence at all for 3 before, 3 after." in section.text[0]
     assert "(-s 7.5 --max-seqs 1000, after -s 7 --max-seqs 300), found 0 hits" in section.text[1]
-    assert "Of 9 train clusters" in section.text[1] and "1 had one" in section.text[1]
+    assert "of 9 train clusters" in section.text[1] and "the searches had missed 1." in section.text[1]
 
 
 def test_a_test_split_has_its_own_sentence_and_figure():
@@ -39,7 +39,7 @@ def test_a_test_split_has_its_own_sentence_and_figure():
     assert "best identity of a test cluster to train" in section.figures[1].svg
 
 
-def test_the_release_is_told_with_the_published_count_beside_both_of_ours():
+def test_the_release_section_shows_the_published_count_beside_both_of_ours():
     known = {"file": "uniref50.release_note", "what": "entries", "published": "12", "source": "a data card"}
     release = {"source": "archive", "release": "2024_03", "files": [], "entries": {"uniref50": 12}}
     entries = [

@@ -12,6 +12,7 @@ from unirefine.errors import UserError
 from unirefine.files import lineage, stages
 from unirefine.files.atomic import write_json
 from unirefine.workflow import directories
+from unirefine.workflow.options import release_files
 
 STAGES = list(DATA_STAGES)
 
@@ -29,10 +30,10 @@ def values(tmp_path, monkeypatch):
 
 
 def make(values, release="results/first/release"):
-    """What a finished run leaves that later runs decide by."""
+    """The files of a finished run that later runs are compared with."""
     config = parse_config(values)
     sources = {"taxdump.tar.gz": "taxdump.tar.gz", "purge-0.txt": "purge.txt"}
-    names = directories.release_files(config)
+    names = release_files(config)
     files = [{"file": name, "url": sources.get(name, f"https://m/{name}")} for name in names]
     write_json(f"{release}/release.json", {"source": "current", "release": "2026_03", "files": files})
     results, before = stages.RESULTS / config.run.name, []
@@ -50,7 +51,7 @@ def make(values, release="results/first/release"):
 
 @pytest.fixture
 def base(values, monkeypatch):
-    monkeypatch.setattr(directories, "tool_version", lambda path: "18")  # MMSeqs2's own version is no matter here
+    monkeypatch.setattr(directories, "tool_version", lambda path: "18")  # whatever MMseqs2 is installed here
     make(values)
     return values
 
@@ -60,7 +61,7 @@ def second(values, **changes):
     config["run"] |= {"name": "second", "base": "first"}
     for block, options in changes.items():
         config.setdefault(block, {}).update(options)
-    return directories.find(parse_config(config))
+    return directories.shared_directories(parse_config(config))
 
 
 def test_an_equal_run_takes_the_whole_data_half(base):
@@ -68,7 +69,7 @@ def test_an_equal_run_takes_the_whole_data_half(base):
 
 
 def test_without_a_base_nothing_is_shared(base):
-    assert directories.find(parse_config(base | {"run": {"name": "second"}})) == {}
+    assert directories.shared_directories(parse_config(base | {"run": {"name": "second"}})) == {}
 
 
 @pytest.mark.parametrize(
@@ -105,18 +106,18 @@ def test_other_code_another_tool_or_an_edited_input_make_a_stage_its_own(base, m
     assert list(second(base))[-1] == "records"
 
 
-def test_an_unknown_version_of_a_tool_decides_nothing(base, monkeypatch):
+def test_an_unknown_version_of_a_tool_makes_no_difference(base, monkeypatch):
     """The workflow runs in an environment without MMseqs2; the jobs in a container have it."""
     monkeypatch.setattr(directories, "find_mmseqs", lambda path: (_ for _ in ()).throw(UserError("not here")))
     assert list(second(base)) == STAGES
 
 
-def test_what_the_run_has_already_stays_its_own(base):
+def test_a_stage_that_the_run_has_made_already_stays_its_own(base):
     write_json(stages.RESULTS / "second/split/counts.json", {})
     assert list(second(base)) == ["release", "records", "curate", "cluster"]
     shutil.rmtree(stages.RESULTS / "second/split")
     (stages.RESULTS / "second/split").mkdir()
-    assert list(second(base)) == STAGES, "an empty directory is nothing"
+    assert list(second(base)) == STAGES, "an empty directory does not count"
 
 
 def test_an_unfinished_base_shares_what_it_has(base):
@@ -125,7 +126,7 @@ def test_an_unfinished_base_shares_what_it_has(base):
     assert list(second(base)) == ["release", "records", "curate"]
 
 
-def test_of_a_stage_whose_files_are_gone_a_later_one_tells(base):
+def test_a_stage_whose_files_are_gone_is_known_from_a_later_lineage(base):
     for stage in ("records", "curate", "decontaminate"):
         shutil.rmtree(stages.RESULTS / "first" / stage)
     assert list(second(base)) == STAGES
@@ -134,7 +135,7 @@ def test_of_a_stage_whose_files_are_gone_a_later_one_tells(base):
 
 def test_a_base_shares_what_it_shares_itself(base):
     stages.write_shared_stages(stages.RESULTS / "second", second(base))
-    found = directories.find(parse_config(base | {"run": {"name": "third", "base": "second"}}))
+    found = directories.shared_directories(parse_config(base | {"run": {"name": "third", "base": "second"}}))
     assert found == {stage: stages.RESULTS / "first" / stage for stage in STAGES}
 
 
@@ -146,7 +147,7 @@ def test_downloads_in_a_directory_of_their_own_are_found_through_the_base(values
     assert second(values, release={"directory": "elsewhere"}) == {"release": Path("elsewhere")}
 
 
-def test_readers_find_stages_and_cleaners_find_users(base, tmp_path):
+def test_readers_find_shared_stages_and_clean_finds_their_users(base, tmp_path):
     results = stages.RESULTS / "second"
     stages.write_shared_stages(results, {"split": stages.RESULTS / "first/split", "release": "/data/uniref"})
     assert stages.stage_path(results, "split") == stages.RESULTS / "first/split"

@@ -1,39 +1,16 @@
-"""What needs no Snakemake run: reading params and benchmarks, and what follows a stage. The rest is a workflow test."""
+"""The status of stages, without a run of Snakemake: that is tests/workflow/test_status.py."""
 
 import subprocess
 import sys
 from importlib.metadata import version
 
-import pytest
-
-from unirefine.config import Split
+from unirefine.config import Split, Train
 from unirefine.files import lineage
-from unirefine.workflow.status import (
-    Stage,
-    changed_params,
-    is_held,
-    made_by_other_code,
-    rebuild,
-    seconds,
-    size,
-    stage_of,
-)
+from unirefine.workflow.preflight import training_note
+from unirefine.workflow.status import Stage, is_running, other_code, other_code_note, rebuild, seconds, size, stage_of
 
 OLD = {"commit": "0123456789abcdef", "modified": False, "digest": "another"}
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "told"),
-    [
-        (["""'{"seed":1,"parts":2}'"""], ["""'{"seed":2,"parts":2}'"""], ["option seed"]),
-        (["""'{"seed":1}'"""], ["""'{"seed":1,"test_fraction":0.1}'"""], ["option test_fraction"]),
-        (["'code:aa'", """'{"seed":1}'"""], ["'code:bb'", """'{"seed":2}'"""], ["code", "option seed"]),
-        (["'MMseqs2:14'"], ["'MMseqs2:18'"], ["MMseqs2"]),
-        (["'--mmseqs a'"], ["'--mmseqs b'"], ["command line"]),
-    ],
-)
-def test_a_changed_param_is_named(before, now, told):
-    assert changed_params(before, now) == told
+OLD_CODE = f"unirefine {version('unirefine')} at 0123456789"
 
 
 def test_the_time_is_that_of_the_benchmark_file(tmp_path):
@@ -58,20 +35,37 @@ def test_the_stage_of_a_rule():
     assert stage_of("decontaminate_search") == stage_of("decontaminate") == "decontaminate"
 
 
-def test_a_workflow_that_ended_holds_nothing_however_it_ended(tmp_path):
-    assert not is_held(tmp_path), "none has run"
-    program = "import pathlib, sys; from unirefine.workflow.preflight import hold; hold(pathlib.Path(sys.argv[1]));"
-    program += "print(1, flush=True); input()"
+def test_a_workflow_that_has_ended_is_not_running_however_it_ended(tmp_path):
+    assert not is_running(tmp_path), "none has run"
+    program = "import pathlib, sys; from unirefine.workflow.preflight import mark_running;"
+    program += "mark_running(pathlib.Path(sys.argv[1])); print(1, flush=True); input()"
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as workflow:
         assert workflow.stdout.read(1) == b"1"
-        assert is_held(tmp_path)
+        assert is_running(tmp_path)
         workflow.kill()
-    assert not is_held(tmp_path)
+    assert not is_running(tmp_path)
 
 
-def test_other_code_is_noted(tmp_path):
+def test_other_code_is_named(tmp_path):
     lineage.write(tmp_path, lineage.step("split", Split()))
-    assert made_by_other_code(tmp_path) == []
+    assert other_code("split", tmp_path) == []
+    lineage.write(tmp_path, lineage.step("split", Split()) | {"code": "another", "source": OLD})
+    assert other_code("split", tmp_path) == [OLD_CODE]
+    assert other_code_note("split", OLD_CODE) == f"made by other code ({OLD_CODE})"
+
+
+def test_a_commit_that_leaves_the_stage_alone_is_not_other_code(tmp_path):
     lineage.write(tmp_path / "uniref50", lineage.step("records", Split()) | {"source": OLD})
-    assert made_by_other_code(tmp_path) == [f"made by other code (unirefine {version('unirefine')} at 0123456789)"]
+    assert other_code("records", tmp_path) == []
+
+
+def test_a_training_by_other_code_is_one_line_that_says_how_to_repeat_it(tmp_path):
+    final = tmp_path / "final"
+    assert training_note(str(final)) is None, "no model"
+    lineage.write(final, lineage.step("train", Train(), packages=[]))
+    assert training_note(str(final)) is None
+    lineage.write(final, lineage.step("train", Train(), packages=[]) | {"code": "another", "source": OLD})
+    note = f"made by other code ({OLD_CODE}); no edit of code trains again, `snakemake -R train` does"
+    assert training_note(str(final)) == f"{final}: {note}"
+    assert other_code("train", tmp_path) == [OLD_CODE], "below final/"

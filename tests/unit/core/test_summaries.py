@@ -1,6 +1,6 @@
 import pytest
 
-from unirefine.core.published import count_rows
+from unirefine.core.summaries import published_rows
 
 
 def release(*published, **entries):
@@ -22,7 +22,7 @@ def release(*published, **entries):
 )
 def test_which_of_our_two_numbers_the_published_one_is(published, kept, equals):
     known = release(("uniref50.release_note", "entries", published), uniref50=65_672_139)
-    assert count_rows(known, {"uniref50": {"kept": kept}}) == [
+    assert published_rows(known, {"uniref50": {"kept": kept}}) == [
         ["UniRef50 clusters", f"{published:,} (a data card)", "65,672,139", f"{kept:,}", equals]
     ]
 
@@ -32,11 +32,11 @@ def test_a_level_that_nobody_published_and_one_that_two_did():
         ("uniref90.release_note", "entries", 5), ("uniref90.release_note", "entries", 4),
         ("uniref50.xml.gz", "size", 3), uniref50=3, uniref90=5,
     )  # fmt: skip
-    rows = count_rows(known, {"uniref50": {"kept": 2}, "uniref90": {"kept": 4}})
+    rows = published_rows(known, {"uniref50": {"kept": 2}, "uniref90": {"kept": 4}})
     assert [(row[1], row[4]) for row in rows] == [
         ("not known", "-"), ("5 (a data card)", "before curation"), ("4 (a data card)", "after curation"),
     ]  # fmt: skip
 
 
 def test_own_sequences_have_no_published_count():
-    assert count_rows(release(), {"uniref90": {"kept": 4}}) == []
+    assert published_rows(release(), {"uniref90": {"kept": 4}}) == []
