@@ -99,12 +99,12 @@ class Workflow:
         return {line.split()[0]: line for line in done.stdout.splitlines()}
 
     def edited(self, directory: Path, *places: str) -> "Workflow":
-        """The same with a copy of the source, in which some packages or modules have one more comment."""
+        """The same with a copy of the source, in which some packages or modules have one more statement."""
         shutil.copytree(ROOT / "src", directory / "src", ignore=shutil.ignore_patterns("__pycache__"))
         for place in places:
             module = directory / "src/unirefine" / place
             module = module / "__init__.py" if module.is_dir() else module
-            module.write_text(module.read_text() + "# edited\n")
+            module.write_text(module.read_text() + "EDITED = True\n")
         return replace(self, source=directory / "src")
 
 

@@ -88,8 +88,8 @@ def _plain(node: Any) -> Any:
         return [_plain(each) for each in node if not _is_docstring(each)]
     if not isinstance(node, ast.AST):
         return node
-    fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
-    return type(node).__name__, *((name, _plain(value)) for name, value in fields)
+    fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+    return type(node).__name__, *((name, value) for name, value in fields if value is not None and value != [])
 
 
 def _is_docstring(node: Any) -> bool:
