@@ -28,7 +28,9 @@ CLOCKED = {
 """Keys of JSON whose values are of the day, not of the data."""
 # of torch's checkpoints (their order of tensors is that of arrival) and what is written about times
 UNCOMPARED = re.compile(r"\.distcp$|\.metadata$|common\.pt$|/report\.html$|README\.md$|card\.md$|\.svg$")
-NAMELESS = re.compile(r"/events\.out\.tfevents|/\.(search-\d+\.)?lock$|/\.running$|/\.mounted$|/filler$")
+NAMELESS = re.compile(
+    r"/events\.out\.tfevents|/\.(search-\d+\.)?lock$|/\.running$|/\.mounted$|/filler$|/\.snakemake_timestamp$"
+)
 """One more for each start of a training; locks, which stay and name their last holder; or none of ours."""
 
 
@@ -39,6 +41,7 @@ class Job:
     rule: str
     command: str
     outputs: tuple[Path, ...]
+    threads: int
     took: float
     """Seconds of its last run by Snakemake, the start of the command included."""
 
@@ -56,11 +59,17 @@ class Job:
     def start(
         self, directory: Path, environment: dict[str, str], first: Callable[[], None] | None = None
     ) -> subprocess.Popen[str]:
-        """The command in a process group of its own; `first` is called in it before."""
+        """The command in a process group of its own, as Snakemake runs it; `first` is called in it before."""
         return subprocess.Popen(
-            ["bash", "-c", f"set -euo pipefail; {self.command}"], cwd=directory, env=environment, text=True,
+            ["bash", "-c", self.script], cwd=directory, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=first,
         )  # fmt: skip
+
+    @property
+    def script(self) -> str:
+        """The command for bash. Floating-point results depend on the number of threads, which Snakemake sets."""
+        threads = " ".join(f"{library}_NUM_THREADS={self.threads}" for library in ("OMP", "OPENBLAS", "MKL"))
+        return f"set -euo pipefail; export {threads}; {self.command}"
 
     def run(self, directory: Path, environment: dict[str, str]) -> None:
         """To its end, well."""
@@ -98,7 +107,8 @@ def jobs_of(workflow: Any) -> dict[str, Job]:
                 continue
             outputs = tuple(map(Path, job.output))
             if job.rule.name not in found or bytes_of(outputs) > bytes_of(found[job.rule.name].outputs):
-                found[job.rule.name] = Job(job.rule.name, job.shellcmd, outputs, seconds(Path(job.benchmark)))
+                took = seconds(Path(job.benchmark))
+                found[job.rule.name] = Job(job.rule.name, job.shellcmd, outputs, job.threads, took)
     return found
 
 

@@ -211,6 +211,7 @@ def _set_threads(parallel: Parallel) -> None:
     """Share OMP_NUM_THREADS (Snakemake's `threads`), or else the cores, between the processes of this node."""
     threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // parallel.processes_per_node))
+    os.environ.pop("MKL_NUM_THREADS", None)  # Snakemake sets both, and torch prefers this one
 
 
 def _first_node() -> str:
