@@ -25,8 +25,10 @@ CONFIG = {
     "parallel": {"processes_per_node": 2},
     "optimizer": {"lr": 1e-3, "warmup_steps": 3},
     "steps": 12, "global_batch": 8, "micro_batch": 4, "precision": "fp32",
-    "validate_every": 1000, "checkpoint_every": 4, "log_every": 1,
+    "validate_every": 1000, "checkpoint_every": 4, "keep_checkpoints": 100, "log_every": 1,
 }  # fmt: skip
+STEPS = 80
+"""Of the long run: so many that it is still running some steps after a test has seen the step that it waited for."""
 
 
 def start(config: dict, shards: Path, output: Path, environment: dict | None = None, **options) -> subprocess.Popen:
@@ -36,7 +38,7 @@ def start(config: dict, shards: Path, output: Path, environment: dict | None = N
     return subprocess.Popen(
         [*command, "--shards", str(shards), "--output", str(output)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=inherited | {"OMP_NUM_THREADS": "2"} | (environment or {}), **options,
+        env=inherited | {"OMP_NUM_THREADS": "2", "UNIREFINE_SHUTDOWN_S": "3"} | (environment or {}), **options,
     )  # fmt: skip
 
 
@@ -86,35 +88,83 @@ def losses(output: Path) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def long_run(shards, tmp_path_factory) -> list[float]:
-    """Losses of the uninterrupted run that the interrupted ones must repeat."""
+def long_run(shards, tmp_path_factory) -> Path:
+    """The uninterrupted run, whose losses the interrupted ones must repeat."""
     output = tmp_path_factory.mktemp("long") / "train"
-    code, out, errors = run(CONFIG | {"steps": 60}, shards, output)
+    code, out, errors = run(CONFIG | {"steps": STEPS}, shards, output)
     assert (code, errors) == (0, [])
-    assert "trained 60 steps" in out
-    return losses(output)
+    assert f"trained {STEPS} steps" in out
+    return output
 
 
-def test_sigterm_saves_and_a_second_start_continues(shards, tmp_path, long_run):
-    config = CONFIG | {"steps": 60, "checkpoint_every": 1000}
-    first = start(config, shards, tmp_path)
+def stopped_at(long_run: Path, step: int, target: Path) -> Path:
+    """A copy of the long run, as if it had been interrupted just after the checkpoint of `step`."""
+    shutil.copytree(long_run, target)
+    shutil.rmtree(target / "final")
+    for path in complete(target / "checkpoints"):
+        if step_of(path) > step:
+            shutil.rmtree(path)
+    return target
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def test_stopped_and_killed_in_every_way_a_run_repeats_the_losses_of_an_undisturbed_one(shards, tmp_path, long_run):
+    config = CONFIG | {"steps": STEPS}
+    checkpoints = tmp_path / "checkpoints"
+
+    # SIGTERM saves, and nothing else has
+    first = start(config | {"checkpoint_every": 1000}, shards, tmp_path)
     wait_for_step(tmp_path, 5, first)
     first.send_signal(signal.SIGTERM)
     code, out, errors = finish(first)
     assert (code, errors) == (75, [])
     assert "checkpoint saved" in out
-    (saved,) = complete(tmp_path / "checkpoints")
-    stopped = int(saved.name.removeprefix("step-"))
-    assert 5 <= stopped < 60
+    (saved,) = complete(checkpoints)
+    assert 5 <= step_of(saved) < STEPS
     assert not (tmp_path / "final").exists()
+
+    # kill -9 of everything during the next save costs only that checkpoint
+    second = start(config, shards, tmp_path)
+    wait_for_step(tmp_path, step_of(saved) + 1, second)
+    workers = workers_of(second.pid)
+    deadline = time.monotonic() + 120
+    while not (saving := list(checkpoints.glob(".step-*"))) and time.monotonic() < deadline:
+        time.sleep(0.001)  # a save takes some tenths of a second
+    for pid in (second.pid, *workers):
+        os.kill(pid, signal.SIGKILL)
+    second.communicate()
+    (torn,) = saving
+    assert torn.exists(), "not killed in the middle of the save"
+    lost = int(re.search(r"\d+", torn.name)[0])
+    intervals = range(step_of(saved) // 4 * 4 + 4, lost, 4)
+    assert [step_of(path) for path in complete(checkpoints)] == [step_of(saved), *intervals]
+
+    # kill -9 of one process ends the job with one line, and costs at most the steps since the last checkpoint
+    third = start(config, shards, tmp_path)
+    wait_for_step(tmp_path, lost + 6, third)
+    os.kill(workers_of(third.pid)[1], signal.SIGKILL)
+    killed = time.monotonic()
+    code, _, errors = finish(third)
+    assert time.monotonic() - killed < 30
+    assert code == 1
+    assert len(errors) == 1
+    assert "start again to continue" in errors[0]
+    last = complete(checkpoints)[-1]
+    assert step_of(last) >= lost
+    assert len(read(tmp_path / "metrics.jsonl")) - step_of(last) <= 4
+
     code, _, errors = run(config, shards, tmp_path)
     assert (code, errors) == (0, [])
-    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
+    assert not torn.exists()
+    assert losses(tmp_path) == pytest.approx(losses(long_run), abs=1e-12)
 
 
 def test_launchers_of_two_nodes_meet_and_stop_together(shards, tmp_path, long_run):
     """One launcher a node; Slurm's warning reaches only one of them, and both save the same step."""
-    config = CONFIG | {"steps": 60, "checkpoint_every": 1000, "parallel": {"nodes": 2, "processes_per_node": 1}}
+    config = CONFIG | {"steps": STEPS, "checkpoint_every": 1000, "parallel": {"nodes": 2, "processes_per_node": 1}}
     nodes = meet(config, shards, tmp_path)
     wait_for_step(tmp_path, 5, nodes[0])
     nodes[1].send_signal(signal.SIGTERM)
@@ -122,7 +172,7 @@ def test_launchers_of_two_nodes_meet_and_stop_together(shards, tmp_path, long_ru
     assert len(complete(tmp_path / "checkpoints")) == 1
     nodes = meet(config, shards, tmp_path)
     assert [finish(node)[0] for node in nodes] == [0, 0]
-    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-5)  # other threads round otherwise
+    assert losses(tmp_path) == pytest.approx(losses(long_run), abs=1e-5)  # other threads round otherwise
 
 
 def test_a_node_that_dies_ends_the_others_with_one_line(shards, tmp_path):
@@ -137,44 +187,6 @@ def test_a_node_that_dies_ends_the_others_with_one_line(shards, tmp_path):
     assert code == 1
     assert len(errors) == 1
     assert "start again to continue" in errors[0]
-
-
-def test_kill_9_of_a_process_ends_the_job_and_costs_at_most_the_interval(shards, tmp_path, long_run):
-    config = CONFIG | {"steps": 60}
-    first = start(config, shards, tmp_path)
-    wait_for_step(tmp_path, 10, first)
-    os.kill(workers_of(first.pid)[1], signal.SIGKILL)
-    killed = time.monotonic()
-    code, _, errors = finish(first)
-    assert time.monotonic() - killed < 30
-    assert code == 1
-    assert len(errors) == 1
-    assert "start again to continue" in errors[0]
-    reached = len(read(tmp_path / "metrics.jsonl"))
-    assert reached - int(complete(tmp_path / "checkpoints")[-1].name.removeprefix("step-")) <= 4
-    code, _, errors = run(config, shards, tmp_path)
-    assert (code, errors) == (0, [])
-    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
-
-
-def test_kill_9_while_saving_costs_only_that_checkpoint(shards, tmp_path, long_run):
-    config = CONFIG | {"steps": 60}
-    first = start(config, shards, tmp_path)
-    wait_for_step(tmp_path, 1, first)
-    workers = workers_of(first.pid)
-    saving = tmp_path / "checkpoints" / ".step-00000008.part"
-    deadline = time.monotonic() + 120
-    while not saving.exists() and time.monotonic() < deadline:
-        time.sleep(0.001)  # a save takes some tenths of a second
-    for pid in (first.pid, *workers):
-        os.kill(pid, signal.SIGKILL)
-    first.communicate()
-    assert saving.exists()  # killed in the middle
-    assert [path.name for path in complete(tmp_path / "checkpoints")] == ["step-00000004"]
-    code, _, errors = run(config, shards, tmp_path)
-    assert (code, errors) == (0, [])
-    assert not saving.exists()
-    assert losses(tmp_path) == pytest.approx(long_run, abs=1e-12)
 
 
 def test_kill_9_of_the_launcher_leaves_no_orphans(shards, tmp_path):
@@ -198,21 +210,22 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_a_finished_run_is_left_alone_and_another_config_is_refused(shards, tmp_path):
-    alone = CONFIG | {"parallel": {"processes_per_node": 1}}
-    assert run(alone, shards, tmp_path)[0] == 0
-    stamp = (tmp_path / "final" / "train.json").stat().st_mtime_ns
-    code, out, _ = run(alone, shards, tmp_path)
+def test_a_finished_run_is_left_alone_and_another_config_is_refused(shards, tmp_path, long_run):
+    alone = CONFIG | {"steps": STEPS, "parallel": {"processes_per_node": 1}}
+    output = tmp_path / "train"
+    shutil.copytree(long_run, output)
+    stamp = (output / "final" / "train.json").stat().st_mtime_ns
+    code, out, _ = run(alone, shards, output)
     assert code == 0
     assert "already trained" in out
-    assert (tmp_path / "final" / "train.json").stat().st_mtime_ns == stamp
-    code, _, errors = run(alone | {"optimizer": {"lr": 5e-3}}, shards, tmp_path)
+    assert (output / "final" / "train.json").stat().st_mtime_ns == stamp
+    code, _, errors = run(alone | {"optimizer": {"lr": 5e-3}}, shards, output)
     assert code == 1
     assert len(errors) == 1
-    assert "step-00000012: this checkpoint was trained with other values of train.optimizer" in errors[0]
-    code, _, errors = run(alone | {"steps": 14}, shards, tmp_path)  # more steps is the same run, continued
+    assert f"step-{STEPS:08d}: this checkpoint was trained with other values of train.optimizer" in errors[0]
+    code, _, errors = run(alone | {"steps": STEPS + 2}, shards, output)  # more steps is the same run, continued
     assert (code, errors) == (0, [])
-    assert json.loads((tmp_path / "final" / "train.json").read_text())["step"] == 14
+    assert json.loads((output / "final" / "train.json").read_text())["step"] == STEPS + 2
 
 
 def test_a_corrupt_shard_is_refused_before_anything_starts(shards, tmp_path):
@@ -254,20 +267,20 @@ def test_a_loss_that_is_not_finite_names_step_samples_and_checkpoint(shards, tmp
     assert "step-00000001" in errors[0]
 
 
-def test_a_full_disk_keeps_the_previous_checkpoint(shards, tmp_path):
-    assert run(CONFIG | {"steps": 4}, shards, tmp_path)[0] == 0
-    before = sorted((tmp_path / "checkpoints").rglob("*"))
+def test_a_full_disk_keeps_the_previous_checkpoint(shards, tmp_path, long_run):
+    output = stopped_at(long_run, 4, tmp_path / "train")
+    before = sorted((output / "checkpoints").rglob("*"))
 
     def limit() -> None:  # a write beyond 40 kB of a file fails, as it would on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
-    code, _, errors = run(CONFIG | {"steps": 8}, shards, tmp_path, preexec_fn=limit)
+    code, _, errors = run(CONFIG | {"steps": 8}, shards, output, preexec_fn=limit)
     assert code == 1
     assert len(errors) == 1
     assert "step-00000008: the checkpoint could not be written (is the disk full?): process" in errors[0]
     assert "step-00000004 is kept" in errors[0]
-    assert sorted((tmp_path / "checkpoints").rglob("*")) == before
-    assert run(CONFIG | {"steps": 8}, shards, tmp_path)[0] == 0
+    assert sorted((output / "checkpoints").rglob("*")) == before
+    assert run(CONFIG | {"steps": 8}, shards, output)[0] == 0
 
 
 def test_dry_run_prints_the_costs(shards):

@@ -16,7 +16,9 @@ from minisite.site import build_demo
 from unirefine.files import locks
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbour (`jobs`)
+sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbours (`jobs`, `plan`)
+import plan  # noqa: E402
+
 SMALL = Path(__file__).parent / "small.yaml"
 
 
@@ -67,7 +69,14 @@ class Workflow:
         )
 
     def planned(self, *arguments: str, config: Path | None = None) -> set[str]:
-        """Names of the rules that a dry run would execute."""
+        """Names of the rules that a dry run would execute. Planned in this process, without a start of Snakemake."""
+        assert not self.options, "a plan with a profile takes a real start: `dry_run`"
+        with plan.environment(self.directory, self.environment, self.source):
+            dag = plan.plan(config or self.directory / "small.yaml", *arguments, checkout=self.checkout)
+            return {job.rule.name for job in dag.jobs if dag.needrun(job)}
+
+    def dry_run(self, *arguments: str, config: Path | None = None) -> set[str]:
+        """As `planned`, by `snakemake --dry-run`."""
         done = self.snakemake("--dry-run", *arguments, config=config)
         assert done.returncode == 0, done.stdout
         if "Nothing to be done" in done.stdout:
@@ -140,26 +149,8 @@ def copy(finished, tmp_path):
 def jobs_of(monkeypatch):
     """(directory, config, words of Snakemake's command line) -> the jobs of its own dry run, every rule among them."""
 
-    def plan(directory: Path, config: Path, *words: str) -> list[Any]:
-        from snakemake.api import SnakemakeApi
-        from snakemake.cli import parse_args
-        from snakemake.settings import types as settings
-
+    def jobs(directory: Path, config: Path, *words: str) -> list[Any]:
         monkeypatch.chdir(directory)
-        _, read = parse_args(["--dry-run", *words])
-        methods = read.software_deployment_method
-        with SnakemakeApi(settings.OutputSettings(dryrun=True, quiet={settings.Quietness.ALL})) as api:
-            workflow = api.workflow(
-                settings.ResourceSettings(
-                    cores=64, overwrite_resources=read.set_resources, default_resources=read.default_resources
-                ),
-                config_settings=settings.ConfigSettings(configfiles=[config]),
-                deployment_settings=settings.DeploymentSettings(
-                    deployment_method=methods, apptainer_args=read.apptainer_args
-                ),
-                snakefile=ROOT / "Snakefile",
-            )
-            workflow.dag(settings.DAGSettings()).execute_workflow(pseudo_executor="dryrun")
-            return list(workflow._workflow.dag.jobs)
+        return list(plan.plan(config, *words).jobs)
 
-    return plan
+    return jobs

@@ -5,17 +5,22 @@ import hashlib
 import json
 import os
 import platform
+import random
 import re
 import shutil
 import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
+from plan import environment, plan
+
+from unirefine.workflow.status import seconds, size
 
 CLOCKED = {
     "date", "seconds", "data_wait", "tokens_per_second", "padded_tokens_per_second", "memory_bytes", "url",
@@ -23,7 +28,9 @@ CLOCKED = {
 """Keys of JSON whose values are of the day, not of the data."""
 # of torch's checkpoints (their order of tensors is that of arrival) and what is written about times
 UNCOMPARED = re.compile(r"\.distcp$|\.metadata$|common\.pt$|/report\.html$|README\.md$|card\.md$|\.svg$")
-NAMELESS = re.compile(r"/events\.out\.tfevents|/\.(search-\d+\.)?lock$|/\.running$|/\.mounted$|/filler$")
+NAMELESS = re.compile(
+    r"/events\.out\.tfevents|/\.(search-\d+\.)?lock$|/\.running$|/\.mounted$|/filler$|/\.snakemake_timestamp$"
+)
 """One more for each start of a training; locks, which stay and name their last holder; or none of ours."""
 
 
@@ -34,6 +41,9 @@ class Job:
     rule: str
     command: str
     outputs: tuple[Path, ...]
+    threads: int
+    took: float
+    """Seconds of its last run by Snakemake, the start of the command included."""
 
     @property
     def stage(self) -> Path:
@@ -49,28 +59,62 @@ class Job:
     def start(
         self, directory: Path, environment: dict[str, str], first: Callable[[], None] | None = None
     ) -> subprocess.Popen[str]:
-        """The command in a process group of its own; `first` is called in it before."""
+        """The command in a process group of its own, as Snakemake runs it; `first` is called in it before."""
         return subprocess.Popen(
-            ["bash", "-c", f"set -euo pipefail; {self.command}"], cwd=directory, env=environment, text=True,
+            ["bash", "-c", self.script], cwd=directory, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=first,
         )  # fmt: skip
 
-    def run(self, directory: Path, environment: dict[str, str]) -> float:
-        """To its end, well; returns the seconds from its first write to its end."""
+    @property
+    def script(self) -> str:
+        """The command for bash. Floating-point results depend on the number of threads, which Snakemake sets."""
+        threads = " ".join(f"{library}_NUM_THREADS={self.threads}" for library in ("OMP", "OPENBLAS", "MKL"))
+        return f"set -euo pipefail; export {threads}; {self.command}"
+
+    def run(self, directory: Path, environment: dict[str, str]) -> None:
+        """To its end, well."""
         process = self.start(directory, environment)
-        began = first_write(process, directory / self.stage)
         output = process.communicate(timeout=600)[0]
         assert process.returncode == 0, output
-        return time.monotonic() - began
+
+    def kill_at_random(self, directory: Path, environment: dict[str, str], chance: random.Random) -> None:
+        """Start it and send SIGKILL at a random moment between its first write and its end."""
+        work = None
+        for _ in range(20):
+            began = time.monotonic()
+            process = self.start(directory, environment)
+            wrote = first_write(process, directory / self.stage)
+            if work is None:  # seconds from the first write to the end
+                work = max(self.took - (wrote - began), 0.1)
+            try:
+                process.wait(chance.uniform(0, work))
+            except subprocess.TimeoutExpired:
+                kill_9(process)
+                return
+            output = process.communicate()[0]
+            assert process.returncode == 0, output
+            work = time.monotonic() - wrote  # it was faster this time: draw again
+            self.forget(directory)
+        raise AssertionError(f"{self.rule} always ended before it could be killed")
 
 
-def parse(dry_run: str) -> dict[str, Job]:
-    """The jobs of `snakemake --dry-run --printshellcmds`; the first one of each rule."""
+def jobs_of(workflow: Any) -> dict[str, Job]:
+    """The jobs of a finished run by rule; of a rule with several jobs the one that writes most."""
     found: dict[str, Job] = {}
-    pattern = r"^(?:local)?rule (\w+):\n(?:    input: .*\n)?    output: (.*)\n(?:.+\n)*?Shell command: +(unirefine .*)"
-    for rule, outputs, command in re.findall(pattern, dry_run, re.MULTILINE):
-        found.setdefault(rule, Job(rule, command, tuple(map(Path, outputs.split(", ")))))
+    with environment(workflow.directory, workflow.environment, None):
+        for job in plan(workflow.directory / "small.yaml", "--forceall").jobs:
+            if job.shellcmd is None:
+                continue
+            outputs = tuple(map(Path, job.output))
+            if job.rule.name not in found or bytes_of(outputs) > bytes_of(found[job.rule.name].outputs):
+                took = seconds(Path(job.benchmark))
+                found[job.rule.name] = Job(job.rule.name, job.shellcmd, outputs, job.threads, took)
     return found
+
+
+def bytes_of(paths: Iterable[Path]) -> int:
+    """Bytes of files and directories, of those that exist."""
+    return sum(size(path) for path in paths)
 
 
 def first_write(process: subprocess.Popen[str], directory: Path) -> float:
@@ -132,7 +176,7 @@ def _timeless(value: object) -> object:
     return [_timeless(each) for each in value] if isinstance(value, list) else value
 
 
-def told(output: str) -> list[str]:
+def error_lines(output: str) -> list[str]:
     """The lines that explain a failure, one for each job; no traceback beside them."""
     lines = {line for line in output.splitlines() if line.startswith("unirefine") and "error:" in line}
     assert lines, output

@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from jobs import first_write, kill_9, parse, snapshot, told, with_mounts
+from jobs import error_lines, first_write, jobs_of, kill_9, snapshot, with_mounts
 
 from unirefine.tools import find_mmseqs
 
@@ -26,7 +26,7 @@ def copy(finished, tmp_path):
     return type(finished)(tmp_path / "copy")
 
 
-def test_read_only_results_are_told(copy):
+def test_read_only_results_are_error_lines(copy):
     before = snapshot(copy.directory / "results")
     done = with_mounts(
         copy,
@@ -36,7 +36,7 @@ def test_read_only_results_are_told(copy):
         """,
     )
     assert "run: 1" in done.stdout, done.stdout
-    (line,) = told(done.stdout)
+    (line,) = error_lines(done.stdout)
     assert line.startswith("unirefine: error: results/: is on a read-only file system; nothing was started")
     assert snapshot(copy.directory / "results") == before
 
@@ -115,7 +115,7 @@ time.time = lambda: real() + (0, 86400, -86400, 7200)[int(time.monotonic() * 4) 
 
 def test_a_clock_that_jumps_back_and_forth_does_not_disturb_a_training(finished, copy, tmp_path):
     """A day ahead and a day back, four times a second, in every process; checkpoints dated in the wrong order."""
-    job = parse(copy.snakemake("--dry-run", "--forceall", "--printshellcmds").stdout)["train"]
+    job = jobs_of(copy)["train"]
     train = copy.directory / job.stage
     job.forget(copy.directory)
     shutil.rmtree(train / "checkpoints/step-00000030")
@@ -173,7 +173,7 @@ def test_a_crash_of_mmseqs_in_one_part_repeats_that_part_alone(finished, copy, c
     (program.parent / "armed").touch()
     failed = copy.snakemake("decontaminate", "--keep-going", config=config)
     assert failed.returncode == 1
-    (line,) = told(failed.stdout)
+    (line,) = error_lines(failed.stdout)
     assert "mmseqs search was killed by SIGSEGV" in line
     assert [path.name for path in (there / "hits").iterdir()] == ["part-000-of-002.parquet"]
     assert [path.name for path in there.rglob("*") if ".tmp" in path.name] == []

@@ -1,5 +1,6 @@
 """docs/reruns.md, row by row: dry runs on one finished run, and on one that has every input file there is."""
 
+import ast
 import json
 import os
 import shutil
@@ -57,6 +58,21 @@ def edited_code(*places):
     return lambda run, tmp: (run.edited(tmp, *places), None)
 
 
+def reworded_code(run, tmp):
+    """The row's change is one of docstrings, comments and blank lines in every module."""
+    shutil.copytree(ROOT / "src", tmp / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for module in (tmp / "src").rglob("*.py"):
+        module.write_text('"""Reworded."""\n\n# a comment\n' + without_docstring(module.read_text()))
+    return replace(run, source=tmp / "src"), None
+
+
+def without_docstring(text):
+    """A module's text after its docstring."""
+    first = ast.parse(text).body[:1]
+    is_docstring = first and isinstance(first[0], ast.Expr) and isinstance(first[0].value, ast.Constant)
+    return "".join(text.splitlines(keepends=True)[first[0].end_lineno :]) if is_docstring else text
+
+
 def another_mmseqs(run, tmp, **blocks):
     tool = tmp / "mmseqs"
     tool.write_text("#!/bin/sh\necho another-version\n")
@@ -87,13 +103,19 @@ ROWS = {
     "code of cluster": (edited_code("cluster"), CLUSTER),
     "code of split": (edited_code("split"), SPLIT),
     "code of decontaminate": (edited_code("decontaminate"), SEARCH),
-    "code of shards": (edited_code("shards"), SHARD),
-    "code of train, model or sampling": (edited_code("train", "model", "sampling"), set()),
+    "code of shard": (edited_code("shard"), SHARD),
+    "code of train": (edited_code("train"), set()),
+    "code of model": (edited_code("model"), EVALUATE | EMBED),
+    "code of sampling": (edited_code("sampling"), EVALUATE),
     "code of evaluate": (edited_code("evaluate"), EVALUATE),
     "code of embed": (edited_code("embed"), EMBED),
     "code of cards": (edited_code("cards"), CARDS),
     "code of report": (edited_code("report"), REPORT),
-    "code that stages share": (edited_code("ids.py", "hashing.py", "tables.py", "tools.py", "config"), set()),
+    "code of core: ids": (edited_code("core/ids.py"), RECORDS),
+    "code of core: levels": (edited_code("core/levels.py"), CLUSTER),
+    "code of config, files, megatron, workflow, tools": (
+        edited_code("config", "files/hashes.py", "files/lineage.py", "megatron", "workflow", "tools.py"), set()),
+    "words, comments or formatting of any code": (reworded_code, set()),
     "another version of MMseqs2": (another_mmseqs, SEARCH),
     "another run.name": (options(run={"name": "second"}), DOWNLOAD | RECORDS),
     "another run.name, the same release.directory": (
@@ -126,6 +148,14 @@ def test_a_change_reruns_what_depends_on_it_and_no_more(finished, tmp_path, row)
     change, expected = ROWS[row]
     run, config = change(finished, tmp_path)
     assert run.planned(config=config) == expected
+
+
+@pytest.mark.parametrize("row", ["nothing", "code of cluster", "another run.name with run.base, option of split"])
+def test_a_start_of_snakemake_plans_what_the_test_process_does(finished, tmp_path, row):
+    """The rows above are planned inside the test process; these once more by `snakemake --dry-run`."""
+    change, expected = ROWS[row]
+    run, config = change(finished, tmp_path)
+    assert run.dry_run(config=config) == expected
 
 
 def declared_finished(finished, directory, kind, *arguments):

@@ -49,25 +49,37 @@ def stage_files(stage: str, package: Path = PACKAGE) -> list[Path]:
 
 def imported(path: Path, package: Path = PACKAGE) -> Iterator[Path]:
     """Modules of LIBRARIES that a module imports, at its top or inside a function."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for parts in _imports(path.read_bytes()):
+        place = package.joinpath(*parts)
+        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if module.is_file():
+            yield module
+
+
+@functools.cache  # every start of Snakemake asks for the digests of all stages, which share modules
+def _imports(content: bytes) -> tuple[tuple[str, ...], ...]:
+    """Names below `unirefine` that a module imports from LIBRARIES, each as its parts."""
+    found = []
+    for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "unirefine" and len(parts) > 1 and parts[1] in LIBRARIES:
-                target = package.joinpath(*parts[1:])
-                module = target / "__init__.py" if target.is_dir() else target.with_suffix(".py")
-                if module.is_file():
-                    yield module
+        parts = [tuple(name.split(".")) for name in names]
+        found += [each[1:] for each in parts if each[0] == "unirefine" and len(each) > 1 and each[1] in LIBRARIES]
+    return tuple(found)
 
 
 def syntax(path: Path) -> bytes:
     """A module's syntax tree without docstrings, the same in Python 3.11 and 3.12."""
-    return repr(_plain(ast.parse(path.read_bytes()))).encode()
+    return _syntax(path.read_bytes())
+
+
+@functools.cache
+def _syntax(content: bytes) -> bytes:
+    return repr(_plain(ast.parse(content))).encode()
 
 
 def _plain(node: Any) -> Any:
@@ -76,8 +88,8 @@ def _plain(node: Any) -> Any:
         return [_plain(each) for each in node if not _is_docstring(each)]
     if not isinstance(node, ast.AST):
         return node
-    fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
-    return type(node).__name__, *((name, _plain(value)) for name, value in fields)
+    fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+    return type(node).__name__, *((name, value) for name, value in fields if value is not None and value != [])
 
 
 def _is_docstring(node: Any) -> bool:

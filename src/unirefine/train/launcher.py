@@ -235,6 +235,7 @@ def _divide_threads(parallel: Parallel) -> None:
     """Divide OMP_NUM_THREADS (Snakemake's `threads`), or else the cores, among the processes of this node."""
     threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // parallel.processes_per_node))
+    os.environ.pop("MKL_NUM_THREADS", None)  # Snakemake sets both, and torch prefers this one
 
 
 def _rendezvous_endpoint() -> str:

@@ -13,14 +13,14 @@ from unirefine.core.crc64 import crc64_hex
 
 pytestmark = pytest.mark.slow
 MIB = 1 << 20
-INPUT = 1900 * MIB
-"""Least size of the stream, decompressed: 950 blocks."""
+INPUT = 1200 * MIB
+"""Least size of the stream, decompressed: 600 blocks."""
 GIANT = 100 * MIB
 """Least size of one entry in the middle of it: 50 blocks, twice UniRef's largest."""
-CEILING = 1800 * MIB
-"""Of the peak: below the stream, so that it cannot have been held, and below the 2 GB that are promised."""
+CEILING = INPUT
+"""Of the peak: the stream cannot have been held, and it is far below the 2 GB that are promised."""
 AT_ONCE = 2000
-"""Entries written at once."""
+"""Entries that are written in one call."""
 
 FASTA = b">UniRef50_%s protein n=1 Tax=x TaxID=9606 RepID=%s_HUMAN\n%s\n"
 REFERENCE = (
