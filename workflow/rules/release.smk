@@ -1,4 +1,4 @@
-# Verified downloads. A file that is a path on this machine is an input, so that editing it reruns what depends on it.
+# Verified downloads. A file that is a path on this machine is an input, so that an edit reruns what depends on it.
 
 
 rule release_fetch:
@@ -38,9 +38,9 @@ if archived_files():
             f"{logs('release')}/archive.log",
         benchmark:
             f"{benchmarks('release')}/archive.tsv"
-        threads: 2
+        threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=1000,
             runtime="3d",
             downloads=1,
         params:
