@@ -1,9 +1,9 @@
-"""An HTTP server for tests that serves a directory and misbehaves as it is told.
+"""An HTTP server for tests that serves a directory, with the faults that a test asks for.
 
 with serve(directory) as server:
-    server.fail("/file.gz", Cut(1000), Status(503), times...)   # one fault per request, then all is well
-    fetch(f"{server.url}/file.gz")
-    server.requests                                             # [("/file.gz", "bytes=1000-"), ...]
+    server.fail("/file.gz", Cut(1000), Status(503))   # one fault per request, then none
+    download(f"{server.url}/file.gz")
+    server.requests                                   # [("/file.gz", "bytes=1000-"), ...]
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Corrupt:
 
 @dataclass(frozen=True)
 class Status:
-    """Answer with an error, and perhaps ask to come back later."""
+    """Answer with an error, and with Retry-After if given."""
 
     code: int
     retry_after: str | None = None
@@ -55,7 +55,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Body:
-    """Send something else."""
+    """Send this instead of the file."""
 
     data: bytes
     kind: str = "text/html"
@@ -74,15 +74,15 @@ class Server:
         self.requests: list[tuple[str, str | None]] = []
         """Path and Range header of every request so far."""
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
-        self._always: dict[str, Fault] = {}
+        self._always: dict[str, Fault | None] = {}
         self._released = threading.Event()
 
     def fail(self, path: str, *faults: Fault) -> None:
-        """The next requests for `path` meet these faults, one each."""
+        """The next requests for `path` get these faults, one each."""
         self._faults[path].extend(faults)
 
-    def always(self, path: str, fault: Fault) -> None:
-        """Every request for `path` meets this fault."""
+    def always(self, path: str, fault: Fault | None) -> None:
+        """Every request for `path` gets this fault; None: no more."""
         self._always[path] = fault
 
     def fault_of(self, path: str) -> Fault | None:
@@ -92,11 +92,11 @@ class Server:
         return self._always.get(path)
 
     def wait(self) -> None:
-        """Hold a stalled connection until the server is shut down."""
+        """Keep a stalled connection open until the server is shut down."""
         self._released.wait(60)
 
     def release(self) -> None:
-        """Let go of the stalled connections."""
+        """End the stalled connections."""
         self._released.set()
 
 
@@ -104,7 +104,7 @@ class _QuietServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed is no error of the server's."""
+        """A client that was killed is not an error of the server."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -173,7 +173,7 @@ def _handler(directory: Path, server_of: Callable[[], Server]) -> type[http.serv
                 with contextlib.suppress(OSError):
                     self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            with contextlib.suppress(ConnectionError):  # the client may have heard enough
+            with contextlib.suppress(ConnectionError):  # the client may have closed it
                 self.wfile.write(data)
 
         def _answer(self, code: int, data: bytes, headers: dict[str, str]) -> None:

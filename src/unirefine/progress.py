@@ -1,7 +1,8 @@
-"""Progress of long work: a live bar on a terminal, a plain line every few seconds in a log."""
+"""Progress of long work: a live bar on a terminal, a plain line every ten seconds in a log."""
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import TextIO
@@ -32,13 +33,17 @@ def duration(seconds: float) -> str:
 
 
 class Meter:
-    """Counts work done. `advance(n)` is cheap enough to call per block, not per record."""
+    """Counts work done. `advance(n)` is cheap enough to call per block, not per record.
+
+    In a log a thread prints the lines, so that one comes also while the work waits for a server or a disk.
+    """
 
     def __init__(self, title: str, total: float | None, unit: str, stream: TextIO) -> None:
         self.title, self.total, self.unit, self.stream = title, total, unit, stream
         self.done = 0.0
-        self.started = self._printed = time.monotonic()
+        self.started = time.monotonic()
         self._bar: Progress | None = None
+        self._closed = threading.Event()
         if stream.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
@@ -46,16 +51,19 @@ class Meter:
             )  # fmt: skip
             self._task = self._bar.add_task(title, total=total, text="")
             self._bar.start()
+        else:
+            self._printer = threading.Thread(target=self._print_lines, name="progress", daemon=True)
+            self._printer.start()
 
     def advance(self, amount: float) -> None:
         """Add `amount` units of finished work."""
         self.done += amount
-        now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, text=self._text(now))
-        elif now - self._printed >= PLAIN_INTERVAL_S:
-            self._printed = now
-            print(f"{self.title}: {self._text(now)}", file=self.stream, flush=True)
+            self._bar.update(self._task, completed=self.done, text=self._text(time.monotonic()))
+
+    def _print_lines(self) -> None:
+        while not self._closed.wait(PLAIN_INTERVAL_S):
+            print(f"{self.title}: {self._text(time.monotonic())}", file=self.stream, flush=True)
 
     def _text(self, now: float) -> str:
         rate = self.done / max(now - self.started, 1e-9)
@@ -71,6 +79,9 @@ class Meter:
         """Stop the bar and print one closing line with the total and the mean rate."""
         if self._bar is not None:
             self._bar.stop()
+        else:
+            self._closed.set()
+            self._printer.join()
         elapsed = time.monotonic() - self.started
         rate = human(self.done / max(elapsed, 1e-9), self.unit)
         print(

@@ -1,4 +1,5 @@
 import io
+import time
 
 import pytest
 
@@ -26,13 +27,16 @@ def test_duration(seconds, text):
 
 
 def test_a_log_gets_plain_lines_with_rate_and_eta(monkeypatch):
-    clock = iter([0.0, 20.0, 20.0, 40.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    stream = io.StringIO()
+    """Also while nothing advances: a thread prints them."""
+    clock, stream = [0.0], io.StringIO()
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.01)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    line = "records: 1.00 kB of 4.00 kB (25%), 50 B/s, ETA 1m00s\n"
     with progress.meter("records", total=4000, unit="B", stream=stream) as done:
         done.advance(1000)
-        done.done = 4000
-    assert stream.getvalue().splitlines() == [
-        "records: 1.00 kB of 4.00 kB (25%), 50 B/s, ETA 1m00s",
-        "records: 4.00 kB in 20s (200 B/s)",
-    ]
+        clock[0] = 20.0
+        while stream.getvalue().count(line) < 3:
+            time.sleep(0.005)
+        done.advance(3000)
+        clock[0] = 40.0
+    assert stream.getvalue().splitlines()[-1] == "records: 4.00 kB in 40s (100 B/s)"

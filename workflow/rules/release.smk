@@ -1,4 +1,4 @@
-# Verified downloads. A file that is a path on this machine is an input, so that editing it reruns what depends on it.
+# Verified downloads. A file that is a path on this machine is an input, so that an edit reruns what depends on it.
 
 RELEASE = PATHS.directory("release")
 DOWNLOADS = release_files(CONFIG)
@@ -41,9 +41,9 @@ if ARCHIVED:
             f"{PATHS.logs('release')}/archive.log",
         benchmark:
             f"{PATHS.benchmarks('release')}/archive.tsv"
-        threads: 2
+        threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=1000,
             runtime="3d",
             downloads=1,
         params:

@@ -11,27 +11,27 @@ from unirefine.core.release_note import read_note
 from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, write_json
 from unirefine.files.names import parse_release_note, release_note
-from unirefine.release.files import hash_file
+from unirefine.release.files import facts_of, hash_file
 
 SOURCES = Path(__file__).parents[3] / "config" / "sources.tsv"
 
 
-def collect(directory: Path, files: Iterable[str], output: Path, config: Release, sources: Path = SOURCES) -> list[str]:
+def run(directory: Path, files: Iterable[str], output: Path, config: Release, sources: Path = SOURCES) -> list[str]:
     """Write release.json from the `.json` files beside the downloads and return lines to print.
 
     release.json: `{source, release, date, files, entries, published}`; date: of the latest download; entries: what the
-    release notes state, by level; published: what sources.tsv knows of these files beside what was found. A difference
-    is told and is no error: published counts are other people's. Raises UserError when a download is missing or
-    changed, when a release note states no count, or when the files are of different releases.
+    release notes state, by level; published: what sources.tsv knows about these files, beside what was found. A
+    difference is reported, not raised: published counts are other people's. Raises UserError when a download is missing
+    or has changed, when a release note states no count, or when the files are of different releases.
     """
     facts = [_facts(directory, name) for name in files]
     if config.source == "fasta":
-        facts.insert(0, _own(Path(str(config.fasta))))
+        facts.insert(0, _custom_fasta(Path(str(config.fasta))))
     releases = sorted({entry["release"] for entry in facts if entry["release"]})
     if len(releases) > 1:
-        told = ", ".join(f"{entry['file']} {entry['release']}" for entry in facts if entry["release"])
+        listed = ", ".join(f"{entry['file']} {entry['release']}" for entry in facts if entry["release"])
         raise UserError(
-            f"files of different releases: {told}", where=directory, fix="delete the older files and run it again"
+            f"files of different releases: {listed}", where=directory, fix="delete the older files and run it again"
         )
     release = releases[0] if releases else config.name
     levels = [level for entry in facts if (level := parse_release_note(entry["file"]))]
@@ -49,7 +49,7 @@ def collect(directory: Path, files: Iterable[str], output: Path, config: Release
         },
     )
     total = sum(entry["size"] for entry in facts)
-    lines = [f"release {release or '(own FASTA)'}: {len(facts)} files, {total:,} bytes"]
+    lines = [f"release {release or '(your FASTA)'}: {len(facts)} files, {total:,} bytes"]
     for known in published:
         agrees = "as published" if known["found"] == known["published"] else f"published: {known['published']}"
         lines.append(f"{known['file']}: {known['what']} {known['found']} ({agrees}, {known['source']})")
@@ -57,20 +57,20 @@ def collect(directory: Path, files: Iterable[str], output: Path, config: Release
 
 
 def _facts(directory: Path, name: str) -> dict[str, Any]:
-    facts = read_json(directory / f"{name}.json")
     path = directory / name
+    facts = read_json(facts_of(path))
     size = path.stat().st_size if path.exists() else None
     if size != facts["size"]:
-        told = "is missing" if size is None else f"has {size:,} bytes, its download had {facts['size']:,}"
-        raise UserError(told, where=path, fix="delete it and its .json and download it again")
+        problem = "is missing" if size is None else f"has {size:,} bytes, its download had {facts['size']:,}"
+        raise UserError(problem, where=path, fix="delete it and its .json and download it again")
     return facts
 
 
-def _own(path: Path) -> dict[str, Any]:
-    """What describes a download, of a file that is there already; its date is that of its last change."""
+def _custom_fasta(path: Path) -> dict[str, Any]:
+    """Facts about the user's FASTA, as a download has them; the date is that of its last change."""
     try:
         with path.open("rb") as handle:
-            hashes = hash_file(handle).result()
+            hashes = hash_file(handle, path.name).result()
     except FileNotFoundError:
         raise UserError("no such file", where=path, fix="set release.fasta to your FASTA") from None
     changed = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
@@ -80,7 +80,7 @@ def _own(path: Path) -> dict[str, Any]:
 def _compare(
     release: str | None, facts: list[dict[str, Any]], entries: dict[str, int], sources: Path
 ) -> list[dict[str, str]]:
-    """What sources.tsv knows about these files of this release, and what was found."""
+    """Rows of sources.tsv about these files of this release, beside what was found."""
     found = {entry["file"]: {"size": str(entry["size"]), "md5": entry["md5"]} for entry in facts}
     found |= {release_note(level): {"entries": str(count)} for level, count in entries.items()}
     compared: list[dict[str, str]] = []
@@ -91,8 +91,8 @@ def _compare(
             if row["release"] != release or row["file"] not in found:
                 continue
             for what, value in found[row["file"]].items():
-                another = row["size"] and found[row["file"]].get("size", row["size"]) != row["size"]
-                if row[what] and not (what == "md5" and another):  # of another size: the md5 tells nothing more
+                other_size = row["size"] and found[row["file"]].get("size", row["size"]) != row["size"]
+                if row[what] and not (what == "md5" and other_size):  # sizes differ, so the md5 adds nothing
                     compared.append(
                         {
                             "file": row["file"],

@@ -1,4 +1,4 @@
-"""What the downloads share: hashes of a stream, the disk, one process per file, the facts written beside."""
+"""What the downloads share: hashes of a stream, room on the disk, one process per file, the facts beside a file."""
 
 import contextlib
 import datetime
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from unirefine.errors import UserError
 from unirefine.files import locks
 from unirefine.files.atomic import CHUNK
-from unirefine.progress import human
+from unirefine.progress import human, meter
 
 SPARE_BYTES = 64 << 20
 """Kept free on the disk besides the download itself."""
@@ -22,6 +22,16 @@ def describe(file: str, url: str, release: str | None, hashes: dict[str, Any]) -
     """The content of a download's `.json`: file, url, release, size, md5, sha256, date (UTC)."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {"file": file, "url": url, "release": release, **hashes, "date": now}
+
+
+def facts_of(path: Path) -> Path:
+    """The `.json` beside a file: facts about a download, or which file a partial download belongs to."""
+    return path.with_name(f"{path.name}.json")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 when there is none."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def check_space(directory: Path, needed: int, what: str) -> None:
@@ -53,48 +63,45 @@ class Hasher:
         return {"size": self.size, "md5": self._md5.hexdigest(), "sha256": self._sha256.hexdigest()}
 
 
-def hash_file(handle: BinaryIO) -> Hasher:
-    """Hash an open file from its start to its end, where it is left."""
+def hash_file(handle: BinaryIO, title: str) -> Hasher:
+    """Hash an open file from start to end, and leave it at its end. title: of the progress lines."""
+    size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
     hasher = Hasher()
-    while data := handle.read(CHUNK):
-        hasher.update(data)
+    if size:
+        with meter(f"{title}: hash", total=size, unit="B") as done:
+            while data := handle.read(CHUNK):
+                hasher.update(data)
+                done.advance(len(data))
     return hasher
 
 
 @contextlib.contextmanager
-def write_faults_told(file: str, size: int) -> Iterator[None]:
-    """Turn a full disk into a UserError that says that the download will be resumed."""
+def clear_write_errors(file: str, hasher: Hasher, fix: str) -> Iterator[None]:
+    """Turn a full disk into a UserError that says how much of `file` was written and what to do."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{(error.strerror or str(error)).lower()} after {human(size, 'B')}",
-            where=file,
-            fix="free some space and run it again: it goes on from there",
+            f"{(error.strerror or str(error)).lower()} after {human(hasher.size, 'B')}", where=file, fix=fix
         ) from None
 
 
-def note_of(part: Path) -> Path:
-    """The small file beside a part that says which file the part belongs to."""
-    return part.with_name(f"{part.name}.json")
-
-
 @contextlib.contextmanager
-def locked(part: Path) -> Iterator[BinaryIO]:
-    """Open the part for reading and writing, for this process only. An empty part does not stay."""
+def locked(partial: Path) -> Iterator[BinaryIO]:
+    """Open a partial download for reading and writing, for this process only. An empty one is deleted at the end."""
     while True:
-        handle = part.open("ab+")
+        handle = partial.open("ab+")
         if not locks.take(handle):
             handle.close()
-            raise UserError("another process is downloading it", where=part, fix="wait for it, or stop it")
-        if part.exists() and os.fstat(handle.fileno()).st_ino == part.stat().st_ino:
+            raise UserError("another process is downloading it", where=partial, fix="wait for it, or stop it")
+        if partial.exists() and os.fstat(handle.fileno()).st_ino == partial.stat().st_ino:
             break
-        handle.close()  # its former owner finished between open and lock
+        handle.close()  # another process finished and renamed it between open and lock
     with handle:
         try:
             yield handle
         finally:
-            if part.exists() and part.stat().st_size == 0:
-                part.unlink()
-                note_of(part).unlink(missing_ok=True)
+            if partial.exists() and partial.stat().st_size == 0:
+                partial.unlink()
+                facts_of(partial).unlink(missing_ok=True)

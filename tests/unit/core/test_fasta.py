@@ -1,11 +1,12 @@
-"""A user's FASTA: what is read, and the one line for each mistake."""
+"""FASTA files: what is read, and the one line for each mistake."""
 
 import gzip
+import lzma
 
 import pyarrow as pa
 import pytest
 
-from unirefine.core.fasta import read_fasta, write_fasta
+from unirefine.core.fasta import read_entries, read_fasta, write_fasta
 from unirefine.errors import UserError
 
 
@@ -15,8 +16,9 @@ def proteins(path, text: bytes):
 
 
 def test_wrapped_lines_carriage_returns_case_and_stop_codons(tmp_path):
-    text = b">sp|P1|ONE first protein\r\nMKV\r\nLLa\r\n\r\n>two\nACD*\n>three\tx\nX"
-    expected = [("sp|P1|ONE", "MKVLLa"), ("two", "ACD"), ("three", "X")]
+    text = b">sp|P1|ONE first protein\r\nMKV\r\nLLa\r\n\r\n>two\nACD*\n>three\tx\nX\n"
+    text += ">vier\xa0f\u00fcnf sechs\nM\n".encode()  # only ASCII white space ends a name
+    expected = [("sp|P1|ONE", "MKVLLa"), ("two", "ACD"), ("three", "X"), ("vier\xa0f\u00fcnf", "M")]
     assert proteins(tmp_path / "a.fasta", text) == expected
     assert proteins(tmp_path / "a.fasta.gz", gzip.compress(text)) == expected
 
@@ -37,7 +39,10 @@ def test_wrapped_lines_carriage_returns_case_and_stop_codons(tmp_path):
         (b">a\nMK1\n", r":1: a has '1' at residue 3"),
         (b">a\nMK V\n", r":1: a has ' ' at residue 3"),
         ("> a\nMKä\n".encode(), r"has .* at residue 3"),
-        (gzip.compress(b">a\nMKV\n" * 1000, mtime=0)[:-9], r"damaged gzip"),
+        (gzip.compress(b">a\nMKV\n" * 1000, mtime=0)[:-9], r"damaged compressed file"),
+        (lzma.compress(b">a\nMKV\n" * 1000)[:-9], r"damaged compressed file"),
+        (lzma.compress(b">a\nMKV\n" * 1000)[:-40] + bytes(40), r"damaged compressed file"),
+        (lzma.compress(b""), r"no sequence in it"),
     ],
 )
 def test_each_mistake_is_one_line(tmp_path, text, message):
@@ -61,3 +66,12 @@ def test_records_written_in_bulk_have_two_lines_each(tmp_path, kind):
         write_fasta(file, names.slice(3), sequences.slice(3))
     assert (tmp_path / "x.fasta").read_text() == f">1\n{'MKV' * 50}\n>2_7\nACGT\n"
     assert list(read_fasta(tmp_path / "x.fasta")) == [("1", "MKV" * 50), ("2_7", "ACGT")]
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress])
+def test_entries_are_as_they_are_in_the_file(tmp_path, compress):
+    text = ">sp|P1|ONE first protein OS=Homo sapiens \r\nMK*\r\nV-1\n> é\n>\n\nMä\n".encode()
+    (tmp_path / "a.fasta").write_bytes(compress(text))
+    assert [tuple(entry) for entry in read_entries(tmp_path / "a.fasta")] == [
+        ("sp|P1|ONE first protein OS=Homo sapiens", "MK*V-1", 1), ("é", "", 4), ("", "M\xc3\xa4", 5),
+    ]  # fmt: skip

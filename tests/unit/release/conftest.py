@@ -1,4 +1,4 @@
-"""A miniature UniProt site, served by one or two HTTP servers that can be told to fail."""
+"""A miniature UniProt site, served by one or two HTTP servers that can be made to fail."""
 
 import importlib.util
 import sys
@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 from minisite.site import build_demo
 
-from unirefine.release.transport import Patience
+from unirefine.release.transport import Downloader
 
 ROOT = Path(__file__).parents[3]
 
 
-def _load_webserver():
-    spec = importlib.util.spec_from_file_location("webserver", ROOT / "tests" / "webserver.py")
+def _load(path):
+    """Import a module of helpers, so that tests can import it by its name."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["webserver"] = module
+    sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
 
 
-web = _load_webserver()
+web = _load(ROOT / "tests" / "webserver.py")
+_load(Path(__file__).with_name("tars.py"))
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +48,6 @@ def other(site):
 
 
 @pytest.fixture
-def patience():
-    """Gives up without a pause; a busy machine does not count as a stall."""
-    return Patience(stall_seconds=20, attempts=3, backoff_seconds=0.01)
+def downloader():
+    """Retries without a pause; a busy machine does not count as a stall."""
+    return Downloader(stall_seconds=20, attempts=3, backoff_seconds=0.01)

@@ -8,8 +8,8 @@ import pytest
 
 from unirefine.config import Release
 from unirefine.errors import UserError
-from unirefine.release.collect import SOURCES, collect
-from unirefine.release.fetch import fetch
+from unirefine.release import collect, fetch
+from unirefine.release.collect import SOURCES
 
 FILES = ["uniref50.release_note", "uniref50.fasta.gz", "purge-0.txt"]
 HEADING = "release\tfile\turl\tsize\tmd5\tentries\tlicence\tsource\n"
@@ -23,12 +23,12 @@ def config(site):
 @pytest.fixture
 def downloads(config, tmp_path):
     for name in FILES:
-        fetch(name, tmp_path / name, config)
+        fetch.run(name, tmp_path / name, config)
     return tmp_path
 
 
 def test_collects(config, downloads):
-    lines = collect(downloads, FILES, downloads / "release.json", config)
+    lines = collect.run(downloads, FILES, downloads / "release.json", config)
     written = json.loads((downloads / "release.json").read_text())
     assert written["source"] == "current" and written["release"] == "2026_03"
     assert [entry["file"] for entry in written["files"]] == FILES
@@ -46,7 +46,7 @@ def test_tells_what_is_published(config, downloads, tmp_path):
         + "2026_03\tuniref90.fasta.gz\t\t1\t\t\tCC BY 4.0\tmetalink\n"
         + "2024_03\tuniref50.release_note\t\t\t\t7\tCC BY 4.0\tnote\n"
     )  # fmt: skip
-    lines = collect(downloads, FILES, downloads / "release.json", config, table)
+    lines = collect.run(downloads, FILES, downloads / "release.json", config, table)
     assert lines[1] == f"uniref50.fasta.gz: size {size} (as published, metalink)"
     assert re.fullmatch(r"uniref50\.fasta\.gz: md5 \w{32} \(published: 0{32}, metalink\)", lines[2])
     assert lines[3] == "uniref50.release_note: entries 120 (published: 121, note)"
@@ -58,26 +58,26 @@ def test_files_of_different_releases(config, downloads):
     facts = json.loads((downloads / "uniref50.fasta.gz.json").read_text())
     (downloads / "uniref50.fasta.gz.json").write_text(json.dumps(facts | {"release": "2026_02"}))
     with pytest.raises(UserError, match=r"different releases: uniref50\.release_note 2026_03, uniref50.* 2026_02"):
-        collect(downloads, FILES, downloads / "release.json", config)
+        collect.run(downloads, FILES, downloads / "release.json", config)
     assert not (downloads / "release.json").exists()
 
 
 def test_changed_or_missing_download(config, downloads):
     (downloads / "purge-0.txt").write_text("P12345\n")
     with pytest.raises(UserError, match=r"purge-0\.txt: has 7 bytes, its download had \d+"):
-        collect(downloads, FILES, downloads / "release.json", config)
+        collect.run(downloads, FILES, downloads / "release.json", config)
     (downloads / "purge-0.txt").unlink()
     with pytest.raises(UserError, match=r"purge-0\.txt: is missing"):
-        collect(downloads, FILES, downloads / "release.json", config)
+        collect.run(downloads, FILES, downloads / "release.json", config)
 
 
 def test_own_fasta_is_described_like_a_download(tmp_path):
     fasta = tmp_path / "mine.fasta"
     settings = Release(source="fasta", fasta=str(fasta))
     with pytest.raises(UserError, match=r"mine\.fasta: no such file; set release\.fasta"):
-        collect(tmp_path, [], tmp_path / "release.json", settings)
+        collect.run(tmp_path, [], tmp_path / "release.json", settings)
     fasta.write_text(">a\nMKV\n")
-    assert collect(tmp_path, [], tmp_path / "release.json", settings) == ["release (own FASTA): 1 files, 7 bytes"]
+    assert collect.run(tmp_path, [], tmp_path / "release.json", settings) == ["release (your FASTA): 1 files, 7 bytes"]
     written = json.loads((tmp_path / "release.json").read_text())
     assert written["source"] == "fasta"
     assert written["files"][0]["md5"] == hashlib.md5(fasta.read_bytes()).hexdigest()
@@ -93,14 +93,14 @@ def rewrite_note(downloads, text):
 
 def test_entries_are_those_that_the_records_stage_reads(config, downloads):
     rewrite_note(downloads, "UniRef50 Release 2026_03 consists of 38,840,027 clusters.\n")
-    collect(downloads, FILES, downloads / "release.json", config)
+    collect.run(downloads, FILES, downloads / "release.json", config)
     assert json.loads((downloads / "release.json").read_text())["entries"] == {"uniref50": 38_840_027}
 
 
 def test_a_release_note_without_a_count_is_one_line(config, downloads):
     rewrite_note(downloads, "UniRef50, nothing of the kind\n")
     with pytest.raises(UserError, match=r"uniref50\.release_note: states no number of clusters; fetch it again"):
-        collect(downloads, FILES, downloads / "release.json", config)
+        collect.run(downloads, FILES, downloads / "release.json", config)
     assert not (downloads / "release.json").exists()
 
 

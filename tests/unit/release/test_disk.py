@@ -1,4 +1,4 @@
-"""Room on the disk: asked for before the start, for all that is to come; and a disk that fills up all the same."""
+"""Room on the disk: checked before the start, for all downloads together; and a disk that fills up nevertheless."""
 
 import subprocess
 import sys
@@ -8,8 +8,7 @@ from webserver import Status
 
 from unirefine.config import Release
 from unirefine.errors import UserError
-from unirefine.release import files
-from unirefine.release.fetch import fetch
+from unirefine.release import fetch, files
 
 LEVELS = ("uniref50", "uniref90")
 FILE = "uniref50.xml.gz"
@@ -33,12 +32,12 @@ def assert_nothing_left(directory):
     assert list(directory.iterdir()) == []
 
 
-def test_too_small_a_disk_is_told_before_the_start(server, tmp_path, patience, monkeypatch):
+def test_too_small_a_disk_is_an_error_before_the_start(server, tmp_path, downloader, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000_000})())
     with pytest.raises(
         UserError, match=r"uniref50.xml.gz needs .* to spare\); the disk has 1.00 MB free; free some space"
     ):
-        fetch(FILE, tmp_path / FILE, config(server), patience)
+        fetch.run(FILE, tmp_path / FILE, config(server), downloader)
     assert requests_of(server) == []
     assert_nothing_left(tmp_path)
 
@@ -55,36 +54,36 @@ def sizes_of(site):
     return [(site / f"current_release/uniref/{level}/{level}.xml.gz").stat().st_size for level in LEVELS]
 
 
-def test_room_is_asked_for_all_that_is_still_to_come(site, server, tmp_path, patience, monkeypatch):
-    """Each of two files fits alone, both do not: the first is not begun. What is there of them counts."""
+def test_there_must_be_room_for_all_planned_files(site, server, tmp_path, downloader, monkeypatch):
+    """Each of two files fits alone, both do not: the first is not started. Partial downloads count."""
     settings = config(server, taxdump=f"{server.url}/taxonomy/taxdump.tar.gz", purge_lists=("absent.txt",))
     note = (site / f"{DIRECTORY.lstrip('/')}/uniref50.release_note").stat().st_size
     both = sum(sizes_of(site)) + note
     free_bytes(monkeypatch, both - 1)
     with pytest.raises(UserError, match=r"uniref50\.xml\.gz, with 2 more of the release, needs .* to spare\)"):
-        fetch(FILE, tmp_path / FILE, settings, patience, planned=PLANNED)
+        fetch.run(FILE, tmp_path / FILE, settings, downloader, planned=PLANNED)
     assert requests_of(server) == []
     assert_nothing_left(tmp_path)
     (tmp_path / "uniref90.xml.gz.part").write_bytes(b"x")
-    fetch(FILE, tmp_path / FILE, settings, patience, planned=PLANNED)
+    fetch.run(FILE, tmp_path / FILE, settings, downloader, planned=PLANNED)
     assert (tmp_path / FILE).read_bytes() == content(site)
 
 
-def test_what_is_whole_needs_no_room(site, server, tmp_path, patience, monkeypatch):
+def test_a_complete_file_needs_no_room(site, server, tmp_path, downloader, monkeypatch):
     free_bytes(monkeypatch, sizes_of(site)[0])
     (tmp_path / "uniref90.xml.gz").write_bytes(b"there")
-    fetch(FILE, tmp_path / FILE, config(server), patience, planned=(FILE, "uniref90.xml.gz"))
+    fetch.run(FILE, tmp_path / FILE, config(server), downloader, planned=(FILE, "uniref90.xml.gz"))
     assert (tmp_path / FILE).read_bytes() == content(site)
 
 
-def test_a_planned_file_that_cannot_be_had_does_not_stop_this_one(site, server, tmp_path, patience):
+def test_a_planned_file_that_no_mirror_has_does_not_stop_this_one(site, server, tmp_path, downloader):
     server.always("/current_release/uniref/uniref90/RELEASE.metalink", Status(404))
-    fetch(FILE, tmp_path / FILE, config(server), patience, planned=(FILE, "uniref90.xml.gz"))
+    fetch.run(FILE, tmp_path / FILE, config(server), downloader, planned=(FILE, "uniref90.xml.gz"))
     assert (tmp_path / FILE).read_bytes() == content(site)
 
 
-def test_full_disk_is_told_and_resumed(site, server, tmp_path, patience):
-    """A file size limit stands for the full disk: the write fails in the same place."""
+def test_a_full_disk_is_one_line_and_the_download_is_resumed(site, server, tmp_path, downloader):
+    """A file size limit takes the part of the full disk: the same write fails."""
     script = f"""
 import resource, signal, sys
 from pathlib import Path
@@ -101,6 +100,6 @@ sys.exit(main(["release", "fetch", "--set", "mirrors=[{server.url}]", "--file", 
     assert error.startswith(f"unirefine release: error: {FILE}: file too large after ")
     assert error.endswith("run it again: it goes on from there")
     server.requests.clear()
-    fetch(FILE, tmp_path / FILE, config(server), patience)
+    fetch.run(FILE, tmp_path / FILE, config(server), downloader)
     assert requests_of(server) == ["bytes=20000-"]
     assert (tmp_path / FILE).read_bytes() == content(site)
