@@ -32,9 +32,10 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage and print one line of what it did."""
     config = config_of(arguments, Embed, "embed")
+    from unirefine.megatron import platform
+
     from unirefine.embed import run as stage
     from unirefine.embed.source import from_fasta, from_parquet, from_shards
-    from unirefine.megatron import platform
 
     if arguments.fasta is not None:
         source = from_fasta(arguments.fasta)

@@ -91,9 +91,10 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     if missing:
         made.error(f"the following arguments are required: {', '.join(missing)}")
     config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import evaluate
-    from unirefine.megatron import platform
 
     try:
         result = evaluate(
@@ -113,10 +114,11 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
 
 def _variants(arguments: argparse.Namespace) -> None:
     config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
     from unirefine.evaluate.mutants import load_proteins, read_variants, variants_of_fasta
     from unirefine.evaluate.render import variant_lines
     from unirefine.evaluate.variants import evaluate_variants
-    from unirefine.megatron import platform
     from unirefine.model.inference import open_megatron
 
     if arguments.csv is None:

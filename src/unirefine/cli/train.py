@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         launcher.alone()
     try:
         from unirefine.megatron.platform import shutdown
+
         from unirefine.train.run import train
 
         train(config, arguments.shards, arguments.output)

@@ -8,6 +8,8 @@ on EsmForMaskedLM.
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import numpy as np
 import torch
 from safetensors import safe_open
@@ -17,7 +19,6 @@ from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
 from unirefine.evaluate.structures import Known
 from unirefine.files.atomic import atomic_path, write_json
-from unirefine.megatron import platform
 from unirefine.model.batching import with_special_tokens
 from unirefine.model.inference import load_esm_for_masked_lm
 

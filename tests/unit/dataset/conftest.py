@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "shard"))
 
-from small_run import *  # noqa: E402, F403 - fixtures
+from small_run import *  # noqa: F403 - fixtures
