@@ -57,8 +57,9 @@ class Fixed:
 
 def ours(size: str, packed: bool):
     def case():
-        from unirefine.config import Train
         from unirefine.megatron import platform
+
+        from unirefine.config import Train
         from unirefine.model.esm2 import build_esm2
         from unirefine.train import engine
         from unirefine.train.data import make_micro_batch, plan_micro_batches

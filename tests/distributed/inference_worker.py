@@ -6,6 +6,8 @@ Usage: inference_worker.py INPUTS OUTPUT LAYOUT...; writes `<OUTPUT>/<layout>/`.
 import sys
 from pathlib import Path
 
+from unirefine.megatron import platform
+
 import torch
 
 from unirefine.config import Embed, Evaluate, Layout
@@ -14,7 +16,6 @@ from unirefine.embed import run as embed
 from unirefine.embed.source import from_fasta
 from unirefine.evaluate import run as evaluate
 from unirefine.evaluate.masked import MaskedSide
-from unirefine.megatron import platform
 from unirefine.model.inference import open_megatron
 
 ENGINES = ("megatron", "huggingface")

@@ -7,9 +7,8 @@ Usage: model_worker.py DIRECTORY CASE... where DIRECTORY holds hf-<size>/, token
 import sys
 from pathlib import Path
 
-import unirefine.megatron.platform  # noqa: F401 - before megatron, as everywhere
+from unirefine.megatron import platform
 
-# isort: split
 import torch
 from megatron.core import parallel_state as state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
@@ -17,7 +16,6 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from unirefine.config.training import Parallel, Train
 from unirefine.core.alphabet import PAD
-from unirefine.megatron import platform
 from unirefine.model import batch, checkpoint, convert
 from unirefine.model.esm2 import build_esm2
 

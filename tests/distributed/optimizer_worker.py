@@ -7,9 +7,8 @@ the last step, without and with the checkpoint in between, and how many optimize
 import sys
 from pathlib import Path
 
-import unirefine.megatron.platform  # noqa: F401 - before megatron, as everywhere
+from unirefine.megatron import platform
 
-# isort: split
 import torch
 from megatron.core import parallel_state as state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
@@ -17,7 +16,6 @@ from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from unirefine.config.training import Model, Parallel, Train
-from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 from unirefine.model.batch import IGNORE, context_slice
 from unirefine.model.esm2 import build_esm2

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from unirefine.megatron import platform
+
 import inference_worker
 import numpy as np
 import oracle
@@ -16,7 +18,6 @@ from unirefine.config import Layout
 from unirefine.core.alphabet import TOKENS, decode
 from unirefine.dataset.indexed import write_index
 from unirefine.errors import UserError
-from unirefine.megatron import platform
 from unirefine.model.inference import open_megatron
 
 pytestmark = pytest.mark.distributed

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from unirefine.megatron import platform
+
 import oracle
 import pytest
 import torch
@@ -10,7 +12,6 @@ from safetensors.torch import load_file
 
 from unirefine.config.training import Parallel, Train
 from unirefine.core.alphabet import PAD
-from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import build_esm2
 
@@ -83,7 +84,7 @@ def check_export(results: Results, case: str) -> None:
     name = case.replace("/", "_")
     source = load_file(results.directory / f"hf-{case.split('/')[1]}" / "model.safetensors")
     exported = load_file(results.directory / f"{name}-hf" / "model.safetensors")
-    source = {convert._usual_name(key): tensor for key, tensor in source.items()}
+    source = {convert.usual_name(key): tensor for key, tensor in source.items()}
     assert exported.keys() == source.keys()
     assert all(torch.equal(exported[key], source[key]) for key in source)
 

@@ -35,6 +35,7 @@ def run_group(processes: int, runs: list[dict]) -> None:
 
 def main() -> None:
     from unirefine.megatron import platform
+
     from unirefine.train.run import run
 
     for each in json.loads(sys.argv[1]):

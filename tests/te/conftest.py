@@ -24,16 +24,19 @@ else:
     torch.cuda.get_device_capability = lambda device=None: (9, 0)
     torch.cuda.get_device_properties = lambda device=None: H100
 
+    from unirefine.megatron import patches, platform
+
+    import oracle
     from megatron.core import parallel_state
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     from unirefine.config.training import Model, Parallel, Train
-    from unirefine.megatron import platform
     from unirefine.model.esm2 import build_esm2
 
     def start(parallel: Parallel, rank: int) -> None:
         """Be rank `rank` of a world whose collectives do nothing, or alone in a real one."""
         stop()
+        patches.apply()
         backend, store = ("fake", FakeStore()) if parallel.world > 1 else ("gloo", torch.distributed.HashStore())
         torch.distributed.init_process_group(backend, rank=rank, world_size=parallel.world, store=store)
         parallel_state.initialize_model_parallel(
@@ -62,7 +65,7 @@ else:
             train = Train(model=model, parallel=parallel, **options)
             start(parallel, rank)
             assert platform.on_gpu()
-            with platform.on_meta():
+            with oracle.on_meta():
                 built = build_esm2(train.model, train, weights=False)
             return built if device == "meta" else built.to_empty(device=device)
 

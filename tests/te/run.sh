@@ -31,5 +31,5 @@ export PYTHONPATH="src:tests/unit/model"
 UNIREFINE_TE_TEST=1 "$TE_PYTHON" -m pytest -q -W ignore tests/te "$@"
 if (( $# == 0 )); then
     "$TE_PYTHON" -m pytest -q -W ignore -m "not slow" tests/unit/model/test_checkpoint.py \
-        tests/unit/model/test_optimizer_state.py tests/distributed/test_model_optimizer.py tests/distributed/test_train.py
+        tests/unit/megatron tests/distributed/test_model_optimizer.py tests/distributed/test_train.py
 fi

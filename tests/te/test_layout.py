@@ -1,5 +1,7 @@
 """Transformer Engine's ESM-2: fused modules, parameter names and shapes at every preset and layout, conversion."""
 
+from unirefine.megatron import patches
+
 import oracle
 import pytest
 import torch
@@ -16,7 +18,6 @@ from megatron.core.transformer.identity_op import IdentityOp
 from transformer_engine.common import recipe
 
 from unirefine.config.training import PRESETS, Model
-from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert, spec
 from unirefine.model.convert import parameter_names, stage_of
 from unirefine.model.layout import global_parameters, is_vocabulary, split_dimension
@@ -135,14 +136,14 @@ def test_export_gives_back_what_was_loaded(layers, hidden, heads, precision, bui
     model = build(size, device="cpu", precision=precision)
     convert.load_huggingface(source, model)
     loaded = build(size, device="cpu", precision=precision)
-    with platform.CudaCallsOnCpu(), monkeypatch.context() as patched:  # what checkpoints exchange is on the GPU
+    with patches.CudaCallsOnCpu(), monkeypatch.context() as patched:  # what checkpoints exchange is on the GPU
         patched.setattr(torch.cuda, "current_device", lambda: torch.device("cpu"))
         checkpoint.save(tmp_path / "checkpoint", model)
         checkpoint.load(tmp_path / "checkpoint", loaded)
-    expected = {convert._usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
+    expected = {convert.usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
     for name, each in (("direct", model), ("through-checkpoint", loaded)):
         convert.export_huggingface(each, tmp_path / name)
-        got = {convert._usual_name(name): tensor for name, tensor in convert_tensors(tmp_path / name).items()}
+        got = {convert.usual_name(name): tensor for name, tensor in convert_tensors(tmp_path / name).items()}
         assert got.keys() == expected.keys()
         assert all(torch.equal(tensor, expected[key]) for key, tensor in got.items())
 
@@ -154,7 +155,7 @@ def test_conversion_round_trip(precision, build, tmp_path):
     source = oracle.save_huggingface(theirs, tmp_path / "hf")
     model = build(SMALL, device="cpu", precision=precision)
     convert.load_huggingface(source, model)
-    expected = {convert._usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
+    expected = {convert.usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
     compared = 0
     for name, whole in convert.whole_tensors(model):
         names = convert.huggingface_names(name)
@@ -162,7 +163,7 @@ def test_conversion_round_trip(precision, build, tmp_path):
             assert torch.equal(part, expected[theirs_name]), theirs_name
             compared += 1
     assert compared == 8 * 2 * 3 + 8
-    assert "esm.contact_head.regression.weight" in model.aside
+    assert "esm.contact_head.regression.weight" in model.extra_tensors
 
 
 def convert_tensors(directory):

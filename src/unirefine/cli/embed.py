@@ -33,9 +33,10 @@ def parser() -> argparse.ArgumentParser:
 def embed(arguments: argparse.Namespace) -> None:
     """Run the stage and print a summary."""
     config = config_of(arguments, Embed, "embed")
+    from unirefine.megatron import platform
+
     from unirefine.embed.run import run, summary
     from unirefine.embed.source import from_fasta, from_parquet, from_shards
-    from unirefine.megatron import platform
 
     if arguments.fasta is not None:
         source = from_fasta(arguments.fasta)

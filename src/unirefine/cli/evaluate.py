@@ -91,9 +91,10 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     if missing:
         made.error(f"the following arguments are required: {', '.join(missing)}")
     config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import run
-    from unirefine.megatron import platform
 
     try:
         result = run(
@@ -113,9 +114,10 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
 
 def _variants(arguments: argparse.Namespace) -> None:
     config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
     from unirefine.evaluate.render import variant_lines
     from unirefine.evaluate.variants import run
-    from unirefine.megatron import platform
 
     try:
         result = run(

@@ -3,12 +3,13 @@
 import shutil
 from pathlib import Path
 
+from unirefine.megatron import platform
+
 import torch
 
 from unirefine.config.training import Model, Parallel, Train
 from unirefine.errors import UserError
 from unirefine.files import lineage
-from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import Esm2, build_esm2
 from unirefine.model.settings import DTYPES

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import torch
 
 from unirefine import progress
@@ -13,7 +15,6 @@ from unirefine.core.fasta import Protein
 from unirefine.embed.files import Chunks, schemas, tables
 from unirefine.embed.source import Source
 from unirefine.embed.vectors import embed_chunk
-from unirefine.megatron import platform
 from unirefine.model.inference import Engine, open_huggingface, open_megatron
 
 

@@ -8,6 +8,8 @@ runs on EsmForMaskedLM.
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import numpy as np
 import torch
 from safetensors import safe_open
@@ -18,7 +20,6 @@ from unirefine.errors import UserError
 from unirefine.evaluate.mutants import load_proteins
 from unirefine.evaluate.structures import known_contacts
 from unirefine.files.atomic import atomic_path, write_json
-from unirefine.megatron import platform
 from unirefine.model.batching import with_special_tokens
 from unirefine.model.inference import load_esm_for_masked_lm
 

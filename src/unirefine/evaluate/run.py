@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import numpy as np
 
 from unirefine import progress
@@ -18,7 +20,6 @@ from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.files.atomic import read_json, write_json
 from unirefine.files.code import versions
-from unirefine.megatron import platform
 from unirefine.model.inference import open_huggingface, open_megatron, size_of
 
 OURS, THEIRS = "ours", "huggingface"

@@ -2,13 +2,14 @@
 
 import time
 
+from unirefine.megatron import platform
+
 import numpy as np
 import torch
 
 from unirefine import progress
 from unirefine.core.alphabet import MASK
 from unirefine.evaluate.masked import MaskedSide, Positions
-from unirefine.megatron import platform
 from unirefine.model.batching import length_buckets, with_special_tokens
 from unirefine.model.inference import Engine
 

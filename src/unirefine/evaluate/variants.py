@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import numpy as np
 import polars as pl
 
@@ -24,7 +26,6 @@ from unirefine.core.alphabet import MASK, encode
 from unirefine.errors import UserError
 from unirefine.evaluate.mutants import Variant, load_proteins, read_variants, variants_of_fasta
 from unirefine.files.atomic import write_json, write_text
-from unirefine.megatron import platform
 from unirefine.model.batching import length_buckets, with_special_tokens
 from unirefine.model.inference import Engine, open_megatron
 

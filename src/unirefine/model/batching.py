@@ -1,4 +1,4 @@
-"""Batches for inference: sequences of like length together, longest first."""
+"""Padded batches: sequences of similar length together, longest first."""
 
 import numpy as np
 
@@ -8,21 +8,28 @@ SPECIAL_TOKENS = 2
 """`<cls>` before and `<eos>` after every sequence."""
 
 
-def length_buckets(lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Indices of sequences, grouped so that a padded batch stays within `batch_tokens`.
+def micro_batches(lengths: np.ndarray, budget: int) -> list[slice]:
+    """Cut sequences, longest first, into batches of at most `budget` padded tokens (at least one sequence each).
 
-    lengths: int[n], in tokens. Returns int64 arrays; every index is in exactly one of them. Sequences are sorted by
-    length (longest first, so that what does not fit into memory fails at once), ties in input order; a sequence longer
-    than `batch_tokens` is a batch of its own.
+    lengths: int[n], descending, in tokens. Returns slices that cover 0..n in order.
+    """
+    slices, start = [], 0
+    while start < len(lengths):
+        rows = max(1, budget // max(int(lengths[start]), 1))
+        slices.append(slice(start, min(start + rows, len(lengths))))
+        start = slices[-1].stop
+    return slices
+
+
+def length_buckets(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Indices of sequences in batches of at most `budget` padded tokens: int64 arrays, each index in one of them.
+
+    lengths: int[n], in tokens. The longest sequences come first, so that running out of memory shows at once; equal
+    lengths stay in input order. A sequence longer than `budget` is a batch of its own.
     """
     lengths = np.asarray(lengths, np.int64)
     order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        rows = max(1, batch_tokens // max(int(lengths[order[start]]), 1))
-        batches.append(order[start : start + rows])
-        start += rows
-    return batches
+    return [order[each] for each in micro_batches(lengths[order], budget)]
 
 
 def with_special_tokens(sequence: np.ndarray) -> np.ndarray:

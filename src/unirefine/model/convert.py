@@ -1,13 +1,12 @@
 """ESM-2 to and from Hugging Face's `EsmForMaskedLM`, bit for bit, at any TP and PP.
 
-    load_huggingface(directory, model)       # every rank reads its part
+    load_huggingface(directory, model)       # every rank reads its slice
     export_huggingface(model, directory)     # gathered to rank 0: model.safetensors, config.json, tokenizer files
 
 Megatron fuses query, key and value into one matrix, interleaved per head: [head, (q, k, v), head_dim]. Tensors that
-the language model does not use (the contact head, old position tables) are kept in `model.aside` and written back.
+the language model does not use (the contact head, old position tables) go to `model.extra_tensors` and are exported.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -22,9 +21,10 @@ from safetensors.torch import save_file
 from unirefine.config.training import Model
 from unirefine.core.alphabet import CLS, EOS, MASK, PAD, TOKENS, UNK
 from unirefine.errors import UserError
-from unirefine.model.checkpoint import _replace_directory, model_of_sizes, unwrap
+from unirefine.files.atomic import read_json, write_json
+from unirefine.model.checkpoint import model_of_sizes, replace_directory, temporary_directory, unwrap
 from unirefine.model.esm2 import Esm2
-from unirefine.model.layout import EMBEDDING, global_parameters, is_vocabulary, local_part, split_dimension
+from unirefine.model.layout import EMBEDDING, global_parameters, is_vocabulary, local_slice, split_dimension
 from unirefine.model.settings import LAYER_NORM_EPS, ROPE_THETA, VOCABULARY, pipeline_stages
 
 SHARD_BYTES = 5_000_000_000
@@ -44,13 +44,13 @@ OUTSIDE = {
     "head.layer_norm.": "lm_head.layer_norm.",
     "output_layer.bias": "lm_head.bias",
 }
-# copies that older checkpoints store beside the tensor they are tied to
+# copies of tied tensors that older checkpoints store
 TIED = {
     "lm_head.decoder.weight": "esm.embeddings.word_embeddings.weight",
     "lm_head.decoder.bias": "lm_head.bias",
 }
-ASIDE = re.compile(r"esm\.contact_head\.|esm\.embeddings\.position_|.*\.?rotary_embeddings\.inv_freq$")
-# transformers 5 writes layer norms under the names of TensorFlow checkpoints, and reads both
+EXTRA = re.compile(r"esm\.contact_head\.|esm\.embeddings\.position_|.*\.?rotary_embeddings\.inv_freq$")
+# transformers 5 writes layer norms under the names of TensorFlow checkpoints and reads both
 ALIASES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 
 
@@ -100,7 +100,7 @@ class HuggingfaceFiles:
         self.config = _read_config(self.directory)
         index = self.directory / "model.safetensors.index.json"
         if index.is_file():
-            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            files = sorted(set(read_json(index)["weight_map"].values()))
         else:
             files = ["model.safetensors"]
         self._of: dict[str, Any] = {}
@@ -108,10 +108,10 @@ class HuggingfaceFiles:
             if not (self.directory / file).is_file():
                 raise UserError("no such file", where=self.directory / file, fix="only safetensors can be read")
             opened = safe_open(self.directory / file, framework="pt")
-            self._of |= {_usual_name(name): (opened, name) for name in opened.keys()}  # noqa: SIM118
+            self._of |= {usual_name(name): (opened, name) for name in opened.keys()}  # noqa: SIM118
 
     def names(self) -> list[str]:
-        """Names of all tensors, as transformers' modules call them."""
+        """Names of all tensors, as in transformers' modules."""
         return list(self._of)
 
     def tensor(self, name: str) -> torch.Tensor:
@@ -131,7 +131,8 @@ class HuggingfaceFiles:
         return model_of_sizes(config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"])
 
 
-def _usual_name(name: str) -> str:
+def usual_name(name: str) -> str:
+    """A tensor's name as in transformers' modules, from its name in a file."""
     for stored, usual in ALIASES.items():
         name = name.replace(stored, usual)
     return name
@@ -141,7 +142,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         raise UserError("no config.json", where=directory, fix="give a directory of a Hugging Face ESM-2")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path)
     wanted = {
         "model_type": "esm",
         "vocab_size": VOCABULARY,
@@ -152,7 +153,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
         "layer_norm_eps": LAYER_NORM_EPS,
         "rope_theta": ROPE_THETA,
     }
-    config.setdefault("rope_theta", ROPE_THETA)  # written by later versions of transformers only
+    config.setdefault("rope_theta", ROPE_THETA)  # only later versions of transformers write it
     for key, value in wanted.items():
         if config.get(key) != value:
             raise UserError(f"{key} is {config.get(key)!r}, in ESM-2 it is {value!r}", where=path)
@@ -191,8 +192,8 @@ def model_of(directory: Path | str) -> Model:
 def load_huggingface(directory: Path | str, model: Any) -> None:
     """Load a Hugging Face ESM-2 directory into an `Esm2` (wrapped or not), at its layout and dtype.
 
-    Every rank calls it and reads its own part. Raises UserError for a missing tensor, one that is unknown, or another
-    model size.
+    Every rank calls it and reads its own slice. Raises UserError for a missing tensor, an unknown one, or another model
+    size.
     """
     esm2, files = unwrap(model), HuggingfaceFiles(directory)
     config = esm2.config
@@ -200,8 +201,8 @@ def load_huggingface(directory: Path | str, model: Any) -> None:
     if files.model().sizes != ours:
         raise UserError(f"(layers, hidden, heads) are {files.model().sizes}, not {ours}", where=directory)
     known = {theirs for name in parameter_names(config.num_layers) for theirs in huggingface_names(name)}
-    aside = [name for name in files.names() if ASIDE.match(name)]
-    unknown = sorted(set(files.names()) - known - set(aside) - set(TIED))
+    extra = [name for name in files.names() if EXTRA.match(name)]
+    unknown = sorted(set(files.names()) - known - set(extra) - set(TIED))
     if unknown:
         raise UserError(f"unknown tensors {unknown[:3]}", where=directory, fix="is this an EsmForMaskedLM?")
     for copy, tied in TIED.items():
@@ -210,8 +211,8 @@ def load_huggingface(directory: Path | str, model: Any) -> None:
     for name, parameter in global_parameters(esm2):
         parts = [files.tensor(theirs) for theirs in huggingface_names(name)]
         whole = fuse_qkv(*parts, heads=config.num_attention_heads) if len(parts) == 3 else parts[0]
-        parameter.copy_(local_part(name, whole, esm2))
-    esm2.aside = {name: files.tensor(name) for name in aside}
+        parameter.copy_(local_slice(name, whole, esm2))
+    esm2.extra_tensors = {name: files.tensor(name) for name in extra}
 
 
 # ---------------------------------------------------------------- writing
@@ -221,7 +222,7 @@ def load_huggingface(directory: Path | str, model: Any) -> None:
 def whole_tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """(global name, whole tensor on the CPU) of every parameter, on rank 0; other ranks yield nothing.
 
-    Collective: every rank must run it to its end. One tensor at a time is whole in memory.
+    Collective: every rank must exhaust it. One whole tensor is in memory at a time.
     """
     esm2 = unwrap(model)
     mine = dict(global_parameters(esm2))
@@ -246,7 +247,7 @@ def whole_tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def stage_of(name: str, layers: int, stages: int) -> int:
-    """Pipeline stage that holds a parameter (the embedding: the first; its copy in the last is left alone)."""
+    """Pipeline stage that holds a parameter. Of the embedding it is the first; the last has a copy."""
     if name == EMBEDDING:
         return 0
     match = re.match(r"encoder\.layers\.(\d+)\.", name)
@@ -277,32 +278,32 @@ def _gather_tensor_parallel(name: str, parameter: torch.Tensor, esm2: Esm2) -> t
 def export_huggingface(model: Any, directory: Path | str) -> None:
     """Write a directory that `EsmForMaskedLM.from_pretrained` and `EsmTokenizer.from_pretrained` load.
 
-    Collective; rank 0 writes, to a directory beside it that is renamed when it is whole. dtype is the model's.
+    Collective. Rank 0 writes to a temporary directory and renames it. The dtype is the model's.
     """
     esm2, directory = unwrap(model), Path(directory)
     heads = esm2.config.num_attention_heads
-    part = directory.with_name(f".{directory.name}.part")
+    temporary = temporary_directory(directory)
     writer = None
     if torch.distributed.get_rank() == 0:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        writer = ShardWriter(part)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        writer = WeightFiles(temporary)
     for name, whole in whole_tensors(esm2):
         names = huggingface_names(name)
         tensors = split_qkv(whole, heads) if len(names) == 3 else [whole.contiguous()]
         for theirs, tensor in zip(names, tensors, strict=True):
             writer.add(theirs, tensor)
     if writer is not None:
-        for name, tensor in esm2.aside.items():
+        for name, tensor in esm2.extra_tensors.items():
             writer.add(name, tensor)
         writer.close()
-        _write_json(part / "config.json", huggingface_config(esm2.config))
-        write_tokenizer(part)
-        _replace_directory(part, directory)
+        write_json(temporary / "config.json", huggingface_config(esm2.config))
+        write_tokenizer(temporary)
+        replace_directory(temporary, directory)
     torch.distributed.barrier()
 
 
-class ShardWriter:
+class WeightFiles:
     """Safetensors files of at most SHARD_BYTES, named as transformers names them."""
 
     def __init__(self, directory: Path) -> None:
@@ -312,7 +313,7 @@ class ShardWriter:
         self._bytes = self._total = 0
 
     def add(self, name: str, tensor: torch.Tensor) -> None:
-        """Queue one tensor; full files are written at once."""
+        """Queue one tensor. A file is written when it is full."""
         if self._pending and self._bytes + tensor.nbytes > SHARD_BYTES:
             self._flush()
         self._pending[name] = tensor
@@ -325,7 +326,7 @@ class ShardWriter:
         self._pending, self._bytes = {}, 0
 
     def close(self) -> None:
-        """Write what is left, give the files their names, and write the index when there are several."""
+        """Write the last file, name all files, and write the index if there are several."""
         self._flush()
         count = len(self._files)
         weight_map = {}
@@ -335,7 +336,7 @@ class ShardWriter:
             weight_map |= dict.fromkeys(names, file)
         if count > 1:
             index = {"metadata": {"total_size": self._total}, "weight_map": weight_map}
-            _write_json(self.directory / "model.safetensors.index.json", index)
+            write_json(self.directory / "model.safetensors.index.json", index)
 
 
 def huggingface_config(config: Any) -> dict[str, Any]:
@@ -375,10 +376,6 @@ def write_tokenizer(directory: Path) -> None:
     special = {"cls": CLS, "pad": PAD, "eos": EOS, "unk": UNK, "mask": MASK}
     names = {f"{kind}_token": TOKENS[token] for kind, token in special.items()}
     (directory / "vocab.txt").write_text("\n".join(TOKENS), encoding="utf-8")
-    _write_json(directory / "special_tokens_map.json", names)
+    write_json(directory / "special_tokens_map.json", names)
     limits = {"tokenizer_class": "EsmTokenizer", "model_max_length": int(1e30), "clean_up_tokenization_spaces": False}
-    _write_json(directory / "tokenizer_config.json", limits | names)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    write_json(directory / "tokenizer_config.json", limits | names)

@@ -11,6 +11,8 @@ the model takes its own slice (see `batch.context_slice` for the same slice of l
 multiple of `settings.length_multiple(parallel)`.
 """
 
+from unirefine.megatron import platform
+
 import torch
 from megatron.core import parallel_state, tensor_parallel
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
@@ -25,7 +27,6 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from unirefine.config.training import Model, Train
 from unirefine.core.alphabet import PAD
-from unirefine.megatron import platform
 from unirefine.model import batch
 from unirefine.model.attention import LayerNorm, Slots
 from unirefine.model.init import initialize_weights
@@ -107,8 +108,8 @@ class Head(MegatronModule):
 class Esm2(LanguageModule):
     """One pipeline stage of ESM-2. Build it with `build_esm2`.
 
-    `aside` holds tensors of a Hugging Face checkpoint that the language model does not use (the contact head); they
-    travel with checkpoints and exports.
+    `extra_tensors`: tensors of a Hugging Face checkpoint that the language model does not use (the contact head).
+    Checkpoints and exports carry them.
     """
 
     def __init__(self, config: TransformerConfig, *, pre_process: bool, post_process: bool, gpu: bool) -> None:
@@ -118,7 +119,7 @@ class Esm2(LanguageModule):
         self.model_type = ModelType.encoder_or_decoder
         self.share_embeddings_and_output_weights = True
         self.vocabulary = padded_vocabulary(config.tensor_model_parallel_size)
-        self.aside: dict[str, torch.Tensor] = {}
+        self.extra_tensors: dict[str, torch.Tensor] = {}
         if pre_process:
             self.embedding = Embedding(config, self.vocabulary, groups.tp)
         self.rotary_pos_emb = RotaryEmbedding(config.kv_channels, rotary_percent=1.0, cp_group=groups.cp)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from unirefine.megatron import platform
+
 import numpy as np
 import torch
 from megatron.core import parallel_state as state
@@ -26,7 +28,6 @@ from unirefine.config import Parallel, Train
 from unirefine.config.training import Layout, Model
 from unirefine.core.alphabet import PAD
 from unirefine.errors import UserError
-from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import Esm2, build_esm2
 from unirefine.model.settings import DTYPES, VOCABULARY, pipeline_stages

@@ -1,7 +1,7 @@
 """Initial weights as a pure function of (seed, parameter name): the same model at every layout.
 
-Each parameter is drawn whole, from a CPU generator keyed by the seed and the name it has in checkpoints, and each
-tensor-parallel rank keeps its part. Weights are N(0, 0.02), those that write into the residual stream
+Each parameter is drawn whole from a CPU generator keyed by the seed and its name in checkpoints; each tensor-parallel
+rank keeps its slice. Weights are N(0, 0.02), those that write into the residual stream
 N(0, 0.02 / sqrt(2 x layers)) as in Megatron; biases are 0, layer norm weights 1.
 """
 
@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from unirefine.model.layout import global_parameters, local_part
+from unirefine.model.layout import global_parameters, local_slice
 from unirefine.model.settings import INIT_STD, VOCABULARY
 
 
@@ -25,7 +25,7 @@ def initialize_weights(model: torch.nn.Module, seed: int) -> None:
             parameter.fill_(1.0)
         else:
             std = residual if name.endswith(("linear_proj.weight", "linear_fc2.weight")) else INIT_STD
-            parameter.copy_(local_part(name, _normal(seed, name, model.config, std), model))
+            parameter.copy_(local_slice(name, _normal(seed, name, model.config, std), model))
 
 
 def _normal(seed: int, name: str, config: object, std: float) -> torch.Tensor:

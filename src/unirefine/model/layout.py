@@ -1,4 +1,4 @@
-"""Which part of which whole tensor a rank holds: checkpoint names, split dimensions, vocabulary padding.
+"""Which slice of which whole tensor a rank holds: checkpoint names, split dimensions, vocabulary padding.
 
 The whole tensors are those of a model at TP=1, PP=1 with 33 vocabulary rows; names are Transformer Engine's with the
 global layer number, as in `encoder.layers.7.self_attention.linear_qkv.layer_norm_weight`.
@@ -33,9 +33,9 @@ def split_dimension(name: str) -> int | None:
 
 
 def mark_split_parameters(model: torch.nn.Module) -> None:
-    """Tell Megatron which parameters TP splits: the gradient norm counts the others once.
+    """Set Megatron's attributes of parameters that TP splits: the gradient norm counts the others once.
 
-    Megatron sets the marks while it initialises weights, which `model/init.py` does in its place.
+    Megatron sets them when it initialises weights, which `model/init.py` does instead.
     """
     for name, parameter in global_parameters(model):
         dim = split_dimension(name)
@@ -51,7 +51,7 @@ def is_vocabulary(name: str) -> bool:
 def global_parameters(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """(global name, parameter) of every parameter of this rank's `Esm2`.
 
-    The last stage's copy of the embedding comes under the embedding's own name.
+    The last stage's copy of the embedding has the embedding's name.
     """
     offset = model.encoder.layers[0].layer_number - 1 if len(model.encoder.layers) else 0
     for name, parameter in model.named_parameters():
@@ -59,7 +59,7 @@ def global_parameters(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Pa
 
 
 def global_name(name: str, layer_offset: int) -> str:
-    """Parameter name of a stage that starts at layer `layer_offset`, in either layer spec, to the global name."""
+    """Global name of a parameter, from its name (in either layer spec) in a stage that starts at `layer_offset`."""
     if name == "output_layer.weight":
         return EMBEDDING
     match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.*)", name)
@@ -72,8 +72,8 @@ def global_name(name: str, layer_offset: int) -> str:
     return f"encoder.layers.{int(match[1]) + layer_offset}.{rest}"
 
 
-def local_part(name: str, whole: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
-    """This TP rank's part of a whole tensor (a view where it can be); rows of the padded vocabulary are 0."""
+def local_slice(name: str, whole: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
+    """This TP rank's slice of a whole tensor (a view where possible); rows of the padded vocabulary are 0."""
     dim = split_dimension(name)
     if dim is None:
         return whole

@@ -18,7 +18,7 @@ VOCABULARY_MULTIPLE = 8
 """The embedding's rows per TP rank are a multiple of this: tensor cores want 8."""
 
 FP8_TOKENS = 32
-"""FP8 matrices have a multiple of this many rows."""
+"""Rows of FP8 matrices are a multiple of this: MXFP8's blocks are 32, other recipes need 16."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -33,22 +33,25 @@ def padded_vocabulary(tensor: int) -> int:
 
 
 def length_multiple(parallel: Parallel, fp8: str = "off") -> int:
-    """Padded sequence lengths (and, packed, the length of the row) must be a multiple of this.
+    """What the length of a row must be a multiple of: s of a padded batch [b, s], t of a packed one [1, t].
 
-    Context parallelism cuts a sequence into 2 x CP chunks, sequence parallelism the part of a rank into TP; FP8
-    matrices have a multiple of 32 tokens on each rank (16 would do for all but MXFP8). Packed, each slot must be a
-    multiple of 2 x CP.
+    Context parallelism cuts a sequence into 2 x CP chunks, sequence parallelism a CP rank's tokens into TP pieces.
+    Under FP8 each of these ranks has a multiple of FP8_TOKENS tokens. Slots have `slot_multiple`.
     """
-    chunks = 2 if parallel.context > 1 else 1
-    per_rank = math.lcm(chunks * (parallel.tensor if parallel.sequence else 1), 1 if fp8 == "off" else FP8_TOKENS)
-    return parallel.context * per_rank
+    per_rank = slot_multiple(parallel) // parallel.context if fp8 == "off" else FP8_TOKENS
+    return parallel.context * (parallel.tensor if parallel.sequence else 1) * per_rank
+
+
+def slot_multiple(parallel: Parallel) -> int:
+    """What the length of a slot in a packed batch must be a multiple of: 2 x CP under context parallelism, else 1."""
+    return 2 * parallel.context if parallel.context > 1 else 1
 
 
 def pipeline_stages(layers: int, stages: int) -> list[int]:
     """Layers of each pipeline stage, as even as possible.
 
-    Leftover layers go to the middle stages first, then to the last: the first also holds the embedding, the last
-    the head, which for a vocabulary of 33 is about one small matrix.
+    Leftover layers go to the middle stages first, then to the last, then to the first: the first also holds the
+    embedding, the last the head, which for a vocabulary of 33 is about one small matrix.
     """
     base, rest = divmod(layers, stages)
     order = [*range(1, stages - 1), stages - 1, 0] if stages > 1 else [0]
@@ -81,12 +84,12 @@ def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerC
         options |= {
             "pipeline_model_parallel_layout": _pipeline_layout(layers, layout.pipeline),
             "pipeline_dtype": dtype,
-            "variable_seq_lengths": True,  # batches are as long as their longest sequence
-            "moe_token_dispatcher_type": "alltoall",  # unused (no experts), but the option above demands it
+            "variable_seq_lengths": True,  # a batch is as long as its longest sequence
+            "moe_token_dispatcher_type": "alltoall",  # unused, but the option above requires it
         }
     if train.fp8 != "off":
         form, recipe = FP8_RECIPES[train.fp8]
-        # data-parallel ranks may run different numbers of micro-batches, so they cannot share amax at each of them
+        # data-parallel ranks may run different numbers of micro-batches, so amax is shared within TP only
         options |= {"fp8": form, "fp8_recipe": recipe, "tp_only_amax_red": True}
         if train.fp8 == "delayed":
             options |= {"fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"}
@@ -112,7 +115,7 @@ def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerC
         attention_dropout=0.0,
         add_bias_linear=True,
         init_method_std=INIT_STD,
-        perform_initialization=False,  # model/init.py does it, the same at every layout
+        perform_initialization=False,  # model/init.py does it, identically at every layout
         attention_softmax_in_fp32=True,
         attention_backend=AttnBackend.auto,
         apply_rope_fusion=gpu,

@@ -4,6 +4,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from unirefine.config import Records
+from unirefine.core.prefetch import prefetch
 from unirefine.core.release_note import ReleaseNote, read_note
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.errors import UserError
@@ -36,7 +38,7 @@ from unirefine.records.columns import (
 )
 from unirefine.records.duplicates import find_duplicate, locate
 from unirefine.records.parts import Parts, part_files
-from unirefine.records.stream import Block, first_bytes, in_thread, read_blocks
+from unirefine.records.stream import Block, first_bytes, read_blocks
 
 LEVEL_NAMES = {"uniref50": "UniRef50", "uniref90": "UniRef90"}
 _OTHER = {"uniref50": "UniRef90", "uniref90": "UniRef50"}
@@ -139,11 +141,12 @@ def _stream(
     else:
         parse = partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
     spare: deque[bytearray] = deque()
+    source = read_blocks(found.path, found.marker, found.keep, spare)
     # a parser for each thread: reading and writing leave the cores idle often enough to keep all of them busy
     with (
         meter(f"records {found.level}", total=found.path.stat().st_size, unit="B") as progress,
         ThreadPoolExecutor(threads, "parser") as pool,
-        in_thread(read_blocks(found.path, found.marker, found.keep, spare)) as blocks,
+        closing(prefetch(lambda block: block, source)) as blocks,
     ):
         for block, parsed in _in_order(blocks, pool, parse, threads + 1):
             tally.entries += len(parsed.status)

@@ -4,12 +4,9 @@ Every offset is one in the decompressed stream.
 """
 
 import gzip
-import queue
-import threading
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +26,6 @@ _OTHER_MAGIC = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
 }
-_QUEUED_BLOCKS = 2
 
 
 @dataclass(frozen=True)
@@ -124,47 +120,6 @@ def _fill(stream: BinaryIO, target: memoryview, path: Path, offset: int) -> int:
             fix="fetch the file again",
         ) from None
     return filled
-
-
-@contextmanager
-def in_thread(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
-    """Run the generator in a thread, a few blocks ahead; its exceptions come out where the blocks do."""
-    waiting: queue.Queue[Block | BaseException | None] = queue.Queue(_QUEUED_BLOCKS)
-    stop = threading.Event()
-
-    def produce() -> None:
-        try:
-            for block in blocks:
-                if not _put(waiting, block, stop):
-                    return
-            _put(waiting, None, stop)
-        except BaseException as error:
-            _put(waiting, error, stop)
-
-    def consume() -> Iterator[Block]:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    thread = threading.Thread(target=produce, name="reader", daemon=True)
-    thread.start()
-    try:
-        yield consume()
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _put(waiting: queue.Queue, item: Block | BaseException | None, stop: threading.Event) -> bool:
-    """Put, unless the consumer has gone. Returns whether it was put."""
-    while not stop.is_set():
-        try:
-            waiting.put(item, timeout=0.1)
-            return True
-        except queue.Full:
-            continue
-    return False
 
 
 def first_bytes(path: Path, count: int) -> bytes:

@@ -1,7 +1,6 @@
 """This process's micro-batches, as the tensors that `Esm2.forward` takes."""
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,10 @@ from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.model.batch import IGNORE
-from unirefine.model.settings import length_multiple
+from unirefine.model.batching import micro_batches
+from unirefine.model.settings import length_multiple, slot_multiple
 from unirefine.sampling import FixedStream, SampleStream, prefetch
 from unirefine.train import plan
-
-FP8_ROWS = 32
-"""FP8 matrix products take tokens by this number (delayed and current scaling: 16, MXFP8 blocks: 32)."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +68,11 @@ def plan_micro_batches(
     lengths = stream.lengths_of(indices)
     mine = plan.share(lengths, rank, ranks)
     indices, lengths = indices[mine], lengths[mine].astype(np.int64)
-    # context parallelism cuts each packed slot; unpacked, only the length of the row must be divisible
-    multiple = 2 * config.parallel.context if config.parallel.context > 1 else 1
-    slots = _round_up(lengths, multiple if config.packed else row_multiple(config))
+    # packed slots are cut by context parallelism one by one; otherwise only the whole row has to be divisible
+    multiple = slot_multiple(config.parallel) if config.packed else length_multiple(config.parallel, config.fp8)
+    slots = _round_up(lengths, multiple)
     budget = config.micro_batch * config.sampling.max_tokens
-    parts = plan.packs(slots, budget) if config.packed else plan.micro_batches(slots, budget)
+    parts = plan.packs(slots, budget) if config.packed else micro_batches(slots, budget)
     return [MicroBatchPlan(indices[part], lengths[part], slots[part]) for part in parts]
 
 
@@ -88,7 +85,7 @@ def make_micro_batch(stream: SampleStream | FixedStream, samples: MicroBatchPlan
     if config.packed:
         in_slot = columns < samples.slots[:, None]
         bounds = np.concatenate([[0], np.cumsum(samples.slots)])
-        rest = -int(bounds[-1]) % row_multiple(config)
+        rest = -int(bounds[-1]) % length_multiple(config.parallel, config.fp8)
         if rest:
             bounds = np.append(bounds, bounds[-1] + rest)
         tokens = np.pad(tokens[in_slot], (0, rest), constant_values=PAD)[None]
@@ -120,15 +117,6 @@ def training_steps(
         return Step(int(samples[-1]) + 1, [make_micro_batch(stream, each, config) for each in plans])
 
     return prefetch(make_step, itertools.islice(plan.steps(stream.lengths_of, config, first), count))
-
-
-def row_multiple(config: Train) -> int:
-    """The length of a row must be a multiple of this: for the layout, and for FP8's tiles on each rank."""
-    multiple = length_multiple(config.parallel)
-    if config.fp8 != "off":
-        parts = config.parallel.context * (config.parallel.tensor if config.parallel.sequence else 1)
-        multiple = math.lcm(multiple, FP8_ROWS * parts)
-    return multiple
 
 
 def _round_up(lengths: np.ndarray, multiple: int) -> np.ndarray:

@@ -5,6 +5,8 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
+from unirefine.megatron import platform
+
 import torch
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
@@ -13,7 +15,6 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.utils import get_model_config
 
 from unirefine.config import Train
-from unirefine.megatron import platform
 from unirefine.model.batch import IGNORE, context_slice
 from unirefine.train.data import MicroBatch
 

@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import torch
 
 from unirefine.config import Train
 from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
-from unirefine.megatron import platform
 from unirefine.model import checkpoint
 from unirefine.model.convert import export_huggingface
 from unirefine.train import origin

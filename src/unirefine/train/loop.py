@@ -10,11 +10,12 @@ import math
 from pathlib import Path
 from time import perf_counter
 
+from unirefine.megatron import platform
+
 from unirefine.config import Train
 from unirefine.dataset import open_shards
 from unirefine.files import locks
 from unirefine.files.hashes import sha256_file
-from unirefine.megatron import platform
 from unirefine.model.convert import load_huggingface
 from unirefine.model.esm2 import build_esm2
 from unirefine.progress import duration, human

@@ -48,19 +48,6 @@ def share(lengths: np.ndarray, rank: int, ranks: int) -> np.ndarray:
     return mine[mine >= 0]
 
 
-def micro_batches(lengths: np.ndarray, budget: int) -> list[slice]:
-    """Cut samples, longest first, into micro-batches of at most `budget` padded tokens (one sample at least).
-
-    lengths: int[n], descending. Returns slices that cover 0..n in order.
-    """
-    slices, start = [], 0
-    while start < len(lengths):
-        size = max(1, budget // int(lengths[start]))
-        slices.append(slice(start, min(start + size, len(lengths))))
-        start = slices[-1].stop
-    return slices
-
-
 def packs(slots: np.ndarray, budget: int) -> list[slice]:
     """Cut samples, in order, into packed micro-batches of at most `budget` tokens (one sample at least).
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from time import monotonic
 from typing import TextIO
 
+from unirefine.megatron import platform
+
 import torch
 
 from unirefine.config import Train
-from unirefine.megatron import platform
 from unirefine.progress import PLAIN_INTERVAL_S, duration, human
 from unirefine.train.flops import parameters, peak_flops
 from unirefine.train.measure import Progress

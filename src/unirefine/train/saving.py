@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import torch
 from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import MegatronOptimizer
@@ -14,7 +16,6 @@ from torch.distributed.checkpoint.api import CheckpointException
 from unirefine.config import Train
 from unirefine.errors import UserError
 from unirefine.files import lineage
-from unirefine.megatron import platform
 from unirefine.model import checkpoint
 from unirefine.train import checkpoints, engine
 from unirefine.train.measure import Interval, Progress

@@ -2,6 +2,8 @@
 
 import math
 
+import unirefine.megatron  # noqa: F401 - before Megatron
+
 import numpy as np
 import torch
 from megatron.core.distributed import DistributedDataParallel

@@ -1,5 +1,7 @@
 """The file format, in both directions against megatron-core."""
 
+import unirefine.megatron  # noqa: F401 - before Megatron
+
 import numpy as np
 import pytest
 import torch

@@ -1,11 +1,10 @@
-"""CPU patches do what they say, to Megatron's calls only, and a GPU would see none of them."""
+"""Groups, devices and seeds; the CPU patches act on Megatron's calls only, and a GPU sees none of them."""
 
 import subprocess
 import sys
 
 from unirefine.megatron import platform
 
-# isort: split
 import pytest
 import torch
 from megatron.core import parallel_state
@@ -44,7 +43,7 @@ def test_types_read_as_on_a_gpu():
 @pytest.mark.usefixtures("alone")
 def test_rng_tracker_forks_and_returns():
     tracker = megatron_random.get_cuda_rng_tracker()
-    assert isinstance(tracker, platform.CpuRngTracker)
+    assert isinstance(tracker, megatron_random.CudaRNGStatesTracker)
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -74,25 +73,6 @@ def test_shutdown_twice():
     assert not torch.distributed.is_initialized()
 
 
-def test_on_meta_is_left_behind(alone):
-    before = torch.cuda.current_device, torch.Tensor.cuda
-    with platform.on_meta():
-        assert torch.zeros(3).is_meta and torch.zeros(3, device=torch.cuda.current_device()).is_meta
-    assert (torch.cuda.current_device, torch.Tensor.cuda) == before
-    assert torch.zeros(3).device.type == "cpu"
-
-
-def test_no_compiler_is_loaded_where_there_is_no_gpu():
-    program = """
-import sys
-import unirefine.megatron.platform, unirefine.model.esm2, unirefine.train.loop
-import torch
-assert torch.compile.__module__ == "torch"
-assert not {"torch._inductor", "wandb"} & sys.modules.keys()
-"""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True)
-
-
 def test_nothing_is_patched_where_there_is_a_gpu():
     program = """
 import torch
@@ -100,14 +80,16 @@ torch.cuda.is_available = lambda: True
 before = torch.cuda.current_device, torch.cuda.synchronize, torch.Tensor.cuda, torch.cuda.current_stream
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.tensor_parallel import random
-mine = (random._get_cuda_rng_state, random._set_cuda_rng_state,
-        DistributedOptimizer._set_main_param_and_optimizer_states)
-from unirefine.megatron import platform
-platform.patch_for_cpu()
+def megatrons():
+    return (random._get_cuda_rng_state, random._set_cuda_rng_state, random.CudaRNGStatesTracker.add,
+            random.CudaRNGStatesTracker.fork, DistributedOptimizer._set_main_param_and_optimizer_states)
+mine = megatrons()
+from unirefine.megatron import patches
+patches.apply()
 after = torch.cuda.current_device, torch.cuda.synchronize, torch.Tensor.cuda, torch.cuda.current_stream
 assert before == after
-assert mine == (random._get_cuda_rng_state, random._set_cuda_rng_state,
-                DistributedOptimizer._set_main_param_and_optimizer_states)
+assert mine == megatrons()
+assert patches._applied == {"results_queue_in_process", "optimizer_state_by_owner"}
 assert torch.ones(1).type() == "torch.FloatTensor"
 from megatron.core import jit
 assert jit.jit_fuser is torch.compile

@@ -7,8 +7,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from unirefine.config.training import Model, Parallel, Train
 from unirefine.megatron import platform
+
+from unirefine.config.training import Model, Parallel, Train
 from unirefine.model.esm2 import Esm2, build_esm2
 
 

@@ -1,5 +1,7 @@
 """Oracles for the model tests: random Hugging Face and fair-esm models, batches, and a comparison layer by layer."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import esm
@@ -10,6 +12,19 @@ from unirefine.core.alphabet import CLS, EOS, MASK, PAD
 
 # (layers, hidden, heads): head dimensions 16, 24, 32, 64
 SIZES = {16: (3, 64, 4), 24: (2, 96, 4), 32: (2, 128, 4), 64: (2, 128, 2)}
+
+
+@contextlib.contextmanager
+def on_meta() -> Iterator[None]:
+    """Build our modules without memory for their weights, to count their parameters."""
+    current_device, to_gpu = torch.cuda.current_device, torch.Tensor.cuda
+    torch.cuda.current_device = lambda: "meta"  # Transformer Engine compares it with the string
+    torch.Tensor.cuda = lambda tensor, *args, **kwargs: tensor
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        torch.cuda.current_device, torch.Tensor.cuda = current_device, to_gpu
 
 
 def random_huggingface(layers: int, hidden: int, heads: int, seed: int = 0) -> EsmForMaskedLM:

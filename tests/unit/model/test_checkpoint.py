@@ -54,7 +54,7 @@ def test_contact_head_travels_along(build, tmp_path):
     other = build(*SIZE, weights=False)
     checkpoint.load(tmp_path / "c", other)
     weight = theirs.esm.contact_head.regression.weight
-    assert torch.equal(other.aside["esm.contact_head.regression.weight"], weight)
+    assert torch.equal(other.extra_tensors["esm.contact_head.regression.weight"], weight)
 
 
 def test_saving_again_replaces(build, tmp_path):

@@ -28,7 +28,7 @@ def source(theirs, tmp_path):
 
 def tensors(directory):
     return {
-        convert._usual_name(name): tensor
+        convert.usual_name(name): tensor
         for file in directory.glob("*.safetensors")
         for name, tensor in load_file(file).items()
     }

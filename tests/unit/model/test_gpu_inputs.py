@@ -1,5 +1,7 @@
 """What Megatron's CUDA kernels are told, and Megatron's RoPE, against what the CPU computes: no kernel is needed."""
 
+import unirefine.megatron  # noqa: F401 - before Megatron
+
 import oracle
 import pytest
 import torch

@@ -88,8 +88,8 @@ def test_a_hub_id_becomes_a_checkpoint_with_its_bits(hub, tmp_path):
     back = run_convert(url, str(tmp_path / "megatron"), tmp_path / "back", tmp_path / "home")
     assert back.returncode == 0, back.stderr
     before, after = (load_file(path / "model.safetensors") for path in (directory, tmp_path / "back"))
-    assert {convert._usual_name(name) for name in before} == after.keys()
-    assert all(torch.equal(tensor, after[convert._usual_name(name)]) for name, tensor in before.items())
+    assert {convert.usual_name(name) for name in before} == after.keys()
+    assert all(torch.equal(tensor, after[convert.usual_name(name)]) for name, tensor in before.items())
 
 
 def test_an_unknown_id_is_one_line(hub, tmp_path):

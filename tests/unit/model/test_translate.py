@@ -1,5 +1,7 @@
 """`unirefine convert` there and back gives the same bits; mistakes are one line."""
 
+from unirefine.megatron import platform
+
 import oracle
 import pytest
 import torch
@@ -7,7 +9,6 @@ from safetensors.torch import load_file
 
 from unirefine.cli.main import main
 from unirefine.config.training import Parallel
-from unirefine.megatron import platform
 from unirefine.model import checkpoint, convert
 
 
@@ -30,9 +31,9 @@ def test_there_and_back(dtype, tmp_path, capsys):
     assert f"Megatron checkpoint (2 layers, hidden 64, 4 heads, {str(dtype)[6:]}) in {tmp_path / 'megatron'}" in said
     assert f"Hugging Face directory (2 layers, hidden 64, 4 heads, {str(dtype)[6:]}) in {tmp_path / 'back'}" in said
     before, after = load_file(source / "model.safetensors"), load_file(tmp_path / "back/model.safetensors")
-    assert {convert._usual_name(name) for name in before} == after.keys()
+    assert {convert.usual_name(name) for name in before} == after.keys()
     for name, tensor in before.items():
-        assert tensor.dtype == dtype and torch.equal(tensor, after[convert._usual_name(name)]), name
+        assert tensor.dtype == dtype and torch.equal(tensor, after[convert.usual_name(name)]), name
 
 
 def test_target_exists(tmp_path, capsys):

@@ -6,8 +6,9 @@ import torch
 
 from unirefine.config import Train
 from unirefine.core.alphabet import PAD
+from unirefine.model.settings import length_multiple
 from unirefine.sampling import Batch
-from unirefine.train.data import make_micro_batch, plan_micro_batches, row_multiple
+from unirefine.train.data import make_micro_batch, plan_micro_batches
 
 LENGTHS = np.random.default_rng(0).integers(10, 101, 48)
 FIRST = 1000
@@ -83,7 +84,7 @@ def test_every_sample_is_there_once_and_complete(layout, ranks):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rows_are_divisible_and_within_the_budget(layout):
     train = LAYOUTS[layout]
-    multiple = row_multiple(train)
+    multiple = length_multiple(train.parallel, train.fp8)
     for batch in all_batches(train, 1):
         assert batch.tokens.shape[1] % multiple == 0
         assert batch.tokens.numel() < 400 + multiple

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unirefine.config import Train
-from unirefine.train.plan import micro_batches, packs, share, steps
+from unirefine.train.plan import packs, share, steps
 
 LENGTHS = np.random.default_rng(3).integers(20, 101, 5000)
 
@@ -47,19 +47,6 @@ def test_ranks_partition_the_step_with_nearly_equal_tokens(ranks):
     assert {len(positions) for positions in shares} <= {241 // ranks, 241 // ranks + 1}
     for positions in shares:
         assert (np.diff(lengths[positions]) <= 0).all()
-
-
-def test_micro_batches_cover_in_order_within_budget():
-    lengths = np.sort(np.random.default_rng(1).integers(20, 1025, 100))[::-1]
-    slices = micro_batches(lengths, 4096)
-    assert [i for cut in slices for i in range(100)[cut]] == list(range(100))
-    assert all(lengths[cut].max() * len(lengths[cut]) <= 4096 for cut in slices)
-    padded = sum(lengths[cut].max() * len(lengths[cut]) for cut in slices)
-    assert padded < 1.15 * lengths.sum()
-
-
-def test_a_sample_longer_than_the_budget_goes_alone():
-    assert micro_batches(np.array([50, 10, 10]), 20) == [slice(0, 1), slice(1, 3)]
 
 
 def test_packs_cover_in_order_and_fill_the_budget():

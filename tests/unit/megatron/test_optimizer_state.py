@@ -1,6 +1,6 @@
 """Who writes which parameter of the distributed optimizer: one that holds a piece of it, and all about as much."""
 
-from unirefine.model.optimizer_state import Span, owners
+from unirefine.megatron.optimizer_state import Span, owners
 
 
 def laid_out(sizes: list[int], ranks: int) -> list[Span]:
@@ -12,13 +12,13 @@ def laid_out(sizes: list[int], ranks: int) -> list[Span]:
 
 def test_pieces_make_up_the_parameter():
     for span in laid_out([7, 1, 40, 3, 9], ranks=7):
-        covered = [i for rank in span.holders() for i in range(100)[span.part(rank)]]
+        covered = [i for rank in span.ranks() for i in range(100)[span.held_by(rank)]]
         assert covered == list(range(span.end - span.start))
 
 
 def test_owners_hold_a_piece():
     spans = laid_out([7, 1, 40, 3, 9], ranks=7)
-    assert all(owner in span.holders() for owner, span in zip(owners(spans, 7), spans, strict=True))
+    assert all(owner in span.ranks() for owner, span in zip(owners(spans, 7), spans, strict=True))
 
 
 def test_big_matrices_of_many_buckets_go_to_different_ranks():

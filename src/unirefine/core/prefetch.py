@@ -1,4 +1,4 @@
-"""Prepare batches ahead of their use on a background thread; the compiled kernels run without the GIL."""
+"""Make items ahead of their use on a background thread: reading and compiled kernels run without the GIL."""
 
 import queue
 import threading
@@ -15,8 +15,8 @@ def prefetch(make: Callable[[Item], Made], items: Iterable[Item], depth: int = 2
     >>> for batch in prefetch(stream.batch, batches_of_indices, depth=4):
     ...     train_on(batch)
 
-    `items` is drawn on the background thread. An exception there is raised here, in its place. Closing the generator
-    (or leaving the loop) stops the thread.
+    `items` is iterated on the background thread. An exception there is raised here, after the results before it.
+    Closing the generator stops the thread and waits for it.
     """
     ready: queue.Queue[tuple[bool, Made | BaseException | None]] = queue.Queue(maxsize=depth)
     stop = threading.Event()

@@ -1,11 +1,11 @@
-"""The background thread: order, depth, errors, and that it ends when nobody listens."""
+"""The background thread: order, depth, errors, and its end when the consumer has gone."""
 
 import threading
 import time
 
 import pytest
 
-from unirefine.sampling import prefetch
+from unirefine.core.prefetch import prefetch
 
 
 def running():

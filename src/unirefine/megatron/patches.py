@@ -1,0 +1,433 @@
+"""All patches of Megatron-core's and torch's internals: what each needs, and the versions they were written for.
+
+Megatron-core is written for CUDA. With a GPU only the two patches of checkpoints are applied. Without one, Megatron is
+imported without torch's compiler, and its CUDA calls are sent to the CPU.
+
+A patch is a function under `@patch`. It names what it replaces or calls, and a line that needs it. A target that is
+missing or takes other parameters is an error with the patch's name, when it is applied and in
+tests/unit/megatron/test_patches.py, which also finds patches that are no longer needed.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import inspect
+import logging
+import operator
+import queue
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from unirefine.errors import UserError
+
+VERSIONS = {"megatron-core": ((0, 16), (0, 19)), "torch": ((2, 9), (2, 14))}
+"""First and last minor version for which the patches were written. pyproject.toml has the same bounds."""
+
+When = Literal["import", "always", "cpu"]
+"""While Megatron is imported on a CPU; in `apply`; in `apply` on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """A change to Megatron-core or torch."""
+
+    name: str
+    when: When
+    targets: Mapping[str, tuple[str, ...] | None]
+    """What is replaced or called, as `module:attribute`, and its parameters (None: not checked)."""
+    needed_by: Mapping[str, str]
+    """Files of installed packages, each with text from a line that needs the patch."""
+    since: tuple[int, int]
+    """First version of Megatron-core with those lines. Earlier ones are not patched."""
+    function: Callable[[], Any]
+
+
+PATCHES: dict[str, Patch] = {}
+_OPTIMIZER = "megatron.core.optimizer.distrib_optimizer:DistributedOptimizer."
+_RANDOM = "megatron.core.tensor_parallel.random:"
+_applied: set[str] = set()
+
+
+def patch(
+    when: When,
+    *,
+    targets: Mapping[str, tuple[str, ...] | None],
+    needed_by: Mapping[str, str],
+    since: tuple[int, int] = VERSIONS["megatron-core"][0],
+) -> Callable[[Callable], Callable]:
+    """Register the decorated function as a patch. The arguments are the fields of `Patch`."""
+
+    def register(function: Callable) -> Callable:
+        name = function.__name__
+        PATCHES[name] = Patch(
+            name=name, when=when, targets=targets, needed_by=needed_by, since=since, function=function
+        )
+        return function
+
+    return register
+
+
+# ---------------------------------------------------------------- checks
+
+
+def minor_version(package: str) -> tuple[int, int]:
+    """(major, minor) of an installed package: (2, 9) of `2.9.0a0+nv25.09`."""
+    major, minor = importlib.metadata.version(package).split(".")[:2]
+    return int(major), int(minor)
+
+
+def check_versions() -> None:
+    """Raise UserError when an installed version is outside VERSIONS."""
+    for package, (first, last) in VERSIONS.items():
+        if not first <= minor_version(package) <= last:
+            bounds = f"{package}>={first[0]}.{first[1]},<{last[0]}.{last[1] + 1}"
+            raise UserError(
+                f"{package} {importlib.metadata.version(package)} is installed; unirefine patches its internals and "
+                f"was written for {first[0]}.{first[1]} to {last[0]}.{last[1]}",
+                fix=f"pip install '{bounds}'",
+            )
+
+
+def problem(checked: Patch) -> str | None:
+    """The first target of a patch that is missing or takes other parameters, in words; None when all is well."""
+    for target, parameters in checked.targets.items():
+        module, _, attribute = target.partition(":")
+        try:
+            found = operator.attrgetter(attribute)(importlib.import_module(module))
+        except (ImportError, AttributeError):
+            return f"{target} is gone"
+        if parameters is not None and tuple(inspect.signature(found).parameters) != parameters:
+            return f"{target} takes {inspect.signature(found)}, expected ({', '.join(parameters)})"
+    return None
+
+
+def require(checked: Patch) -> None:
+    """Raise UserError, with the name of the patch, when it does not fit what is installed."""
+    wrong = problem(checked)
+    if wrong is not None:
+        installed = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in VERSIONS)
+        raise UserError(
+            f"patch {checked.name} does not fit {installed}: {wrong}",
+            fix="install the versions in constraints.txt",
+        )
+
+
+# ---------------------------------------------------------------- importing Megatron
+
+
+def import_megatron() -> None:
+    """Check the versions and import Megatron-core, on a CPU without what only a GPU needs.
+
+    Called when `unirefine.megatron` is imported. On a CPU it takes 2.5 seconds instead of 4.
+    """
+    check_versions()
+    # it warns about each optional CUDA package that is missing
+    warnings.filterwarnings("ignore", module=r"megatron\.core")
+    if torch.cuda.is_available():
+        return
+    # its fused kernels make torch look for a CUDA compiler and log that there is none
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    hide_transformer_engine()
+    with without_compiler(), without_wandb():
+        importlib.import_module("megatron.core")
+    for each in PATCHES.values():
+        if each.when == "import":
+            require(each)
+
+
+@patch(
+    "import",
+    targets={},
+    needed_by={
+        "megatron/core/optimizer/__init__.py": "from transformer_engine.pytorch.optimizers import FusedAdam as Adam"
+    },
+)
+def hide_transformer_engine() -> None:
+    """Make `import transformer_engine` fail: where it is installed, Megatron takes its CUDA Adam and norms
+    (optimizer/__init__.py, optimizer/clip_grads.py, extensions/transformer_engine.py).
+    """
+    sys.modules.setdefault("transformer_engine", None)  # type: ignore[arg-type]
+
+
+@patch(
+    "import",
+    targets={"torch:compile": None, "megatron.core.jit:disable_jit_fuser": ()},
+    needed_by={"megatron/core/jit.py": "jit_fuser = torch.compile"},
+)
+@contextlib.contextmanager
+def without_compiler() -> Iterator[None]:
+    """Leave fused functions as they are written. Megatron decorates them with torch.compile when it is imported
+    (jit.py), which loads Dynamo and Inductor.
+    """
+    compiler = torch.compile
+    torch.compile = lambda model, **_options: model
+    try:
+        yield
+    finally:
+        torch.compile = compiler
+    importlib.import_module("megatron.core.jit").disable_jit_fuser()  # for modules that are imported later
+
+
+@patch("import", targets={}, needed_by={"megatron/core/inference/engines/dynamic_engine.py": "import wandb"})
+@contextlib.contextmanager
+def without_wandb() -> Iterator[None]:
+    """Make `import wandb` fail: Megatron's inference server imports it where it is installed (dynamic_engine.py)."""
+    if "wandb" in sys.modules:
+        yield
+        return
+    sys.modules["wandb"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["wandb"]
+
+
+# ---------------------------------------------------------------- checkpoints, on GPUs too
+
+
+def apply() -> None:
+    """Apply the patches of kind "always" and, without a GPU, those of kind "cpu": once per process.
+
+    `platform.initialize` calls it. Raises UserError when a patch does not fit the installed versions.
+    """
+    cpu = not torch.cuda.is_available()
+    assert not cpu or sys.modules["transformer_engine"] is None, "import unirefine.megatron before transformer_engine"
+    for each in PATCHES.values():
+        wanted = each.when == "always" or (each.when == "cpu" and cpu)
+        if wanted and each.name not in _applied and minor_version("megatron-core") >= each.since:
+            require(each)
+            each.function()
+            _applied.add(each.name)
+
+
+@patch(
+    "always",
+    targets={"megatron.core.dist_checkpointing.strategies.filesystem_async:_results_queue": None},
+    needed_by={
+        "megatron/core/dist_checkpointing/strategies/filesystem_async.py": "_results_queue = ctx.Manager().Queue()"
+    },
+)
+def results_queue_in_process() -> None:
+    """Give checkpoint writers a queue in this process. Megatron starts a server process for it
+    (filesystem_async.py), which only asynchronous saving needs and which outlives a kill -9.
+    """
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    filesystem_async._results_queue = queue.Queue()
+
+
+@patch(
+    "always",
+    targets={
+        f"{_OPTIMIZER}sharded_param_state_fully_reshardable": (
+            "self",
+            "model_sharded_state_dict",
+            "is_loading",
+            "metadata",
+        ),
+        f"{_OPTIMIZER}_get_main_param_and_optimizer_states": ("self", "model_param"),
+    },
+    needed_by={
+        "megatron/core/optimizer/distrib_optimizer.py": "param_state = self.sharded_param_state_fully_reshardable("
+    },
+)
+def optimizer_state_by_owner() -> None:
+    """Save the distributed optimizer's state as `megatron.optimizer_state` describes it. Megatron's own version
+    (distrib_optimizer.py, sharding type fully_reshardable) gathers all of it in the memory of every rank.
+    """
+    from unirefine.megatron.optimizer_state import sharded_state
+
+    from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+
+    DistributedOptimizer.sharded_param_state_fully_reshardable = sharded_state
+
+
+# ---------------------------------------------------------------- running on a CPU
+
+
+class CudaCallsOnCpu(TorchFunctionMode):
+    """Sends literal CUDA in calls of torch to the CPU: see `cuda_calls_on_cpu`."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is torch.Tensor.cuda:
+            return args[0]
+        if func is torch.Tensor.type and len(args) == 1 and not kwargs:
+            return func(*args).replace("torch.", "torch.cuda.", 1)
+        if kwargs:
+            if "device" in kwargs and str(kwargs["device"]).startswith("cuda"):
+                kwargs = {**kwargs, "device": torch.device("cpu")}
+            if kwargs.get("pin_memory"):
+                kwargs = {**kwargs, "pin_memory": False}
+            return func(*args, **kwargs)
+        return func(*args)
+
+
+@patch(
+    "cpu",
+    targets={"torch.overrides:TorchFunctionMode": None},
+    needed_by={
+        "megatron/core/pipeline_parallel/schedules.py": 'device="cuda"',
+        "megatron/core/models/common/language_module/language_module.py": "weight.data = weight.data.cuda()",
+        "megatron/core/optimizer/clip_grads.py": "param.grad.type() == 'torch.cuda.FloatTensor'",
+        "megatron/core/models/common/embeddings/rope_utils.py": "pin_memory=True",
+    },
+)
+def cuda_calls_on_cpu() -> None:
+    """Send literal CUDA in Megatron's calls of torch to the CPU, for the life of the process:
+
+    - `device="cuda"` (schedules.py, clip_grads.py, grad_scaler.py, exchange_utils.py) becomes the CPU;
+    - `.cuda()` (language_module.py, which ties the embedding) returns the tensor itself;
+    - `.type()` (clip_grads.py and distrib_optimizer.py compare it with "torch.cuda.FloatTensor") answers as on a GPU;
+    - `pin_memory=True` (rope_utils.py, for context parallelism) is dropped.
+    """
+    CudaCallsOnCpu().__enter__()  # as torch.set_default_device does
+
+
+@patch(
+    "cpu",
+    targets={"torch.cuda:current_device": ()},
+    needed_by={"megatron/core/tensor_parallel/layers.py": "device=torch.cuda.current_device()"},
+)
+def current_device() -> None:
+    """Parameters and buffers are allocated on torch.cuda.current_device() (layers.py, param_and_grad_buffer.py)."""
+    cpu = torch.device("cpu")
+    torch.cuda.current_device = lambda: cpu
+
+
+@patch(
+    "cpu",
+    targets={"torch.cuda:synchronize": ("device",)},
+    needed_by={"megatron/core/pipeline_parallel/p2p_communication.py": "torch.cuda.synchronize()"},
+)
+def synchronize() -> None:
+    """Pipeline stages and checkpoint writers wait for the GPU (p2p_communication.py, filesystem_async.py)."""
+    torch.cuda.synchronize = lambda device=None: None
+
+
+@patch(
+    "cpu",
+    targets={"torch.cuda:current_stream": ("device",)},
+    needed_by={"megatron/core/distributed/param_and_grad_buffer.py": "current_stream = torch.cuda.current_stream()"},
+    since=(0, 19),
+)
+def current_stream() -> None:
+    """Gradient buffers look at the stream before they reduce (param_and_grad_buffer.py); they ask nothing of it."""
+    torch.cuda.current_stream = lambda device=None: contextlib.nullcontext()
+
+
+@patch(
+    "cpu",
+    targets={
+        f"{_RANDOM}_get_cuda_rng_state": ("device", "clone", "graph_safe"),
+        f"{_RANDOM}_set_cuda_rng_state": ("new_state", "device", "graph_safe"),
+    },
+    needed_by={"megatron/core/tensor_parallel/random.py": "cuda_rng_state = _get_cuda_rng_state("},
+)
+def generator_state() -> None:
+    """Recomputed activations restore the CUDA generator's state (random.py: CheckpointFunction): the CPU's instead."""
+    from megatron.core.tensor_parallel import random
+
+    random._get_cuda_rng_state = lambda device="cuda", clone=False, graph_safe=False: torch.get_rng_state()
+    random._set_cuda_rng_state = lambda new_state, device=-1, graph_safe=False: torch.set_rng_state(new_state)
+
+
+@patch(
+    "cpu",
+    targets={
+        f"{_RANDOM}CudaRNGStatesTracker.add": ("self", "name", "seed"),
+        f"{_RANDOM}CudaRNGStatesTracker.fork": ("self", "name"),
+    },
+    needed_by={"megatron/core/tensor_parallel/random.py": "orig_rng_state = torch.cuda.get_rng_state()"},
+)
+def rng_tracker() -> None:
+    """The tracker of named generators reads and writes the CUDA generator (random.py): the CPU's instead."""
+    from megatron.core.tensor_parallel.random import CudaRNGStatesTracker
+
+    def add(self: CudaRNGStatesTracker, name: str, seed: int) -> None:
+        """Register a named generator state."""
+        self._is_initialized = True
+        before = torch.get_rng_state()
+        torch.manual_seed(seed)
+        self.states_[name] = torch.get_rng_state()
+        torch.set_rng_state(before)
+
+    @contextlib.contextmanager
+    def fork(self: CudaRNGStatesTracker, name: str = "model-parallel-rng") -> Iterator[None]:
+        """Run a block on a named generator state, then go back."""
+        before = torch.get_rng_state()
+        torch.set_rng_state(self.states_[name])
+        try:
+            yield
+        finally:
+            self.states_[name] = torch.get_rng_state()
+            torch.set_rng_state(before)
+
+    CudaRNGStatesTracker.add, CudaRNGStatesTracker.fork = add, fork
+
+
+@patch(
+    "cpu",
+    targets={"megatron.core.optimizer:Adam": None},
+    needed_by={"megatron/core/optimizer/__init__.py": "from apex.optimizers import FusedAdam as Adam"},
+)
+def torch_adam() -> None:
+    """Where Apex is installed, Megatron takes its Adam, a CUDA kernel (optimizer/__init__.py): torch's instead."""
+    from megatron.core import optimizer
+
+    optimizer.Adam = torch.optim.AdamW
+
+
+@patch(
+    "cpu",
+    targets={
+        f"{_OPTIMIZER}_set_main_param_and_optimizer_states": ("self", "model_param", "tensors"),
+        f"{_OPTIMIZER}_get_main_param_and_optimizer_states": ("self", "model_param"),
+    },
+    needed_by={"megatron/core/optimizer/distrib_optimizer.py": "dst_tensors[key].copy_(tensors[key])"},
+)
+def adam_step_tensor() -> None:
+    """Loading looks up every tensor of the optimizer's state in the checkpoint (distrib_optimizer.py). torch's Adam has
+    a `step` tensor per parameter, which checkpoints do not hold: it stays as it is.
+    """
+    from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+
+    restore = DistributedOptimizer._set_main_param_and_optimizer_states
+
+    def with_step(self: DistributedOptimizer, model_param: torch.nn.Parameter, tensors: dict) -> None:
+        restore(self, model_param, {**self._get_main_param_and_optimizer_states(model_param), **tensors})
+
+    DistributedOptimizer._set_main_param_and_optimizer_states = with_step
+
+
+@patch(
+    "cpu",
+    targets={
+        "torch.optim:Optimizer.state_dict": ("self",),
+        "torch.optim:Optimizer.load_state_dict": ("self", "state_dict"),
+        "torch.optim:Optimizer.zero_grad": ("self", "set_to_none"),
+        "torch.optim:Optimizer.add_param_group": ("self", "param_group"),
+        "torch.optim.adam:_use_grad_for_differentiable": ("func",),  # the decorator of Adam.step
+    },
+    needed_by={
+        "torch/optim/optimizer.py": "import torch._dynamo",
+        "torch/optim/adam.py": "@_use_grad_for_differentiable",
+    },
+)
+def optimizer_without_compiler() -> None:
+    """Unwrap methods of torch's Adam. The decorators load the compiler, to keep it away from them (optimizer.py)."""
+    for name in ("state_dict", "load_state_dict", "zero_grad", "add_param_group"):
+        setattr(torch.optim.Optimizer, name, inspect.unwrap(getattr(torch.optim.Optimizer, name)))
+    plain = inspect.unwrap(torch.optim.Adam.step)
+
+    def step(self: torch.optim.Adam, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
+        """As the decorator of Adam.step, without its calls of the compiler."""
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return plain(self, closure)
+
+    torch.optim.Adam.step = step
