@@ -15,12 +15,14 @@ SHARED = ("release", "records", "curate", "cluster", "split", "decontaminate", "
 
 @pytest.fixture(scope="module")
 def several(finished, tmp_path_factory):
-    """The finished run with others beside it: `longer` differs in training, `seeded` in the split."""
+    """The finished run with two beside it: `longer` differs in training, `seeded` in the split and what follows."""
     directory = tmp_path_factory.mktemp("several") / "copy"
     shutil.copytree(finished.directory, directory, symlinks=True)
     run = type(finished)(directory)
-    run.config_with("longer", {"run": {"name": "longer", "base": "small"}, "train": {"steps": 20}})
-    run.config_with("seeded", {"run": {"name": "seeded", "base": "longer"}, "split": {"seed": 3}})
+    train = {"steps": 20, "parallel": {"processes_per_node": 1}}
+    run.config_with("longer", {"run": {"name": "longer", "base": "small"}, "train": train})
+    options = {"split": {"seed": 3}, "decontaminate": {"parts": 1}}  # one search takes half the time of two
+    run.config_with("seeded", {"run": {"name": "seeded", "base": "longer"}} | options)
     before = state(run, "small")
     for name, target in (("longer", "all"), ("seeded", "shard")):
         done = run.snakemake(target, config=directory / f"{name}.yaml")

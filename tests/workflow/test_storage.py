@@ -20,12 +20,16 @@ def in_bucket(workflow, directory, endpoint, keys=("a", "b")):
     shutil.copytree(
         workflow.directory, directory, ignore=shutil.ignore_patterns(".snakemake", "results", "logs", "benchmarks")
     )
+    run = replace(workflow, directory=directory)
+    # one process and one search, each half as long as two
+    train, decontaminate = {"parallel": {"processes_per_node": 1}}, {"parts": 1}
+    run.config_with("small", {"train": train, "decontaminate": decontaminate})
     options = ("--profile", str(ROOT / "profiles/s3"), "--default-storage-prefix", f"s3://{BUCKET}/{PREFIX}",
                "--storage-s3-endpoint-url", endpoint)  # fmt: skip
     variables = dict.fromkeys(("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"), str(directory / "none"))
     variables |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SESSION_TOKEN": ""}
     variables |= dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), keys, strict=True))
-    return replace(workflow, directory=directory, options=options, variables=variables)
+    return replace(run, options=options, variables=variables)
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +98,14 @@ def test_results_are_not_kept_here_but_checkpoints_are(stored):
 
 
 def test_a_second_start_does_nothing(stored, elsewhere):
-    assert stored.planned() == set()
-    assert elsewhere.planned() == set()
+    assert stored.dry_run() == set()
+    assert elsewhere.dry_run() == set()
 
 
 def test_a_deleted_object_makes_its_stage_run(stored, bucket):
     page = bucket.Object(f"{PREFIX}/results/small/report/report.html")
     page.delete()
-    assert stored.planned() == {"report", "all"}
+    assert stored.dry_run() == {"report", "all"}
     done = stored.snakemake()
     assert done.returncode == 0, done.stdout
     assert b"<svg" in page.get()["Body"].read()
