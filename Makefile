@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Set to 1 in CI to see every test; otherwise two workers share the cores.
+# Processes that share the tests. A module is one process's, and the longest come first (tests/conftest.py).
 WORKERS ?= 2
 
 .PHONY: help install demo demo-long test lint bench docs te-test slurm-test clean
@@ -41,7 +41,7 @@ demo-long: results/site/done  ## the same proteins and half an hour of training
 	unirefine report --results results/demo-long --show
 
 test: .venv/installed  ## the whole test suite
-	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, generated docs
 	ruff check .
