@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Processes of pytest.
+# Processes that share the tests. A module is one process's, and the longest come first (tests/conftest.py).
 WORKERS ?= 2
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
@@ -53,7 +53,7 @@ demo-long: results/site/done  ## the same proteins and half an hour of training
 	@echo '$(ACTIVATE)'
 
 test: .venv/installed  ## the whole test suite
-	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, generated docs
 	ruff check .

@@ -26,7 +26,7 @@ def copy(finished, tmp_path):
     return type(finished)(tmp_path / "copy")
 
 
-def test_read_only_results_are_error_lines(copy):
+def test_read_only_results_are_reported_in_one_line(copy):
     before = snapshot(copy.directory / "results")
     done = with_mounts(
         copy,
@@ -42,21 +42,21 @@ def test_read_only_results_are_error_lines(copy):
 
 
 def test_a_second_workflow_on_the_same_results_is_refused_and_the_first_goes_on(copy):
-    config = copy.config_with("twice", {"split": {"seed": 5}})
+    config = copy.config_with("twice", {"split": {"seed": 5}, "decontaminate": {"parts": 1}})
     first = subprocess.Popen(
-        copy.command("shard", config=config), cwd=copy.directory, env=copy.environment,
+        copy.command("decontaminate", config=config), cwd=copy.directory, env=copy.environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     locks = copy.directory / ".snakemake" / "locks"
     while not (locks.is_dir() and any(locks.iterdir())):
         assert first.poll() is None, first.stdout.read()
         time.sleep(0.02)
-    second = copy.snakemake("shard", config=config)
+    second = copy.snakemake("decontaminate", config=config)
     assert first.wait(600) == 0, first.stdout.read()
     assert second.returncode == 1
     assert "cannot be locked" in second.stdout
     assert "Traceback" not in second.stdout
-    assert copy.planned("shard", config=config) == set()
+    assert copy.planned("decontaminate", config=config) == set()
 
 
 def test_kill_9_of_the_workflow_at_random_moments_costs_nothing_but_time(finished, copy):
