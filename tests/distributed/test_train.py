@@ -1,4 +1,4 @@
-"""Training over gloo processes: every layout gives the same losses, and so does a run that was interrupted."""
+"""Training over gloo processes: every layout gives the same losses, and so does an interrupted run."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ CONFIG = {
     "validate_every": 3, "checkpoint_every": STOP, "keep_checkpoints": 5, "log_every": 1,
 }  # fmt: skip
 
-# What changes: options of train.parallel, and of train beside them
+# Options of train.parallel, and others of train
 LAYOUTS = {
     "dp2": ({}, {}),
     "dp2-packed": ({}, {"packed": True}),
@@ -34,7 +34,7 @@ LAYOUTS = {
     "cp2-packed": ({"context": 2}, {"packed": True}),
 }
 TOKENS = {"global_batch": None, "global_tokens": 700}
-# Half precision; in the last all updates up to checkpoint STOP overflow and are skipped
+# Half precision. In the last one, all updates up to checkpoint STOP overflow and are skipped
 HALF = {
     "bf16": {"precision": "bf16"},
     "bf16-replicated-optimizer": {"precision": "bf16", "parallel": {"distributed_optimizer": False}},
@@ -60,7 +60,7 @@ def losses(output: Path) -> list[tuple[int, float, float | None, float]]:
 
 
 def interrupted(source: Path, target: Path) -> Path:
-    """A copy of a finished run as it was when checkpoint STOP had just been written and some steps after it done."""
+    """A copy of a finished run, in the state of one that was killed some steps after checkpoint STOP."""
     shutil.copytree(source, target)
     shutil.rmtree(target / "final")
     for path in complete(target / "checkpoints"):
@@ -71,7 +71,7 @@ def interrupted(source: Path, target: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(shards, tmp_path_factory) -> Path:
-    """Finished runs: one directory per layout over two processes, then each continued in another layout."""
+    """Finished runs, one directory each: every layout over two processes, and some continued at another layout."""
     root = tmp_path_factory.mktemp("runs")
 
     def entry(output: str, config: dict) -> dict:
@@ -110,7 +110,7 @@ def test_layouts_give_the_same_losses(runs, layout):
     assert_same(losses(runs / layout), losses(runs / "dp2"), 1e-5)
 
 
-def test_steps_of_tokens_are_the_same_samples_at_every_layout_and_after_a_stop(runs):
+def test_steps_of_tokens_have_the_same_samples_at_every_layout_and_after_a_stop(runs):
     found = read(runs / "dp2-tokens" / "metrics.jsonl")
     samples = [line["samples"] for line in found]
     tokens = [line["tokens"] for line in found]
@@ -129,7 +129,7 @@ GOLDEN = [
 
 
 def test_golden_losses(runs):
-    """Samples, masks, initial weights, loss, optimizer and schedule are those of the first release."""
+    """Samples, masks, initial weights, loss, optimizer and schedule have not changed since the first release."""
     for (_, loss, _, norm), (golden_loss, golden_norm) in zip(losses(runs / "dp2"), GOLDEN, strict=True):
         assert loss == pytest.approx(golden_loss, abs=2e-4)
         assert norm == pytest.approx(golden_norm, rel=1e-3)
@@ -175,7 +175,7 @@ def test_final_directory(runs):
     assert facts["samples"] == STEPS * 12
     assert facts["config"]["parallel"]["tensor"] == 2
     assert facts["shards"]["format"] == "unirefine-shards"
-    model, told = EsmForMaskedLM.from_pretrained(runs / "tp2" / "final" / "huggingface", output_loading_info=True)
-    assert {name.split(".")[1] for name in told["missing_keys"]} <= {"contact_head", "rotary_embeddings"}
+    model, info = EsmForMaskedLM.from_pretrained(runs / "tp2" / "final" / "huggingface", output_loading_info=True)
+    assert {name.split(".")[1] for name in info["missing_keys"]} <= {"contact_head", "rotary_embeddings"}
     tokens = EsmTokenizer.from_pretrained(runs / "tp2" / "final" / "huggingface")("MKV", return_tensors="pt")
     assert model(**tokens).logits.shape == (1, 5, 33)

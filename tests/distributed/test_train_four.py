@@ -1,4 +1,4 @@
-"""Training over four gloo processes: two kinds of parallelism at a time, lower precision, recomputation."""
+"""Training over four gloo processes: two kinds of parallelism together, lower precision, recomputation."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from unirefine.train.metrics import read
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
-# options of train.parallel, and of train beside them
+# Options of train.parallel, and others of train
 LAYOUTS = {
     "tp2-dp2": ({"tensor": 2}, {}),
     "pp2-dp2": ({"pipeline": 2}, {}),

@@ -1,4 +1,4 @@
-"""Training parity: our trainer and a plain PyTorch loop around EsmForMaskedLM draw the same loss curve."""
+"""Training parity: our loop and a plain PyTorch loop around EsmForMaskedLM give the same loss curve."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ CONFIG = {
 
 
 def plain_loop(directory: Path, shards: Path) -> list[float]:
-    """Loss of each step, in transformers and torch.optim alone; only the samples are ours."""
+    """Loss of each step with transformers and torch.optim only, except for the samples, which are ours."""
     model = EsmForMaskedLM.from_pretrained(directory).train()
     named = [(name, p) for name, p in model.named_parameters() if "contact_head" not in name]
     groups = [

@@ -181,8 +181,8 @@ def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
             done.advance(end - first)
     fitted = ngram.fit(counts)
     seconds = time.monotonic() - begun
-    asked = (positions.left, positions.target, positions.right)
-    return [Scored(name, label, fitted.nll(name, *asked), seconds) for name, label in ngram.BASELINES.items()]
+    triples = (positions.left, positions.target, positions.right)
+    return [Scored(name, label, fitted.nll(name, *triples), seconds) for name, label in ngram.BASELINES.items()]
 
 
 def _table(scored: list[Scored], positions: Positions, context: Context, config: Evaluate) -> list[dict[str, Any]]:

@@ -61,12 +61,12 @@ def test_probabilities_equal_the_formulas(written):
     fitted = ngram.fit(counted(written.directory))
     rng = np.random.default_rng(0)
     for left, residue, right in rng.integers(0, 33, (300, 3)).tolist() + [list(t) for t in list(triples)[:300]]:
-        asked = [np.array([token], np.uint8) for token in (left, residue, right)]
+        arrays = [np.array([token], np.uint8) for token in (left, residue, right)]
         unigram = -log((single[residue] + 1) / (sum(single.values()) + 33))
         bigram = -log((pairs[left, residue] + 1) / (lefts[left] + 33))
         both = -log((triples[left, residue, right] + 1) / (contexts[left, right] + 33))
         for name, expected in (("unigram", unigram), ("bigram", bigram), ("neighbours", both)):
-            assert fitted.nll(name, *asked)[0] == pytest.approx(expected, rel=1e-10), (name, left, residue, right)
+            assert fitted.nll(name, *arrays)[0] == pytest.approx(expected, rel=1e-10), (name, left, residue, right)
 
 
 def test_probabilities_sum_to_one(written):
