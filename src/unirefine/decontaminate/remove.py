@@ -12,7 +12,7 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
 from unirefine.core.removed import Removed, removed_writer
-from unirefine.core.tables import open_parquet, record_parts, strings_at, table_writer
+from unirefine.core.tables import open_parquet, record_parts, strings_at, table_writer, take_strings
 from unirefine.decontaminate.inputs import SEARCHED, Clusters, read_clusters, result_path
 from unirefine.errors import UserError
 from unirefine.files.counts import level_counts, write_counts
@@ -131,10 +131,7 @@ def _best_hits(config: Decontaminate, directory: Path, known: Clusters) -> pl.Da
 
 def names_of(known: Clusters, clusters: np.ndarray, records: Path) -> list[str]:
     """Ids of clusters, as their records have them: `UniRef50_P12345`. clusters: int[n], any order, may repeat."""
-    rows = known.column("row")[clusters]
-    distinct, where = np.unique(rows, return_inverse=True)
-    ids = strings_at(known.representatives(records), "id", distinct)
-    return ids.take(pa.array(where)).to_pylist()
+    return take_strings(known.representatives(records), "id", known.column("row")[clusters]).to_pylist()
 
 
 def _add_clusters(removed: Removed, known: Clusters, best: pl.DataFrame, records: Path) -> list[str]:

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.core import tables
-from unirefine.core.tables import find_parts, iterate_file, read_column, record_parts, strings_at, table_writer
+from unirefine.core.tables import find_parts, iterate_file, read_column, record_parts, strings_at, table_writer, take_strings
 from unirefine.errors import UserError
 
 SCHEMA = pa.schema([("number", pa.int32()), ("name", pa.string())])
@@ -35,6 +35,12 @@ def test_rows_count_through_the_parts_in_order(tmp_path):
 def test_strings_at_rows(tmp_path, rows):
     parts = record_parts(write_parts(tmp_path, "uniref50", [5, 0, 9, 1]), "uniref50")
     assert strings_at(parts, "name", np.array(rows, np.int64)).to_pylist() == [f"n{row}" for row in rows]
+
+
+@pytest.mark.parametrize("rows", [[], [14], [9, 0, 9, 14, 3, 0]])
+def test_take_strings_in_any_order(tmp_path, rows):
+    parts = record_parts(write_parts(tmp_path, "uniref50", [5, 0, 9, 1]), "uniref50")
+    assert take_strings(parts, "name", np.array(rows, np.uint32)).to_pylist() == [f"n{row}" for row in rows]
 
 
 def test_a_missing_part_a_second_set_and_no_part(tmp_path):
