@@ -12,7 +12,7 @@ rule cluster:
         curated=rules.curate.output.counts,
         idmapping=(
             f"{RELEASE}/idmapping_selected.tab.gz"
-            if CONFIG.cluster.membership == "idmapping"
+            if CONFIG.release.needs_idmapping
             else []
         ),
     output:

@@ -22,7 +22,7 @@ def release_files(config: Config) -> list[str]:
     if release.source != "fasta":
         files = [f"{level}.{release.format}.gz" for level in LEVELS]
         files += [f"{level}.release_note" for level in LEVELS]
-        if config.cluster.membership == "idmapping":
+        if release.needs_idmapping:
             files.append("idmapping_selected.tab.gz")
     if release.taxdump:
         files.append("taxdump.tar.gz")
