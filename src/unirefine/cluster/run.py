@@ -62,7 +62,7 @@ def run(
     clusters = members if custom else open_level(records, curated, UNIREF50)
     # arrays, claims, assignment, checks
     if custom:
-        grouped = _group_by_similarity(config, members, output, mmseqs, threads)
+        grouped = _group_by_similarity(config, curated, members, output, mmseqs, threads)
     else:
         grouped = _group_by_claims(config, records, curated, clusters, members, idmapping)
     # files
@@ -162,16 +162,16 @@ def _group_by_claims(
     )
 
 
-def _group_by_similarity(config: Cluster, members: Level, output: Path, mmseqs: str | None, threads: int) -> Grouped:
+def _group_by_similarity(
+    config: Cluster, curated: Path, members: Level, output: Path, mmseqs: str | None, threads: int
+) -> Grouped:
     """Group your own sequences with MMseqs2.
 
     The representatives of the first level are the members; those of the second level represent the clusters.
     """
     index_records(members.parts, members.keys)  # no key comes twice
     if not members.kept.any():
-        raise UserError(
-            "curate kept no sequence of it", where=members.parts.paths[0].parent, fix="look into its removed.parquet"
-        )
+        raise UserError("curate kept no sequence", where=curated, fix="look into its removed.parquet")
     binary = find_mmseqs(mmseqs)
     representative, owner = cluster_sequences(
         config, members.parts, members.kept, output, binary=binary, threads=threads

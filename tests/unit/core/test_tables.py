@@ -6,7 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.core import tables
-from unirefine.core.tables import find_parts, iterate_file, read_column, record_parts, strings_at, table_writer, take_strings
+from unirefine.core.tables import (
+    find_parts,
+    iterate_file,
+    read_column,
+    record_parts,
+    strings_at,
+    table_writer,
+    take_strings,
+)
 from unirefine.errors import UserError
 
 SCHEMA = pa.schema([("number", pa.int32()), ("name", pa.string())])
