@@ -36,7 +36,6 @@ INPUTS = {
     },
     "own": {
         "release": {"source": "fasta", "fasta": "own.fasta", "name": None},
-        "cluster": {"membership": "mmseqs"},
     },
 }
 """Options that name input files, for runs that are declared finished."""

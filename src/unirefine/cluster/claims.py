@@ -1,6 +1,7 @@
-"""Where claims come from: the members files of the records stage (UniRef XML), or idmapping_selected.tab."""
+"""Read claims: from the members files of the records stage (UniRef XML), or from idmapping_selected.tab."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,12 +12,13 @@ from isal import igzip
 
 from unirefine.cluster.membership import Claims
 from unirefine.core.ids import pack
-from unirefine.core.tables import Parts, iterate, numbers
+from unirefine.core.levels import LEVELS
+from unirefine.core.tables import Parts, find_parts, iterate, numbers
 from unirefine.errors import UserError
 from unirefine.progress import meter
 
 FROM_UNIREF50, FROM_UNIREF90, FROM_IDMAPPING = 1, 2, 4
-"""Bits of the sources."""
+"""Bits of the sources, which `Membership.sources` holds."""
 _BATCH_ROWS = 1 << 21
 _BLOCK_BYTES = 1 << 23
 _UNIREF90_COLUMN, _UNIREF50_COLUMN, _COLUMNS = 8, 9, 22  # the first two 0-based
@@ -24,9 +26,27 @@ _UNIREF_0_ = np.frombuffer(b"UniRef_0_", np.uint8)
 _OK, _FEW_COLUMNS, _BAD_ID = 0, 1, 2
 
 
+def open_claims(records: Path, idmapping: Path | str | None) -> tuple[list[str], Iterator[Claims]]:
+    """Names of the sources, and the claims that they make.
+
+    idmapping: idmapping_selected.tab(.gz). Without it the members files are read, which only UniRef XML gives; raises
+    UserError when uniref50 has none.
+    """
+    if idmapping is not None:
+        return [Path(idmapping).name], idmapping_claims(idmapping)
+    levels = [parts for level in LEVELS if (parts := find_parts(records, level, "members"))]
+    if not levels or levels[0].level != LEVELS[0]:
+        raise UserError(
+            "no members files, which only UniRef XML gives",
+            where=records / LEVELS[0],
+            fix="set release.format: xml, or give UniProt's idmapping_selected.tab.gz with --idmapping",
+        )
+    return [f"{parts.level}.xml" for parts in levels], itertools.chain.from_iterable(map(xml_claims, levels))
+
+
 def xml_claims(parts: Parts) -> Iterator[Claims]:
     """Claims of a level's members files: uniref50's entries name their UniRef90, uniref90's their UniRef50."""
-    entry_is_cluster = parts.level == "uniref50"
+    entry_is_cluster = parts.level == LEVELS[0]
     with meter(f"membership of {parts.level}", total=parts.rows, unit="claims") as progress:
         for _first, batch in iterate(parts, ["cluster_key", "member_key"], batch_rows=_BATCH_ROWS):
             entries, named = numbers(batch.column(0)), numbers(batch.column(1))
@@ -39,8 +59,8 @@ def _is_uniref(raw, start, end, digit):
     """Whether raw[start:end] begins with `UniRef<digit>0_` and has something after it."""
     if end - start < 10:
         return False
-    for place in range(9):  # noqa: SIM110 (numba has no all())
-        if raw[start + place] != (digit if place == 6 else _UNIREF_0_[place]):
+    for i in range(9):  # noqa: SIM110 (numba has no all())
+        if raw[start + i] != (digit if i == 6 else _UNIREF_0_[i]):
             return False
     return True
 
@@ -49,7 +69,7 @@ def _is_uniref(raw, start, end, digit):
 def _parse(raw, size, clusters, members):
     """Claims of the whole lines in raw[:size].
 
-    Returns (claims, lines, bytes used, status); a status other than _OK is that of line number `lines`.
+    Returns (claims, lines, bytes used, status). With a status other than _OK, the bad line is the one after `lines`.
     """
     claims, lines, start = 0, 0, 0
     starts, ends = np.zeros(2, np.int64), np.zeros(2, np.int64)
@@ -80,21 +100,21 @@ def _parse(raw, size, clusters, members):
 
 
 def idmapping_claims(path: Path | str) -> Iterator[Claims]:
-    """Claims of `idmapping_selected.tab` (plain or gzip): columns 9 (UniRef90) and 10 (UniRef50), 1-based.
+    """Claims of `idmapping_selected.tab` (plain or gzip): columns 9 (UniRef90) and 10 (UniRef50), counted from 1.
 
-    Lines without one of the two make no claim. Streams in blocks of 8 MB. Raises UserError with the line number for a
-    line that has too few columns or another id there, and for a truncated gzip.
+    A line where one of the two is empty makes no claim. Streams in blocks of 8 MB. Raises UserError with the line
+    number for a line that has too few columns or other ids there, and for a truncated gzip.
     """
     path = Path(path)
     buffer = np.empty(2 * _BLOCK_BYTES, np.uint8)
-    held = lines = 0
+    rest = lines = 0  # bytes of an unfinished line at the start of the buffer; lines before it
     with _open(path) as file, meter("idmapping", unit="B") as progress:
         while True:
-            count = _read(file, buffer[held : held + _BLOCK_BYTES], path)
-            if not count and held:  # no final newline
-                buffer[held] = 10
+            count = _read(file, buffer[rest : rest + _BLOCK_BYTES], path)
+            if not count and rest:  # no final newline
+                buffer[rest] = 10
                 count = 1
-            size = held + count
+            size = rest + count
             clusters, members = np.empty(size // 20 + 1, np.uint64), np.empty(size // 20 + 1, np.uint64)
             claims, whole, used, status = _parse(buffer, size, clusters, members)
             if status != _OK:
@@ -109,10 +129,10 @@ def idmapping_claims(path: Path | str) -> Iterator[Claims]:
             if not count:
                 return
             lines += whole
-            held = size - used
-            if held > _BLOCK_BYTES:
+            rest = size - used
+            if rest > _BLOCK_BYTES:
                 raise UserError(f"line {lines + 1} is longer than 8 MB", where=path, fix="fetch the file again")
-            buffer[:held] = buffer[used:size].copy()
+            buffer[:rest] = buffer[used:size].copy()
             progress.advance(count)
             yield Claims(clusters[:claims], members[:claims], FROM_IDMAPPING)
 

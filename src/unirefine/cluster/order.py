@@ -3,6 +3,7 @@
 import numba
 import numpy as np
 
+from unirefine.cluster.blocks import blocks
 from unirefine.core.levels import NONE
 
 
@@ -18,15 +19,46 @@ def positions(rows: np.ndarray, records: int) -> np.ndarray:
     return out
 
 
+def number_clusters(owner: np.ndarray, kept: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Turn cluster rows into cluster numbers, in place: uint32[members], NONE for a member that goes.
+
+    owner: uint32[members], row of each member's cluster or NONE. kept: bool[members]. position: uint32[clusters], the
+    number of each cluster, NONE for one that goes.
+    """
+    for block in blocks(len(owner)):
+        owners = owner[block]
+        stays = kept[block] & (owners != NONE)
+        owners[stays] = position[owners[stays]]
+        owners[~stays] = NONE
+    return owner
+
+
+def group_members(cluster_of: np.ndarray, clusters: int, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Member rows sorted by (cluster, key), and the size of each cluster.
+
+    cluster_of: uint32[records], the cluster of each record or NONE; keys: uint64[records].
+    Returns (order uint32[members], sizes uint32[clusters]); uses 4 bytes a cluster more, and numba's threads.
+    """
+    ends = np.zeros(clusters + 1, np.uint32)
+    _count_members(cluster_of, ends)
+    sizes = ends[1:].copy()
+    np.cumsum(ends, out=ends)
+    order = np.empty(int(ends[-1]), np.uint32)
+    _fill_groups(cluster_of, ends, order)
+    _sort_groups(ends, order, keys)
+    return order, sizes
+
+
 @numba.njit(cache=True)
-def _count(cluster_of, ends):
+def _count_members(cluster_of, ends):
     for row in range(len(cluster_of)):
         if cluster_of[row] != NONE:
             ends[cluster_of[row] + np.uint32(1)] += np.uint32(1)
 
 
 @numba.njit(cache=True)
-def _place(cluster_of, ends, order):
+def _fill_groups(cluster_of, ends, order):
+    """ends: where each group begins; in the end, where it ends."""
     for row in range(len(cluster_of)):
         cluster = cluster_of[row]
         if cluster != NONE:
@@ -36,6 +68,7 @@ def _place(cluster_of, ends, order):
 
 @numba.njit(cache=True, parallel=True)
 def _sort_groups(ends, order, keys):
+    """Sort each group by key: by insertion up to 64 members."""
     chunks = 1024
     clusters = len(ends) - 1
     for chunk in numba.prange(chunks):
@@ -53,19 +86,3 @@ def _sort_groups(ends, order, keys):
                     order[j + 1] = order[j]
                     j -= 1
                 order[j + 1] = row
-
-
-def group_members(cluster_of: np.ndarray, clusters: int, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Member rows sorted by (cluster, key), and where each cluster ends.
-
-    cluster_of: uint32[records], the cluster of each record or NONE; keys: uint64[records].
-    Returns (order uint32[members], sizes uint32[clusters]); uses 4 bytes a cluster more, and numba's threads.
-    """
-    ends = np.zeros(clusters + 1, np.uint32)
-    _count(cluster_of, ends)
-    sizes = ends[1:].copy()
-    np.cumsum(ends, out=ends)
-    order = np.empty(int(ends[-1]), np.uint32)
-    _place(cluster_of, ends, order)
-    _sort_groups(ends, order, keys)
-    return order, sizes

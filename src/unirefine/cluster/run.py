@@ -1,37 +1,40 @@
-"""Cluster: membership from UniRef XML, from idmapping, or computed by MMseqs2 for a lab's own FASTA."""
+"""The cluster stage: open, arrays, claims, assignment, checks, files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 
-from unirefine.cluster.checks import MemberCounts
-from unirefine.cluster.claims import idmapping_claims, xml_claims
-from unirefine.cluster.fate import Fate, list_violations, remove
-from unirefine.cluster.files import (
-    index_records,
-    read_kept,
-    read_lengths,
-    removed_keys,
-    write_clusters,
-    write_membership,
+from unirefine.cluster.assignment import assign
+from unirefine.cluster.checks import count_members
+from unirefine.cluster.claims import open_claims
+from unirefine.cluster.findings import (
+    Finding,
+    find_removals,
+    find_violations,
+    refuse_violations,
+    write_findings,
 )
-from unirefine.cluster.membership import Claims, build_membership
-from unirefine.cluster.names import apply_names, list_elsewhere
-from unirefine.cluster.order import group_members, positions, sort_rows
-from unirefine.cluster.own import cluster_own
-from unirefine.cluster.representatives import reasons_of, unrepresented
+from unirefine.cluster.index import index_records
+from unirefine.cluster.inputs import Level, curated_levels, open_level, removal_reasons
+from unirefine.cluster.membership import join_claims
+from unirefine.cluster.mmseqs import cluster_sequences
+from unirefine.cluster.names import compare_names
+from unirefine.cluster.outputs import write_tables
 from unirefine.config import Cluster
 from unirefine.core.levels import LEVELS, NONE
-from unirefine.core.removed import removed_writer
-from unirefine.core.tables import Parts, find_parts, record_parts
 from unirefine.errors import UserError
+from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
+from unirefine.tools import find_mmseqs, tool_version
+
+UNIREF50, UNIREF90 = LEVELS
 
 
-def cluster(
+def run(
     config: Cluster,
     records: Path | str,
     curated: Path | str,
@@ -41,131 +44,155 @@ def cluster(
     mmseqs: str | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
-    """Write clusters.parquet, membership.parquet, removed.parquet, violations.parquet and counts.json to `output`.
+    """Write clusters.parquet, membership.parquet, removed.parquet, violations.parquet, counts.json and lineage.json.
 
-    records, curated: output directories of the two stages. idmapping: for `membership: idmapping`. mmseqs: binary, for
-    `membership: mmseqs`. Returns the counts. Raises UserError for files that are missing or not of one run, two records
-    with one key, and, where config.violations is `error`, for a UniRef90 in no or in two UniRef50 and for an entry that
-    lists another number of members than it states.
+    records, curated: output directories of the two stages. The membership comes from `idmapping`, UniProt's
+    idmapping_selected.tab(.gz), where it is given, else from the UniRef XML. Where curate saw `uniref90` alone, the
+    records are a FASTA of your own, and MMseqs2 (mmseqs: its binary) computes both levels.
+    Returns the counts. Raises UserError for files that are missing or not of one run, for two records with one key,
+    and, where config.violations is `error`, for a UniRef90 in no or in two UniRef50 and for an entry that lists another
+    number of members than it states.
     """
-    numba.set_num_threads(min(max(threads, 1), numba.config.NUMBA_NUM_THREADS))
     records, curated, output = Path(records), Path(curated), Path(output)
-    if config.membership == "mmseqs":
-        return cluster_own(config, records, curated, output, mmseqs=mmseqs, threads=threads)
-    return _cluster_uniref(config, records, curated, output, idmapping)
+    numba.set_num_threads(min(max(threads, 1), numba.config.NUMBA_NUM_THREADS))
+
+    # open
+    custom = idmapping is None and UNIREF50 not in curated_levels(curated)
+    members = open_level(records, curated, UNIREF90)
+    clusters = members if custom else open_level(records, curated, UNIREF50)
+    # arrays, claims, assignment, checks
+    if custom:
+        grouped = _group_by_similarity(config, curated, members, output, mmseqs, threads)
+    else:
+        grouped = _group_by_claims(config, records, curated, clusters, members, idmapping)
+    # files
+    removed = write_findings(output / "removed.parquet", grouped.removals)
+    violations = write_findings(output / "violations.parquet", grouped.violations)
+    facts, owner, clusters_left = grouped.facts, grouped.owner, grouped.clusters_left
+    del grouped
+    sizes = write_tables(output, curated, clusters, members, owner, clusters_left)
+    entered = len(sizes) if custom else int(clusters.kept.sum())  # those of your own FASTA are made here
+    kept = {
+        UNIREF50: level_counts(entered, len(sizes), removed.get(UNIREF50, {})),
+        UNIREF90: level_counts(int(members.kept.sum()), int(sizes.sum()), removed.get(UNIREF90, {})),
+    }
+    if not custom:
+        facts["violations"] = {level: dict(sorted(found.items())) for level, found in sorted(violations.items())}
+    facts["largest_cluster"] = int(sizes.max(initial=0))
+    write_counts(output / "counts.json", "cluster", kept, **facts)
+    tools = {"mmseqs": facts["mmseqs"]["version"]} if custom else {}
+    lineage.write(output, lineage.step("cluster", config, counts=kept, tools=tools), [curated])
+    return {"levels": kept} | facts
 
 
-def _cluster_uniref(
-    config: Cluster, records: Path, curated: Path, output: Path, idmapping: Path | str | None
-) -> dict[str, Any]:
-    """Memory: 26 bytes a UniRef90 record and 20 a UniRef50 record at its peak, about 6.5 GB for release 2024_03."""
-    clusters, members = record_parts(records, "uniref50"), record_parts(records, "uniref90")
-    kept_clusters, kept_members = read_kept(curated, clusters), read_kept(curated, members)
-    sources = _sources(config, records, idmapping)
-    by_cluster, by_member = index_records(clusters), index_records(members)
-    cluster_keys, member_keys = by_cluster.keys, by_member.keys
-    entered = {"uniref50": int(kept_clusters.sum()), "uniref90": int(kept_members.sum())}
-    removed_members = removed_keys(records / "uniref90" / "removed.parquet", "uniref90")
-    gone = unrepresented(cluster_keys, kept_clusters, by_member, kept_members, removed_members)
-    membership = build_membership(by_cluster, by_member, _claims(config, records, idmapping))
-    if not len(membership.disputed) and not (membership.owner != NONE).any():
+@dataclass(frozen=True)
+class Grouped:
+    """Members in clusters, and what goes."""
+
+    owner: np.ndarray
+    """uint32[members]: row of the record that represents the member's cluster, or NONE."""
+    clusters_left: np.ndarray
+    """bool[records that may represent a cluster]: those that do."""
+    removals: Iterable[Finding]
+    """For removed.parquet."""
+    violations: Iterable[Finding]
+    """For violations.parquet."""
+    facts: dict[str, Any]
+    """For counts.json."""
+
+
+def _group_by_claims(
+    config: Cluster, records: Path, curated: Path, clusters: Level, members: Level, idmapping: Path | str | None
+) -> Grouped:
+    """Group UniRef90 by what a release claims.
+
+    Memory: 26 bytes a UniRef90 record and 20 a UniRef50 record at its peak, about 6.5 GB for release 2024_03.
+    """
+    # arrays
+    by_cluster = index_records(clusters.parts, clusters.keys)
+    by_member = index_records(members.parts, members.keys)
+    # claims
+    sources, claims = open_claims(records, idmapping)
+    membership = join_claims(claims, by_cluster, by_member)
+    if not len(membership.conflicting_claims) and not (membership.owner != NONE).any():
         raise UserError(
             f"none of {membership.claims} statements names a UniRef90 and a UniRef50 of the records",
             where=records,
             fix="take both levels and the membership from one release",
         )
-    named = apply_names(membership, by_cluster, by_member, place=config.membership == "idmapping")
-    del by_cluster, by_member
-    fate = Fate(
-        membership,
-        kept_clusters=kept_clusters,
-        kept_members=kept_members,
-        removed_clusters=removed_keys(records / "uniref50" / "removed.parquet", "uniref50"),
-        removed_members=removed_members,
-        unrepresented=gone,
+    named = compare_names(
+        membership, by_cluster, by_member, members.kept, members.removed, assign=idmapping is not None
     )
-    counts = MemberCounts(clusters, members, membership.owner)
+    del by_cluster, by_member
+    # assignment
+    assignment = assign(membership, clusters.kept, members.kept, clusters.removed, named.without_representative)
+    # checks
+    counts = count_members(clusters.parts, members.parts, membership.owner)
+    unrepresented = clusters.keys[assignment.clusters_without_representative]
+    reasons = removal_reasons((records / UNIREF90, curated), UNIREF90, unrepresented)
     if config.violations == "error":
-        fate.raise_violations(clusters, members, counts.listings)
-    with removed_writer(output / "violations.parquet") as violations:
-        list_violations(violations, fate, counts, clusters, members, sources)
-        list_elsewhere(violations, named, fate.owner, clusters, members)
-    with removed_writer(output / "removed.parquet") as removed:
-        reasons = reasons_of(gone, cluster_keys, records, curated)
-        remove(removed, fate, clusters, members, counts.members, sources, reasons)
+        refuse_violations(assignment, counts, clusters.parts, members.parts)
     facts = {
-        "membership": config.membership,
+        "membership": "idmapping" if idmapping is not None else "xml",
         "sources": sources,
         "claims": membership.claims,
-        "member_counts": {"checked": int(counts.checkable().sum()), "wrong": len(counts.wrong())},
-        "placed_by_name": named.placed,
-        "without_cluster": len(fate.homeless_rows),
-        "without_member": int((kept_clusters & (counts.members == 0)).sum()),
+        "member_counts": {"checked": counts.sums.entries, "wrong": len(counts.sums.wrong)},
+        "placed_by_name": named.assigned,
+        "without_cluster": len(assignment.members_without_cluster),
+        "without_member": int((counts.members[assignment.clusters_without_members] == 0).sum()),
         "listed_members": {
-            level: {"checked": found.checked, "wrong": len(found.wrong())} for level, found in counts.listings.items()
+            level: {"checked": lists.entries, "wrong": len(lists.wrong)} for level, lists in counts.listed.items()
         },
-        "violations": {level: dict(sorted(found.items())) for level, found in sorted(violations.counts.items())},
     }
-    del counts, membership
-    sizes = _write(output, curated, fate, clusters, members, cluster_keys, member_keys)
-    levels = {
-        "uniref50": level_counts(entered["uniref50"], len(sizes), removed.counts.get("uniref50", {})),
-        "uniref90": level_counts(entered["uniref90"], int(sizes.sum()), removed.counts.get("uniref90", {})),
+    return Grouped(
+        owner=membership.owner,
+        clusters_left=assignment.clusters_left,
+        removals=find_removals(membership, assignment, counts, clusters.parts, members.parts, sources, reasons),
+        violations=find_violations(
+            membership,
+            assignment,
+            counts,
+            clusters.parts,
+            members.parts,
+            sources,
+            removed_members=members.removed,
+            named_elsewhere=named.elsewhere,
+        ),
+        facts=facts,
+    )
+
+
+def _group_by_similarity(
+    config: Cluster, curated: Path, members: Level, output: Path, mmseqs: str | None, threads: int
+) -> Grouped:
+    """Group your own sequences with MMseqs2.
+
+    The representatives of the first level are the members; those of the second level represent the clusters.
+    """
+    index_records(members.parts, members.keys)  # no key comes twice
+    if not members.kept.any():
+        raise UserError("curate kept no sequence", where=curated, fix="look into its removed.parquet")
+    binary = find_mmseqs(mmseqs)
+    representative, owner = cluster_sequences(
+        config, members.parts, members.kept, output, binary=binary, threads=threads
+    )
+    clusters_left = np.zeros(len(owner), bool)
+    clusters_left[owner[owner != NONE]] = True
+    copies = np.flatnonzero(members.kept & (owner == NONE))
+    reason = f"in_{round(100 * config.identities[0])}_percent_cluster"
+    facts = {
+        "membership": "mmseqs",
+        "mmseqs": {
+            "version": tool_version(binary),
+            "algorithm": config.algorithm,
+            "coverage": config.coverage,
+            "identities": list(config.identities),
+        },
     }
-    facts["largest_cluster"] = int(sizes.max(initial=0))
-    write_counts(output / "counts.json", "cluster", levels, **facts)
-    return {"levels": levels} | facts
-
-
-def _sources(config: Cluster, records: Path, idmapping: Path | str | None) -> list[str]:
-    """Names of where the claims come from. Raises UserError when there are none."""
-    if config.membership == "idmapping":
-        if idmapping is None:
-            raise UserError("cluster.membership is 'idmapping'", fix="give idmapping_selected.tab.gz with --idmapping")
-        return [Path(idmapping).name]
-    if find_parts(records, "uniref50", "members") is None:
-        raise UserError(
-            "no members files, which only UniRef XML gives",
-            where=records / "uniref50",
-            fix="set release.format: xml, or cluster.membership: idmapping",
-        )
-    return ["uniref50.xml", "uniref90.xml"] if find_parts(records, "uniref90", "members") else ["uniref50.xml"]
-
-
-def _claims(config: Cluster, records: Path, idmapping: Path | str | None) -> Iterator[Claims]:
-    if config.membership == "idmapping":
-        yield from idmapping_claims(idmapping)
-        return
-    for level in LEVELS:
-        parts = find_parts(records, level, "members")
-        if parts is not None:
-            yield from xml_claims(parts)
-
-
-def _write(
-    output: Path,
-    curated: Path,
-    fate: Fate,
-    clusters: Parts,
-    members: Parts,
-    cluster_keys: np.ndarray,
-    member_keys: np.ndarray,
-) -> np.ndarray:
-    """Write the two tables; returns the cluster sizes, uint32[kept clusters]."""
-    rows = sort_rows(np.flatnonzero(fate.clusters_left).astype(np.uint32), cluster_keys)
-    cluster_of = fate.take_cluster_of(positions(rows, clusters.rows))
-    order, sizes = group_members(cluster_of, len(rows), member_keys)
-    lengths = read_lengths(curated, members)
-    write_membership(
-        output / "membership.parquet", order=order, cluster_of=cluster_of, keys=member_keys, lengths=lengths
+    return Grouped(
+        owner=owner,
+        clusters_left=clusters_left,
+        removals=[Finding(members.parts, reason, copies, about=(members.parts, representative[copies]))],
+        violations=[],  # there is no release that could contradict itself
+        facts=facts,
     )
-    del order, cluster_of, lengths
-    write_clusters(
-        output / "clusters.parquet",
-        "uniref50",
-        keys=cluster_keys[rows],
-        rows=rows,
-        lengths=read_lengths(curated, clusters)[rows],
-        sizes=sizes,
-    )
-    return sizes

@@ -3,7 +3,7 @@
 The docstring under a field is its documentation: config/README.md is generated from it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,8 +47,10 @@ class Release(Block):
     """Base URLs (the directory that holds `current_release/` and `previous_releases/`), tried in order.
     `file:` URLs work too."""
     format: Literal["xml", "fasta"] = "xml"
-    """What to download of UniRef. XML carries the membership and each member's taxon; FASTA is less than half
-    the size and needs `cluster.membership: idmapping`. An archive has XML only."""
+    """What to download of UniRef. XML carries the membership and each member's taxon. FASTA is less than half the size;
+    its membership comes from UniProt's `idmapping_selected.tab.gz`, which names UniProtKB accessions only: of the
+    clusters of UniParc sequences only those with UniRef90_K in UniRef50_K are kept, and the cluster stage says how many
+    are lost. An archive has XML only."""
     fasta: str | None = None
     """Path of your own FASTA (plain or gzip) when `source: fasta`."""
     taxdump: str | None = "https://ftp.ncbi.nlm.nih.gov/pub/taxonomy/taxdump.tar.gz"
@@ -62,6 +64,11 @@ class Release(Block):
     """After this long without a byte from a mirror, the next one is tried."""
     attempts: Count = 3
     """Rounds over all mirrors before the download fails."""
+
+    @property
+    def needs_idmapping(self) -> bool:
+        """Whether the membership comes from UniProt's idmapping: UniRef in FASTA does not name its members."""
+        return self.source != "fasta" and self.format == "fasta"
 
     @model_validator(mode="after")
     def _complete(self) -> "Release":
@@ -107,25 +114,30 @@ class Curate(Block):
 
 
 class Cluster(Block):
-    membership: Literal["xml", "idmapping", "mmseqs"] = "xml"
-    """Where the UniRef90 members of a UniRef50 cluster come from: the UniRef XML, UniProt's
-    `idmapping_selected.tab.gz`, or MMseqs2 (which also builds the 90% level; for your own FASTA). idmapping names
-    UniProtKB accessions only: of clusters of UniParc sequences just those with UniRef90_K in UniRef50_K are kept, and
-    how many are lost is told. XML loses none."""
     identities: tuple[Fraction, Fraction] = (0.9, 0.5)
-    """MMseqs2 only: sequence identity of the two levels."""
+    """Your own FASTA only: sequence identity of the two levels that MMseqs2 computes."""
     coverage: Fraction = 0.8
-    """MMseqs2 only: `-c` with `--cov-mode 0`; UniRef asks for 80% overlap with the seed."""
+    """Your own FASTA only: MMseqs2's `-c` with `--cov-mode 0`; UniRef asks for 80% overlap with the seed."""
     algorithm: Literal["cluster", "linclust"] = "cluster"
-    """MMseqs2 only: `cluster` is sensitive, `linclust` linear in time."""
+    """Your own FASTA only: `cluster` of MMseqs2 is sensitive, `linclust` linear in time."""
     violations: Literal["error", "remove"] = "remove"
-    """A UniRef90 in no kept UniRef50 or in two of them, or an entry that lists another number of members than it
-    states: stop; or remove the UniRef90 with its reason and list the entry in violations.parquet."""
+    """UniRef only. A UniRef90 in no UniRef50 or in two of them, or an entry that lists another number of members than
+    it states: stop, or remove the UniRef90 with its reason and list the entry in violations.parquet."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_membership(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "membership" in values:
+            raise ValueError(
+                "cluster.membership is no longer an option: it follows from release.source and release.format;"
+                " delete the line"
+            )
+        return values
 
 
 class Split(Block):
     method: Literal["hash", "ids"] = "hash"
-    """`hash`: the clusters with the smallest keyed hashes validate. `ids`: those of a published id list do."""
+    """`hash`: the clusters with the smallest keyed hashes validate. `ids`: the clusters of a published id list do."""
     seed: Seed = 42
     """Key of the hash."""
     validation_fraction: Fraction = 0.005
@@ -133,7 +145,7 @@ class Split(Block):
     validation_count: Count | None = None
     """Exact number of validation clusters, instead of the fraction."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of clusters for a test split; they are the next ones in hash order."""
+    """Fraction of clusters on the test side: the next ones in hash order."""
     ids: str | None = None
     """Path of the id list for `method: ids` (text, one id a line, or Parquet with a column `id`)."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from unirefine.config.base import Block
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Shard, Split, Tools
@@ -44,17 +44,6 @@ class Config(Block):
     """The HTML report."""
     tools: Tools = Tools()
     """External programs."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Config":
-        source, membership = self.release.source, self.cluster.membership
-        if source == "fasta" and membership != "mmseqs":
-            raise ValueError("release.source is 'fasta', so cluster.membership must be 'mmseqs'")
-        if source != "fasta" and membership == "mmseqs":
-            raise ValueError("cluster.membership 'mmseqs' is for release.source 'fasta'")
-        if source != "fasta" and self.release.format == "fasta" and membership == "xml":
-            raise ValueError("release.format is 'fasta', so cluster.membership must be 'idmapping'")
-        return self
 
 
 AnyBlock = TypeVar("AnyBlock", bound=BaseModel)

@@ -176,6 +176,12 @@ def strings_at(parts: Parts, name: str, rows: np.ndarray) -> pa.Array:
     return pa.concat_arrays(found) if found else pa.array([], pa.large_string())
 
 
+def take_strings(parts: Parts, name: str, rows: np.ndarray) -> pa.Array:
+    """The strings of column `name` at rows int[n], in any order and with repeats: large_string[n]."""
+    distinct, at = np.unique(rows, return_inverse=True)
+    return strings_at(parts, name, distinct).take(pa.array(at))
+
+
 class TableWriter:
     """Writes one Parquet file in row groups of ROW_GROUP_ROWS rows, in whatever pieces the rows arrive."""
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
 from unirefine.core.removed import Removed, removed_writer
-from unirefine.core.tables import record_parts, strings_at, table_writer
+from unirefine.core.tables import record_parts, strings_at, table_writer, take_strings
 from unirefine.decontaminate.inputs import SEARCHED, Clusters, open_result, read_clusters, read_results
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -129,10 +129,7 @@ def _best_hits(config: Decontaminate, directory: Path, known: Clusters) -> pl.Da
 
 def names_of(known: Clusters, clusters: np.ndarray, records: Path) -> list[str]:
     """Ids of clusters as in their records, `UniRef50_P12345`. clusters: int[n] in any order, may repeat."""
-    rows = known.column("row")[clusters]
-    distinct, where = np.unique(rows, return_inverse=True)
-    ids = strings_at(known.representatives(records), "id", distinct)
-    return ids.take(pa.array(where)).to_pylist()
+    return take_strings(known.representatives(records), "id", known.column("row")[clusters]).to_pylist()
 
 
 def _add_clusters(removed: Removed, known: Clusters, best: pl.DataFrame, records: Path) -> list[str]:

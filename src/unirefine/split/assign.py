@@ -1,8 +1,8 @@
 """Sides of clusters by rank of their keyed hash, exact and in little memory.
 
-The hash of (seed, key) is a bijection of the keys, so clusters never tie and "the k smallest" is one set, whatever the
-order of the clusters, the size of the blocks or the machine. Between two releases a cluster that is in both keeps its
-hash; its side can differ only when its hash lies between the thresholds of the two releases.
+For a given seed the hash is a bijection of the keys. So clusters never tie, and "the k smallest" is the same set for
+any order of the clusters, size of the blocks or machine. A cluster that is in two releases has the same hash in both;
+its side can differ only when the hash lies between the thresholds of the two.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ from decimal import Decimal
 import numpy as np
 
 from unirefine.core.hashing import keyed_hash
-from unirefine.core.levels import TEST, VALIDATION
+from unirefine.core.levels import SIDES, TEST, TRAIN, VALIDATION
 
 _MAX_HASH = np.uint64(2**64 - 1)
 
@@ -32,19 +32,19 @@ def smallest_hashes(hashes: Iterable[np.ndarray], count: int) -> np.ndarray:
     """
     if count == 0:
         return np.empty(0, np.uint64)
-    waiting: list[np.ndarray] = []
-    held, bound = 0, _MAX_HASH
+    candidates: list[np.ndarray] = []
+    total, bound = 0, _MAX_HASH
     for block in hashes:
         taken = block[block <= bound]
-        waiting.append(taken)
-        held += len(taken)
-        if held >= 2 * count:
-            kept = np.concatenate(waiting)
-            kept.partition(count - 1)
-            waiting, held, bound = [kept[:count].copy()], count, kept[count - 1]
-    kept = np.concatenate(waiting) if waiting else np.empty(0, np.uint64)
-    kept.sort()
-    return kept[:count]
+        candidates.append(taken)
+        total += len(taken)
+        if total >= 2 * count:
+            found = np.concatenate(candidates)
+            found.partition(count - 1)
+            candidates, total, bound = [found[:count].copy()], count, found[count - 1]
+    found = np.concatenate(candidates) if candidates else np.empty(0, np.uint64)
+    found.sort()
+    return found[:count]
 
 
 def sides_by_hash(
@@ -52,24 +52,24 @@ def sides_by_hash(
 ) -> tuple[Iterator[np.ndarray], dict[str, int]]:
     """Sides of all clusters: the `validation` smallest hashes validate, the `test` next ones test, the rest train.
 
-    blocks: gives the clusters' keys anew, as blocks of uint64; it is called twice. Returns the sides (uint8 blocks,
-    one per block of keys) and the largest hash of each side that was asked for.
+    blocks: function that yields the clusters' keys in blocks of uint64; it is called twice. Returns the sides, a block
+    of uint8 for each block of keys, and the largest hash of each side that was asked for.
     """
     smallest = smallest_hashes((keyed_hash(seed, keys) for keys in blocks()), validation + test)
     thresholds = {}
     if validation:
-        thresholds["validation"] = int(smallest[validation - 1])
+        thresholds[SIDES[VALIDATION]] = int(smallest[validation - 1])
     if test:
-        thresholds["test"] = int(smallest[validation + test - 1])
+        thresholds[SIDES[TEST]] = int(smallest[validation + test - 1])
 
     def sides() -> Iterator[np.ndarray]:
         for keys in blocks():
             hashes = keyed_hash(seed, keys)
-            side = np.zeros(len(keys), np.uint8)
+            side = np.full(len(keys), TRAIN, np.uint8)
             if test:
-                side[hashes <= np.uint64(thresholds["test"])] = TEST
+                side[hashes <= np.uint64(thresholds[SIDES[TEST]])] = TEST
             if validation:
-                side[hashes <= np.uint64(thresholds["validation"])] = VALIDATION
+                side[hashes <= np.uint64(thresholds[SIDES[VALIDATION]])] = VALIDATION
             yield side
 
     return sides(), thresholds

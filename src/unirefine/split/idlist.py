@@ -18,14 +18,14 @@ _MAGIC = b"PAR1"
 
 @dataclass(frozen=True)
 class IdList:
-    """The distinct ids of a list, in the order of their keys."""
+    """The n distinct ids of a list, in the order of their keys."""
 
     ids: np.ndarray
-    """object[n]: the id as the list has it."""
+    """object[n]: the ids as written in the list."""
     keys: np.ndarray
     """uint64[n], ascending."""
     listed: int
-    """Ids in the file, repeated ones included."""
+    """Ids in the file, with repeats."""
 
 
 def read_ids(path: Path | str) -> IdList:
@@ -53,6 +53,7 @@ def read_ids(path: Path | str) -> IdList:
 
 
 def _keys(ids: list[str]) -> np.ndarray:
+    """Keys of ids, without their UniRef prefix: uint64[n]."""
     bare = [_PREFIX.sub("", name).encode() for name in ids]
     offsets = np.zeros(len(bare) + 1, np.int64)
     np.cumsum([len(name) for name in bare], out=offsets[1:])
@@ -60,6 +61,7 @@ def _keys(ids: list[str]) -> np.ndarray:
 
 
 def _text_ids(path: Path) -> Iterator[str]:
+    """The first word of every line that has one, without comments."""
     with path.open(encoding="utf-8-sig") as lines:
         for line in lines:
             words = line.partition("#")[0].split()
@@ -68,6 +70,7 @@ def _text_ids(path: Path) -> Iterator[str]:
 
 
 def _parquet_ids(path: Path) -> Iterator[str]:
+    """The column `id`, without nulls and empty strings."""
     try:
         with pq.ParquetFile(path) as file:
             if "id" not in file.schema_arrow.names:

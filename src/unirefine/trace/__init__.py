@@ -1,5 +1,1 @@
-"""Follow one id through the files of a run: kept where, removed why, in which cluster, side, shard."""
-
-from unirefine.trace.follow import Step, follow
-
-__all__ = ["Step", "follow"]
+"""Follow one id through the files of a run: which stages kept it, which one removed it, its cluster, side and shard."""

@@ -1,4 +1,4 @@
-"""Single rows out of the stages' files, by scanning one column."""
+"""Find single rows in the files of the stages, by scanning one column."""
 
 import re
 from collections.abc import Mapping
@@ -10,22 +10,24 @@ import numpy as np
 import polars as pl
 
 from unirefine.core.ids import key_of
+from unirefine.core.levels import LEVELS
 from unirefine.core.tables import find_parts, iterate, iterate_file, numbers, open_parquet
 
+UNIREF50, UNIREF90 = LEVELS
 _PREFIX = re.compile(r"^(UniRef\d+)_(.+)$")
 _BATCH_ROWS = 1 << 21
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record of the release."""
+    """A record of a level."""
 
     level: str
     row: int
     records: int
     """Records of the level."""
     columns: Mapping[str, Any]
-    """What the record says, but its sequence."""
+    """All columns but the sequence."""
 
     @property
     def id(self) -> str:
@@ -34,15 +36,15 @@ class Record:
 
 
 def candidates(name: str) -> list[tuple[str, str]]:
-    """(level, full id) that a name may stand for; a bare name may be of either level, or of a lab's own FASTA."""
+    """(level, full id) that a name may stand for; a bare name may be of either level, or of a FASTA of your own."""
     match = _PREFIX.match(name)
     if match is not None:
         return [(match[1].lower(), name)]
-    return [("uniref90", f"UniRef90_{name}"), ("uniref90", name), ("uniref50", f"UniRef50_{name}")]
+    return [(UNIREF90, f"UniRef90_{name}"), (UNIREF90, name), (UNIREF50, f"UniRef50_{name}")]
 
 
 def find_record(records: Path, level: str, name: str) -> Record | None:
-    """The record of a full id, or None."""
+    """The record with a full id, or None."""
     parts = find_parts(records, level)
     if parts is None:
         return None
@@ -73,7 +75,7 @@ def record_at(records: Path, level: str, row: int) -> dict[str, Any]:
 
 
 def find_rows(path: Path, stage: str, column: str, value: int, limit: int | None = None) -> list[int]:
-    """Row numbers at which a numeric column of a file has a value; at most the first `limit`."""
+    """Rows in which a numeric column of a file has a value; at most the first `limit`."""
     found: list[int] = []
     for first, batch in iterate_file(path, [column], stage, batch_rows=_BATCH_ROWS):
         found += (first + np.flatnonzero(numbers(batch.column(0)) == value)).tolist()
@@ -83,7 +85,7 @@ def find_rows(path: Path, stage: str, column: str, value: int, limit: int | None
 
 
 def row_of(path: Path, stage: str, row: int, columns: list[str]) -> dict[str, Any]:
-    """Some columns of one row."""
+    """Some columns of one row of a file."""
     with open_parquet(path, stage) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
@@ -94,7 +96,7 @@ def row_of(path: Path, stage: str, row: int, columns: list[str]) -> dict[str, An
 
 
 def removal(path: Path, level: str, name: str) -> list[tuple[str, str]]:
-    """(reason, evidence) of each row that a removed.parquet has for an id; none when there is no such file."""
+    """(reason, evidence) of each row for an id in a removed.parquet; none when there is no such file."""
     if not path.exists():
         return []
     rows = pl.scan_parquet(path).filter((pl.col("id") == name) & (pl.col("level") == level)).collect()

@@ -56,7 +56,7 @@ def release_files(config: Config) -> list[str]:
     return names.release_files(
         () if release.source == "fasta" else LEVELS,
         release.format,
-        idmapping=release.source != "fasta" and config.cluster.membership == "idmapping",
+        idmapping=release.needs_idmapping,
         taxdump=bool(release.taxdump),
         purge_lists=len(release.purge_lists),
     )

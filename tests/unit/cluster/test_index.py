@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unirefine.cluster.index import NONE, KeyIndex
+from unirefine.cluster.index import KeyIndex
 from unirefine.core.ids import key_of
+from unirefine.core.levels import NONE
 
 KEYS = st.integers(0, 2**64 - 1) | st.integers(0, 50)
 
@@ -27,9 +28,9 @@ def test_crowded_accessions_are_spread():
     assert int(np.diff(index._ends).max()) < 20
 
 
-@pytest.mark.parametrize("places", [(0, 1), (5, 9_999), (9_998, 9_999)])
-def test_a_key_that_is_there_twice_is_found(places):
+@pytest.mark.parametrize("rows", [(0, 1), (5, 9_999), (9_998, 9_999)])
+def test_a_key_that_is_there_twice_is_found(rows):
     keys = np.random.default_rng(3).integers(0, 2**64, 10_000, np.uint64)
     assert KeyIndex(keys).duplicate() is None
-    keys[places[1]] = keys[places[0]]
-    assert KeyIndex(keys).duplicate() == places
+    keys[rows[1]] = keys[rows[0]]
+    assert KeyIndex(keys).duplicate() == rows

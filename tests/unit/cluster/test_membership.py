@@ -5,7 +5,7 @@ import random as python_random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unirefine.cluster.run import cluster
+from unirefine.cluster.run import run as cluster
 from unirefine.config import Cluster
 from unirefine.core.ids import key_of
 
@@ -17,7 +17,7 @@ def oracle(clusters, members, dropped, claims):
     claimants = {}
     for entry, member in claims:
         claimants.setdefault(member, set()).add(entry)
-    placed, removed = {}, {}
+    owners, removed = {}, {}
     for member in members:
         if member in dropped:
             continue
@@ -29,13 +29,13 @@ def oracle(clusters, members, dropped, claims):
         elif found <= dropped:
             removed[member] = "cluster_removed"
         else:
-            (placed[member],) = found
+            (owners[member],) = found
     kept = sorted({*clusters} - dropped, key=key_of)
     for name in kept:
-        if name not in placed.values():
+        if name not in owners.values():
             removed[name] = "no_members"
-    kept = [name for name in kept if name in placed.values()]
-    return placed, removed, kept
+    kept = [name for name in kept if name in owners.values()]
+    return owners, removed, kept
 
 
 @st.composite
@@ -78,17 +78,17 @@ def content(run, clusters, members):
 @given(releases())
 def test_agrees_with_plain_dicts_in_any_order(new_run, release):
     clusters, members, claims50, claims90, dropped, seed, parts = release
-    placed, removed, kept = oracle(clusters, members, dropped, claims50 + (claims90 or []))
+    owners, removed, kept = oracle(clusters, members, dropped, claims50 + (claims90 or []))
     run = new_run(parts=parts)
     counts = execute(run, clusters, members, claims50, claims90, dropped)["levels"]
     order, pairs, reasons, sizes = content(run, clusters, members)
     assert order == kept
-    assert {member: entry for entry, member in pairs} == placed and len(pairs) == len(placed)
+    assert {member: entry for entry, member in pairs} == owners and len(pairs) == len(owners)
     assert pairs == sorted(pairs, key=lambda pair: (kept.index(pair[0]), key_of(pair[1])))
     assert reasons == removed
-    assert sizes == [list(placed.values()).count(entry) for entry in kept]
+    assert sizes == [list(owners.values()).count(entry) for entry in kept]
     assert counts["uniref90"]["in"] == run.counts["uniref90"]["kept"]
-    assert counts["uniref90"]["kept"] == len(placed)
+    assert counts["uniref90"]["kept"] == len(owners)
     assert counts["uniref50"]["in"] == run.counts["uniref50"]["kept"]
     assert counts["uniref50"]["kept"] == len(kept)
 

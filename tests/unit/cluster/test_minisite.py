@@ -65,7 +65,7 @@ def test_xml_and_idmapping_give_the_membership_that_lxml_reads(site):
     assert any(len(named) > 3 for named in expected.values())
 
     mapping = next((site / "site").rglob("idmapping_selected.tab.gz"))
-    other = ["--set", "membership=idmapping", "--idmapping", mapping, "--output", site / "mapped"]
+    other = ["--idmapping", mapping, "--output", site / "mapped"]
     call("cluster", "--records", site / "records", "--curated", site / "curate", *other)
     for name in ("clusters.parquet", "membership.parquet", "removed.parquet"):
         assert (site / "cluster" / name).read_bytes() == (site / "mapped" / name).read_bytes()

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unirefine.cluster.index import NONE
-from unirefine.cluster.order import group_members, positions, sort_rows
+from unirefine.cluster.order import group_members, number_clusters, positions, sort_rows
+from unirefine.core.levels import NONE
 
 
 @pytest.mark.parametrize("largest", [5, 64, 65, 3000])
@@ -40,3 +40,10 @@ def test_rows_by_key_and_back():
     rows = sort_rows(np.array([0, 1, 3], np.uint32), keys)
     assert rows.tolist() == [0, 3, 1]
     assert positions(rows, 4).tolist() == [0, 2, int(NONE), 1]
+
+
+def test_members_that_go_get_no_cluster_number():
+    owner = np.array([3, NONE, 1, 3, 0], np.uint32)
+    kept = np.array([True, True, True, False, True])
+    numbers = number_clusters(owner, kept, positions(np.array([3, 1], np.uint32), 4))
+    assert numbers is owner and numbers.tolist() == [0, int(NONE), 1, int(NONE), int(NONE)]

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.cli.main import main
-from unirefine.cluster.run import cluster
+from unirefine.cluster.run import run as cluster
 from unirefine.config import Cluster
 from unirefine.core.removed import SCHEMA
 from unirefine.errors import UserError
@@ -175,7 +175,7 @@ def test_a_representative_removed_at_uniref90_takes_its_cluster_along(run, membe
     path = run.directory / "idmapping_selected.tab"
     rows = [[""] * 8 + [f"UniRef90_{member}", f"UniRef50_{owner}"] + [""] * 12 for member, owner in owners.items()]
     path.write_text("".join("\t".join(row) + "\n" for row in rows))
-    cluster(Cluster(membership=membership), *run.paths, idmapping=path)
+    cluster(Cluster(), *run.paths, idmapping=path if membership == "idmapping" else None)
     assert listed(run, "removed.parquet") == {
         ("UniRef50_P00001", "cluster_removed", "UniRef90_P00001 (purge_list)"),
         ("UniRef50_P00003", "cluster_removed", "UniRef90_P00003 (wrong_checksum)"),
@@ -209,7 +209,7 @@ def test_idmapping_gives_the_same_tables_as_xml(run, new_run):
     rows = [["", ""] * 4 + [f"UniRef90_{member}", f"UniRef50_{owner}"] + [""] * 12 for member, owner in OWNERS.items()]
     path = other.directory / "idmapping_selected.tab.gz"
     path.write_bytes(gzip.compress("".join("\t".join(row) + "\n" for row in rows * 3).encode()))
-    counts = cluster(Cluster(membership="idmapping"), *other.paths, idmapping=path)
+    counts = cluster(Cluster(), *other.paths, idmapping=path)
     for name in ("clusters.parquet", "membership.parquet", "removed.parquet", "violations.parquet"):
         assert (run.paths[2] / name).read_bytes() == (other.paths[2] / name).read_bytes()
     assert counts["claims"] == 3 * len(OWNERS)
@@ -219,7 +219,7 @@ def test_an_unmapped_member_says_what_does_not_map_it(run):
     tidy(run)
     path = run.directory / "idmapping_selected.tab"
     path.write_text("\t".join([""] * 8 + ["UniRef90_Q00001", "UniRef50_P00001"] + [""] * 12) + "\n")
-    cluster(Cluster(membership="idmapping"), *run.paths, idmapping=path)
+    cluster(Cluster(), *run.paths, idmapping=path)
     assert ("UniRef90_Q00002", "no_cluster", "idmapping_selected.tab puts it in no UniRef50") in listed(
         run, "removed.parquet"
     )
@@ -240,7 +240,7 @@ def test_idmapping_keeps_clusters_of_uniparc_by_their_name_and_says_what_it_lose
     path = mapped(run, [("P00001", "P00001")])
     records, curated, output = map(str, run.paths)
     argv = ["cluster", "--records", records, "--curated", curated, "--output", output]
-    assert main([*argv, "--set", "membership=idmapping", "--idmapping", str(path)]) == 0
+    assert main([*argv, "--idmapping", str(path)]) == 0
     assert listed(run, "removed.parquet") == {
         ("UniRef90_UPI0000000002", "no_cluster", "idmapping_selected.tab puts it in no UniRef50"),
         ("UniRef50_UPI0000000003", "no_members", "no UniRef90 belongs to it"),
@@ -259,8 +259,8 @@ def test_a_claim_wins_over_the_name_and_the_contradiction_is_listed(run):
     for level in ("uniref50", "uniref90"):
         run.level(level, names)
     run.members("uniref50", [(cluster_name, member) for member, cluster_name in claims])
-    for options in ({"membership": "idmapping"}, {"membership": "xml"}):
-        cluster(Cluster(**options), *run.paths, idmapping=mapped(run, claims))
+    for idmapping in (mapped(run, claims), None):
+        cluster(Cluster(), *run.paths, idmapping=idmapping)
         assert {one for one in listed(run, "violations.parquet") if one[1] == "named_elsewhere"} == expected
         assert {(name, why) for name, why, _ in listed(run, "removed.parquet") if name.startswith("UniRef90")} == {
             ("UniRef90_P00003", "no_cluster"), ("UniRef90_P00004", "two_clusters"),
@@ -272,7 +272,7 @@ def test_names_do_not_hide_an_idmapping_of_another_release(run):
         run.level(level, ["P00001", "P00002"])
     path = mapped(run, [("Q77777", "Q88888")])
     with pytest.raises(UserError, match="none of 1 statements names a UniRef90 and a UniRef50"):
-        cluster(Cluster(membership="idmapping"), *run.paths, idmapping=path)
+        cluster(Cluster(), *run.paths, idmapping=path)
 
 
 def test_xml_places_nothing_by_name(run):
@@ -327,9 +327,43 @@ def test_files_that_do_not_belong_together_are_one_line(run, capsys, spoil, mess
     assert [path.name for path in run.paths[2].iterdir()] == [".lock"]
 
 
-def test_idmapping_without_its_file(run):
-    with pytest.raises(UserError, match=r"give idmapping_selected\.tab\.gz with --idmapping"):
-        cluster(Cluster(membership="idmapping"), *tidy(run).paths)
+def test_without_members_files_the_idmapping_is_asked_for(run):
+    break_members(tidy(run))
+    with pytest.raises(UserError, match=r"give UniProt's idmapping_selected\.tab\.gz with --idmapping"):
+        cluster(Cluster(), *run.paths)
+
+
+def test_a_missing_idmapping_is_one_line(run):
+    with pytest.raises(UserError, match=r"nowhere\.tab: no such file"):
+        cluster(Cluster(), *tidy(run).paths, idmapping=run.directory / "nowhere.tab")
+
+
+@pytest.mark.parametrize("mapping", [False, True])
+def test_counts_and_lineage_say_where_the_membership_comes_from(run, mapping):
+    tidy(run)
+    path = mapped(run, OWNERS.items())
+    cluster(Cluster(), *run.paths, idmapping=path if mapping else None)
+    counts = _counts(run)
+    assert counts["membership"] == ("idmapping" if mapping else "xml")
+    assert counts["sources"] == (["idmapping_selected.tab"] if mapping else ["uniref50.xml", "uniref90.xml"])
+    lineage = json.loads((run.paths[2] / "lineage.json").read_text())
+    assert lineage["unknown"] == [str(run.paths[1])]
+    assert [(step["stage"], step["counts"]) for step in lineage["steps"]] == [("cluster", counts["levels"])]
+
+
+def test_blocks_change_no_byte(run, monkeypatch):
+    claims = {member: owner for member, owner in OWNERS.items() if member not in ("Q00006", "Q00002")}
+    tidy(run, claims=claims, dropped=["P00002"], stated=[3, 9, 4], counts=[2, 2, 2, 2, 2, 1, 5])
+    run.members("uniref90", (claims | {"Q00001": "P00003", "Q00005": "P00001", "P00001-2": "Q99999"}).items())
+    written = []
+    for rows in (1 << 20, 1, 2):
+        monkeypatch.setattr("unirefine.cluster.blocks.BLOCK_ROWS", rows)
+        cluster(Cluster(), *run.paths)
+        written.append({path.name: path.read_bytes() for path in run.paths[2].iterdir()})
+    assert {row["reason"] for row in run.read("removed.parquet")} == {
+        "cluster_removed", "no_cluster", "no_members", "two_clusters",
+    }  # fmt: skip
+    assert written[0] == written[1] == written[2]
 
 
 def test_the_command_says_what_it_did(run, capsys):

@@ -1,8 +1,9 @@
 import pytest
 import yaml
 
-from unirefine.config import Decontaminate, Split, load_block, load_config, parse_config
+from unirefine.config import Cluster, Decontaminate, Split, load_block, load_config, parse_config
 from unirefine.errors import UserError
+from unirefine.workflow.directories import release_files
 
 
 def explain(values):
@@ -36,8 +37,7 @@ def test_an_option_like_no_other_gets_the_list():
         ({"split": {"method": "ids"}}, "split.ids must name the list"),
         ({"release": {"source": "archive"}}, "release.name must say which release"),
         ({"release": {"source": "fasta"}}, "release.fasta must name your FASTA"),
-        ({"release": {"format": "fasta"}}, "cluster.membership must be 'idmapping'"),
-        ({"cluster": {"membership": "mmseqs"}}, "is for release.source 'fasta'"),
+        ({"cluster": {"membership": "xml"}}, "cluster.membership is no longer an option: it follows from release"),
         ({"decontaminate": {"audit": {"sensitivity": 5}}}, "sensitivity 5.0 is below the search's 7.0"),
         ({"decontaminate": {"search": {"max_seqs": 2000}}}, "max_seqs 1000 is below the search's 2000"),
         ({"decontaminate": {"search": {"min_seq_id": 0.3}}}, "min_seq_id 0.5 is above the search's 0.3"),
@@ -78,6 +78,27 @@ def test_an_audit_may_be_more_sensitive_in_one_way_and_looser_in_others(audit):
     found = parse_config({"decontaminate": {"audit": audit}}).decontaminate.audit
     assert found.model_dump(include=set(audit)) == audit
     assert found.model_dump(exclude=set(audit)) == Decontaminate().audit.model_dump(exclude=set(audit))
+
+
+def test_a_block_with_the_old_membership_is_refused_as_in_a_whole_config():
+    with pytest.raises(UserError, match=r"cluster\.membership is no longer an option.*; delete the line"):
+        load_block(Cluster, "cluster", None, {"membership": "idmapping"})
+
+
+@pytest.mark.parametrize(
+    ("release", "needed"),
+    [
+        ({}, False),
+        ({"format": "fasta"}, True),
+        ({"source": "archive", "name": "2024_03"}, False),
+        ({"source": "fasta", "fasta": "lab.fasta"}, False),
+        ({"source": "fasta", "fasta": "lab.fasta", "format": "fasta"}, False),
+    ],
+)
+def test_only_uniref_in_fasta_needs_idmapping(release, needed):
+    config = parse_config({"release": release})
+    assert config.release.needs_idmapping == needed
+    assert ("idmapping_selected.tab.gz" in release_files(config)) == needed
 
 
 def test_several_mistakes_are_counted():

@@ -15,6 +15,7 @@ from unirefine.core.tables import (
     string_buffers,
     strings_at,
     table_writer,
+    take_strings,
 )
 from unirefine.errors import UserError
 
@@ -44,6 +45,12 @@ def test_rows_count_through_the_parts_in_order(tmp_path):
 def test_strings_at_rows(tmp_path, rows):
     parts = record_parts(write_parts(tmp_path, "uniref50", [5, 0, 9, 1]), "uniref50")
     assert strings_at(parts, "name", np.array(rows, np.int64)).to_pylist() == [f"n{row}" for row in rows]
+
+
+@pytest.mark.parametrize("rows", [[], [14], [9, 0, 9, 14, 3, 0]])
+def test_take_strings_in_any_order(tmp_path, rows):
+    parts = record_parts(write_parts(tmp_path, "uniref50", [5, 0, 9, 1]), "uniref50")
+    assert take_strings(parts, "name", np.array(rows, np.uint32)).to_pylist() == [f"n{row}" for row in rows]
 
 
 def test_a_missing_part_a_second_set_and_no_part(tmp_path):

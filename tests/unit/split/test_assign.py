@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.ids import key_of
-from unirefine.split import exact_floor, sides_by_hash, smallest_hashes
+from unirefine.split.assign import exact_floor, sides_by_hash, smallest_hashes
 
 GOLDEN_42 = [
     "8682ea69e612c97b",

@@ -13,7 +13,7 @@ from unirefine.config import Split
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.ids import id_of, key_of
 from unirefine.errors import UserError
-from unirefine.split import run_split
+from unirefine.split.run import run
 
 
 def write_clusters(directory, count=1000, row_group=None):
@@ -29,7 +29,7 @@ def write_clusters(directory, count=1000, row_group=None):
 
 
 def split(tmp_path, **options):
-    counts = run_split(Split(**options), tmp_path / "cluster", tmp_path / "split")
+    counts = run(Split(**options), tmp_path / "cluster", tmp_path / "split")
     side = pl.read_parquet(tmp_path / "split" / "split.parquet")["side"]
     assert side.dtype == pl.UInt8
     return counts, side.to_numpy(), json.loads((tmp_path / "split" / "counts.json").read_text())
@@ -122,7 +122,7 @@ def test_mistakes_are_one_line_and_write_nothing(tmp_path, monkeypatch, options,
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     pl.DataFrame({"name": ["a"]}).write_parquet(tmp_path / "column.parquet")
     with pytest.raises(UserError, match=message):
-        run_split(Split(**options), tmp_path / "cluster", tmp_path / "split")
+        run(Split(**options), tmp_path / "cluster", tmp_path / "split")
     assert not (tmp_path / "split" / "split.parquet").exists()
 
 
@@ -131,7 +131,18 @@ def test_keys_out_of_order_are_refused(tmp_path):
     table = pq.read_table(tmp_path / "cluster" / "clusters.parquet")
     pq.write_table(table.set_column(0, "key", pa.array(keys[::-1])), tmp_path / "cluster" / "clusters.parquet")
     with pytest.raises(UserError, match="not strictly ascending"):
-        run_split(Split(), tmp_path / "cluster", tmp_path / "split")
+        run(Split(), tmp_path / "cluster", tmp_path / "split")
+
+
+def test_the_lineage_holds_the_sides_and_the_list(tmp_path):
+    keys = write_clusters(tmp_path / "cluster")
+    (tmp_path / "ids.txt").write_text(id_of(int(keys[0])))
+    *_, written = split(tmp_path, method="ids", ids=str(tmp_path / "ids.txt"))
+    lineage = json.loads((tmp_path / "split" / "lineage.json").read_text())
+    (step,) = lineage["steps"]
+    assert (step["stage"], step["counts"]) == ("split", written["sides"])
+    assert [one["file"] for one in step["inputs"]] == [str(tmp_path / "ids.txt")]
+    assert lineage["unknown"] == [str(tmp_path / "cluster")]
 
 
 def test_the_command(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""`unirefine trace` tells of which member the taxon removed an entry, and what that took along."""
+"""`unirefine trace` says which member's taxon removed an entry, and what went with it."""
 
 import pytest
 

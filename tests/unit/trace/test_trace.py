@@ -1,4 +1,4 @@
-"""`unirefine trace` on a small run made by the stages themselves, but for the hits of MMseqs2, which are planted."""
+"""`unirefine trace` on a small run that the stages made; only the hits of MMseqs2 are written by the test."""
 
 import gzip
 import json
@@ -71,7 +71,7 @@ def run(tmp_path_factory) -> Path:
     stage("curate", "--records", at["records"], "--levels", "uniref50", "uniref90", "--output", at["curate"],
           "--purge-list", str(results / "purge.txt"), "--set", "min_length=20")  # fmt: skip
     stage("cluster", "--records", at["records"], "--curated", at["curate"], "--output", at["cluster"],
-          "--idmapping", str(release / "idmapping_selected.tab"), "--set", "membership=idmapping")  # fmt: skip
+          "--idmapping", str(release / "idmapping_selected.tab"))  # fmt: skip
     stage("split", "--clusters", at["cluster"], "--output", at["split"], "--set", "validation_count=2")
     side = pl.read_parquet(results / "split" / "split.parquet")["side"]
     hit, target = (side == 0).arg_true()[0], (side == 1).arg_true()[0]
@@ -168,7 +168,7 @@ def test_what_curate_removed_takes_its_members_along(run, capsys):
     assert list(steps)[-1] == "curate" and "12" in steps["curate"]
 
 
-def test_a_release_that_runs_share_is_told_by_the_shards(run, sides, capsys, tmp_path):
+def test_the_lineage_of_the_shards_names_a_release_that_is_elsewhere(run, sides, capsys, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("release"))
     steps = trace(capsys, copy, f"UniRef90_{members_of(first(sides, 0, 3))[0]}")

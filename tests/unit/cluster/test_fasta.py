@@ -1,4 +1,4 @@
-"""A lab's own FASTA: MMseqs2 really runs."""
+"""A FASTA of your own: MMseqs2 really runs."""
 
 import json
 import stat
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.cli.main import main
-from unirefine.cluster.run import cluster
+from unirefine.cluster.run import run as cluster
 from unirefine.config import Cluster
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
@@ -24,7 +24,7 @@ def mutate(random, sequence, fraction):
     return "".join(letters)
 
 
-LINCLUST = Cluster(membership="mmseqs", algorithm="linclust")
+LINCLUST = Cluster(algorithm="linclust")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def families(new_run):
 def clustered(new_run):
     """The families after the sensitive `mmseqs cluster`, which takes seconds for any input."""
     run = make_families(new_run)
-    cluster(Cluster(membership="mmseqs"), *run.paths, threads=2)
+    cluster(Cluster(), *run.paths, threads=2)
     return run
 
 
@@ -97,10 +97,11 @@ def test_a_removed_copy_names_its_representative(clustered):
     assert "lab|0.0.0" not in kept | {row["id"] for row in removed}
 
 
-FILES = {"clusters.parquet", "membership.parquet", "removed.parquet", "counts.json", "violations.parquet"}
+TABLES = {"clusters.parquet", "membership.parquet", "removed.parquet", "counts.json", "violations.parquet"}
+FILES = TABLES | {"lineage.json"}
 
 
-def test_no_scratch_stays(clustered):
+def test_no_temporary_file_stays(clustered):
     assert {path.name for path in clustered.paths[2].iterdir()} == FILES | {"mmseqs.log"}
     assert clustered.read("violations.parquet") == []
 
@@ -110,13 +111,13 @@ def test_threads_change_no_byte(clustered, families, new_run, algorithm):
     if algorithm == "linclust":
         clustered = make_families(new_run)
         cluster(LINCLUST, *clustered.paths, threads=2)
-    cluster(Cluster(membership="mmseqs", algorithm=algorithm), *families.paths, threads=1)
-    for name in FILES:
+    cluster(Cluster(algorithm=algorithm), *families.paths, threads=1)
+    for name in TABLES:
         assert (families.paths[2] / name).read_bytes() == (clustered.paths[2] / name).read_bytes()
 
 
 def test_identities_and_coverage_reach_mmseqs(families):
-    config = Cluster(membership="mmseqs", identities=(0.99, 0.6), coverage=0.7, algorithm="linclust")
+    config = Cluster(identities=(0.99, 0.6), coverage=0.7, algorithm="linclust")
     cluster(config, *families.paths)
     log = (families.paths[2] / "mmseqs.log").read_text()
     assert "--min-seq-id 0.99 -c 0.7" in log and "--min-seq-id 0.6 -c 0.7" in log
@@ -128,7 +129,7 @@ def test_identities_and_coverage_reach_mmseqs(families):
 def command(run, *more):
     records, curated, output = map(str, run.paths)
     argv = ["cluster", "--records", records, "--curated", curated, "--output", output]
-    return main([*argv, "--set", "membership=mmseqs", *more])
+    return main([*argv, *more])
 
 
 def test_a_missing_binary_is_one_line(families, capsys):
@@ -147,7 +148,7 @@ def test_a_failing_step_is_one_line_and_leaves_only_its_log(families, tmp_path, 
     assert {path.name for path in families.paths[2].iterdir()} == {"mmseqs.log", ".lock"}
 
 
-def test_what_a_killed_run_left_is_cleared(families):
+def test_what_a_killed_run_left_is_deleted(families):
     scratch = families.paths[2] / f".mmseqs.{'0' * 12}.tmp"
     scratch.mkdir(parents=True)
     (scratch / "sequences").write_text("half")
@@ -155,7 +156,7 @@ def test_what_a_killed_run_left_is_cleared(families):
     assert {path.name for path in families.paths[2].iterdir()} == FILES | {"mmseqs.log"}
 
 
-def test_a_sequence_that_mmseqs_loses_is_an_error(families, tmp_path):
+def test_a_sequence_that_mmseqs_leaves_out_is_an_error(families, tmp_path):
     fake = tmp_path / "mmseqs"
     fake.write_text(f'#!/bin/sh\n{find_mmseqs()} "$@" || exit 1\n[ "$1" = createtsv ] && sed -i 1d "$5"\nexit 0\n')
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
@@ -163,8 +164,25 @@ def test_a_sequence_that_mmseqs_loses_is_an_error(families, tmp_path):
         cluster(LINCLUST, *families.paths, mmseqs=str(fake))
 
 
+def test_curate_says_that_it_is_your_own_fasta(families, new_run):
+    """Records of UniRef that an earlier config left in the directory are not read."""
+    for level in ("records-000-of-001", "members-000-of-001"):
+        path = families.paths[0] / "uniref50" / f"{level}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("of another run")
+    counts = cluster(LINCLUST, *families.paths)
+    assert counts["membership"] == "mmseqs"
+
+
+def test_the_lineage_names_the_version_of_mmseqs(clustered):
+    step = json.loads((clustered.paths[2] / "lineage.json").read_text())["steps"][-1]
+    counts = json.loads((clustered.paths[2] / "counts.json").read_text())
+    assert step["tools"] == {"mmseqs": counts["mmseqs"]["version"]}
+    assert step["counts"] == counts["levels"]
+
+
 def test_nothing_kept_is_an_error(new_run):
     run = new_run(prefix=False)
     run.level("uniref90", ["lab|1"], dropped=["lab|1"])
     with pytest.raises(UserError, match="curate kept no sequence"):
-        cluster(Cluster(membership="mmseqs"), *run.paths)
+        cluster(Cluster(), *run.paths)
