@@ -11,9 +11,7 @@ rule cluster:
         kept=rules.curate.output.kept,
         curated=rules.curate.output.counts,
         idmapping=(
-            f"{RELEASE}/{names.IDMAPPING}"
-            if CONFIG.release.needs_idmapping
-            else []
+            f"{RELEASE}/{names.IDMAPPING}" if CONFIG.release.needs_idmapping else []
         ),
     output:
         clusters=f"{CLUSTER}/clusters.parquet",
