@@ -95,9 +95,9 @@ def test_a_program_that_failed_on_a_full_disk_is_given_the_cause(tmp_path):
     [
         ("echo out; echo 'first' >&2; echo 'the cause' >&2; exit 3", "sh failed with exit code 3: the cause"),
         ("echo 'only out'; exit 1", "sh failed with exit code 1: only out"),
-        ("exit 1", "sh failed with exit code 1: it said nothing"),
+        ("exit 1", "sh failed with exit code 1: no output"),
         ("echo cause >&2; echo 'Error: Prefilter died' >&2; exit 1", "cause (Error: Prefilter died)"),
-        ("kill -9 $$", "sh was killed by SIGKILL: it said nothing; probably out of memory"),
+        ("kill -9 $$", "sh was killed by SIGKILL: no output; probably out of memory"),
         ("kill -4 $$", "set tools.mmseqs to a build for it"),
     ],
 )

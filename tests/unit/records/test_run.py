@@ -263,7 +263,7 @@ def test_a_second_run_replaces_everything_and_a_failed_one_nothing(stage, entry,
     assert files(stage.output / "uniref50") == before
     stage.run(fasta(10), parts=2)
     assert set(files(stage.output / "uniref50")) == {
-        "counts.json", "removed.parquet", "records-000-of-002.parquet", "records-001-of-002.parquet",
+        "counts.json", "lineage.json", "removed.parquet", "records-000-of-002.parquet", "records-001-of-002.parquet",
     }  # fmt: skip
 
 
