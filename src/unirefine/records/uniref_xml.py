@@ -194,7 +194,7 @@ def _entry(
         out.key[n] = pack(raw, a0 + skip, a1)
         append(out.id, out.id_end, n, raw, a0, a1)
     in_representative, sequences = False, 0
-    # of the member being read: has it an id at the other level, that id's key, the member's own key, its taxon
+    # of the current member: whether it has an id at the other level, the key of that id, its key, its taxon
     has_other, other_key, own_key, taxon = False, np.uint64(0), np.uint64(0), MISSING
     while True:
         i = next_tag(raw, i)
