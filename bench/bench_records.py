@@ -37,13 +37,13 @@ def _sized(path: Path) -> tuple[Path, float]:
 def fasta_stage(threads: int = 2):
     """The whole stage, compiled beforehand."""
     from unirefine.config import Records
-    from unirefine.records.run import build_records
+    from unirefine.records.run import run as run_stage
 
     path, megabytes = fasta_file()
 
     def run(source: Path = path, parts: int = 4) -> None:
         with tempfile.TemporaryDirectory(dir=OUTPUT) as output:
-            build_records(Records(parts=parts), "uniref90", source, Path(output), threads=threads)
+            run_stage(Records(parts=parts), "uniref90", source, Path(output), threads=threads)
 
     with tempfile.TemporaryDirectory() as directory:
         small = Path(directory) / "small.fasta"
@@ -124,13 +124,13 @@ def xml_stage():
     """The whole stage from the compressed file, compiled beforehand."""
     from unirefine.config import Records
     from unirefine.core.crc64 import crc64_hex
-    from unirefine.records.run import build_records
+    from unirefine.records.run import run as run_stage
 
     path, megabytes = xml_file()
 
     def run(source: Path = path, parts: int = 4) -> None:
         with tempfile.TemporaryDirectory(dir=OUTPUT) as output:
-            build_records(Records(parts=parts), "uniref50", source, Path(output), threads=2)
+            run_stage(Records(parts=parts), "uniref50", source, Path(output), threads=2)
 
     with tempfile.TemporaryDirectory() as directory:
         small = Path(directory) / "small.xml"

@@ -1,4 +1,4 @@
-"""Faults of the machine under a stage (disk, quota, mount, limits) as one line that says what to do; bugs are not."""
+"""Faults of the machine (disk, quota, mount, limits) as one line that says what to do. Bugs keep their traceback."""
 
 import errno
 import os
@@ -6,10 +6,10 @@ import re
 
 from unirefine.errors import UserError
 
-_NO_SPACE = "free some space and run the stage again, nothing half-written was left"
+_NO_SPACE = "free some space and run the stage again; no incomplete file was left"
 _NO_ANSWER = (
-    "this machine has lost that file system, or its disk fails: see to it and run the stage again, nothing half-written"
-    " counts"
+    "this machine has lost that file system, or its disk fails: repair that and run the stage again; incomplete files"
+    " are ignored"
 )
 _ADVICE = {
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): _NO_SPACE,
@@ -37,7 +37,7 @@ EXTRAS = {
     "wandb": "wandb",
 }
 """The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""
-_IN_TEXT = re.compile(r"\(os error (\d+)\)")  # how Rust (polars, safetensors) names what the system said
+_IN_TEXT = re.compile(r"\(os error (\d+)\)")  # how Rust libraries (polars, safetensors) report errno
 
 
 def as_user_error(error: BaseException) -> UserError | None:
@@ -57,7 +57,7 @@ def as_user_error(error: BaseException) -> UserError | None:
     advice = _ADVICE_OF.get(number)
     if advice is None:
         return None
-    # pyarrow names the file in its text only, if at all
+    # pyarrow names the file only in the message, if at all
     where = getattr(error, "filename", None) or _named_in(str(error)) or "a file"
     return UserError(os.strerror(number).lower(), where=where, fix=advice)
 

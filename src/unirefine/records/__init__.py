@@ -1,1 +1,1 @@
-"""The records stage: UniRef FASTA or XML, or a lab's own FASTA, to Parquet records, streaming."""
+"""The records stage: UniRef FASTA or XML, or your own FASTA, to Parquet records, streaming."""

@@ -1,4 +1,4 @@
-"""What a parser fills and how it becomes Arrow: flat buffers and offsets, handed over without a copy."""
+"""The buffers that a parser fills, and how they become Arrow arrays without a copy."""
 
 from collections import namedtuple
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import pyarrow as pa
 OTHER_TAXON = pa.struct(
     [pa.field("taxon_id", pa.int32(), nullable=False), pa.field("member_key", pa.uint64(), nullable=False)]
 )
-"""A taxon that some member has and the representative has not, and the first member that has it."""
+"""A taxon of a member that is not the representative's, and the first member with it."""
 RECORDS = pa.schema(
     [
         pa.field("key", pa.uint64(), nullable=False),
@@ -39,7 +39,7 @@ REASONS = {
     WRONG_LENGTH: "wrong_length",
     WRONG_CHECKSUM: "wrong_checksum",
 }
-"""Statuses that `records.bad_entries: remove` removes, and their reasons. The others always stop the stage."""
+"""Statuses that `records.bad_entries: remove` removes, with their reasons. The others always stop the stage."""
 
 LOWER_CASE, INNER_STOP, TRAILING_STOP, CRLF, NO_COUNT, NO_REPRESENTATIVE, NO_MEMBERS, RESIDUES = range(8)
 STATS = {
@@ -51,7 +51,7 @@ STATS = {
     NO_REPRESENTATIVE: "entries_without_representative",
     NO_MEMBERS: "entries_without_members",
 }
-"""What parsers count on the way, with its name in counts.json; RESIDUES (of entries that are kept) is told apart."""
+"""Counters of the parsers and their names in counts.json. RESIDUES (of kept entries) is reported as `residues`."""
 
 MISSING = -1
 
@@ -62,7 +62,7 @@ Columns = namedtuple(
 )
 """Buffers of up to n entries, filled by a numba kernel.
 
-key uint64[n], begin int64[n] (offset of the entry in the block), status uint8[n], detail uint64[n, 2] (evidence of
+key uint64[n], begin int64[n] (offset of the entry in the block), status uint8[n], detail uint64[n, 2] (evidence for
 a bad status); taxon, rep_taxon, count int32[n] (MISSING: none); listed int32[n] (members that an entry of XML lists);
 *_end int32[n + 1] (offsets into the uint8 buffers id, rep, seq); member_end int64[n + 1] (offsets into member
 uint64[]); other_end int32[n + 1] (offsets into other_taxon int32[] and other_member uint64[]); stats int64[8].
@@ -88,7 +88,7 @@ class Parsed:
 
 
 def allocate(entries: int, size: int, members: int) -> Columns:
-    """Buffers for at most `entries` entries of `size` bytes in all. Pages that stay unused cost no memory."""
+    """Buffers for at most `entries` entries of `size` bytes in total. Pages that stay unused take no memory."""
     return Columns(
         key=np.empty(entries, np.uint64),
         begin=np.empty(entries, np.int64),
@@ -114,7 +114,7 @@ def allocate(entries: int, size: int, members: int) -> Columns:
 
 
 def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parsed:
-    """The first n entries as Arrow. `offset`: of the block in the stream."""
+    """The first n entries as Arrow arrays. offset: of the block in the stream."""
     lengths = np.diff(columns.seq_end[: n + 1])
     has_rep = np.diff(columns.rep_end[: n + 1]) > 0
     listed, other_taxa = pa.nulls(n, pa.int32()), pa.nulls(n, RECORDS.field("other_taxa").type)
@@ -176,7 +176,7 @@ def _strings(ends: np.ndarray, data: np.ndarray, n: int, valid: np.ndarray | Non
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def number(raw: np.ndarray, start: int, end: int) -> int:
-    """The decimal number raw[start:end], 0 to 2^31 - 1; MISSING if it is anything else."""
+    """The decimal number raw[start:end], 0 to 2^31 - 1; MISSING for anything else."""
     if end == start or end - start > 10:
         return MISSING
     value = 0
@@ -200,7 +200,7 @@ def starts_with(raw: np.ndarray, start: int, end: int, word: np.ndarray) -> bool
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def is_word(raw: np.ndarray, start: int, end: int) -> bool:
-    """Whether raw[start:end] is at least one visible ASCII letter, and nothing else."""
+    """Whether raw[start:end] is one or more visible ASCII characters, and nothing else."""
     for i in range(start, end):
         if raw[i] < 33 or raw[i] > 126:
             return False
@@ -224,8 +224,8 @@ def uniref_prefix(raw: np.ndarray, start: int, end: int) -> int:
 def id_status(raw: np.ndarray, start: int, end: int, prefix: np.ndarray, strict: bool) -> tuple[int, int]:
     """(status, length of the prefix) of an entry's id raw[start:end].
 
-    prefix: uint8[k], as in `UniRef50_`. With `strict` every id must have it; else an id without any UniRef prefix
-    is a lab's own and is taken whole.
+    prefix: uint8[k], as in `UniRef50_`. With `strict` every id must have it; otherwise an id without any UniRef prefix
+    is accepted as it is.
     """
     if not is_word(raw, start, end):
         return BAD_ID, 0
@@ -239,7 +239,7 @@ def id_status(raw: np.ndarray, start: int, end: int, prefix: np.ndarray, strict:
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def append(target: np.ndarray, ends: np.ndarray, n: int, raw: np.ndarray, start: int, end: int) -> None:
-    """Make raw[start:end] string n of a buffer with offsets `ends`."""
+    """Append raw[start:end] to a buffer as its string n; ends: offsets of the strings."""
     at = ends[n]
     for i in range(end - start):
         target[at + i] = raw[start + i]

@@ -1,4 +1,4 @@
-"""Duplicate ids: found on the keys that were written, a slice of the key space at a time, so memory is bounded."""
+"""Duplicate ids: found from the written keys, one slice of the key space at a time, so that memory is bounded."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,15 +14,15 @@ from unirefine.core.hashing import keyed_hash
 from unirefine.records.stream import read_blocks
 
 KEYS_AT_ONCE = 1 << 25
-"""Keys sorted together; their buffer has 0.4 GB."""
+"""Keys that are sorted together, in a buffer of 0.4 GB."""
 _BATCH_ROWS = 1 << 20
 
 
 def find_duplicate(paths: Sequence[Path], entries: int, keys_at_once: int = KEYS_AT_ONCE) -> list[str] | None:
-    """The ids of the records that share the smallest duplicate key (of the first slice with one); None: no duplicates.
+    """The ids of the records that share the smallest duplicate key of the first slice with one; None: no duplicates.
 
-    Two different ids come back only where hashed ids of a lab's own FASTA collide, or where an id is given with and
-    without its UniRef prefix.
+    The ids differ only where the hashes of two ids of a custom FASTA collide, or where an id occurs with and without
+    its UniRef prefix.
     """
     passes = -(-entries // keys_at_once)
     for number in range(passes):
@@ -31,7 +31,7 @@ def find_duplicate(paths: Sequence[Path], entries: int, keys_at_once: int = KEYS
         for keys in _column(paths, "key"):
             if passes > 1:
                 keys = keys[keyed_hash(0, keys) % np.uint64(passes) == number]
-            keys = keys[: len(kept) - filled]  # the hash fills slices evenly: one that overflows has duplicates
+            keys = keys[: len(kept) - filled]  # the hash fills slices evenly: a slice that overflows has duplicates
             kept[filled : filled + len(keys)] = keys
             filled += len(keys)
         kept[:filled].sort()
@@ -67,7 +67,7 @@ def _ids(paths: Sequence[Path], key: np.uint64) -> list[str]:
 
 
 def locate(path: Path, marker: bytes, keep: int, ids: Sequence[str]) -> list[tuple[str, int]]:
-    """(id, offset of its entry) of the first two entries with one of the ids, by reading the input again.
+    """(id, offset of its entry) of the first two entries with one of the ids. Reads the input again.
 
     marker, keep: as in `read_blocks`.
     """

@@ -1,6 +1,6 @@
 """FASTA to columns: one pass of a numba loop over a block of whole entries.
 
-A UniRef header is read from its right end, because its description may hold anything, ` n=` and `>` too:
+A UniRef header is read from its right end, because its description may contain anything, also ` n=` and `>`:
 `>UniRef50_A0A5A9P0L4 peptidylprolyl isomerase n=1 Tax=Triplophysa tibetana TaxID=1572043 RepID=A0A5A9P0L4_9TELE`
 """
 
@@ -38,7 +38,7 @@ _USUAL_WIDTH = 60
 def parse(block: Block, prefix: str, *, strict: bool) -> Parsed:
     """Parse a block of FASTA, which begins with a header or blank lines.
 
-    prefix: of every id, as in `UniRef50_`; without `strict`, ids without a UniRef prefix are taken as they are.
+    prefix: of every id, as in `UniRef50_`; without `strict`, ids without a UniRef prefix are accepted as they are.
     """
     columns = allocate(_count_greater(block.raw), len(block.raw), 0)
     n = _parse(block.raw, np.frombuffer(prefix.encode(), np.uint8), strict, columns)
@@ -47,10 +47,10 @@ def parse(block: Block, prefix: str, *, strict: bool) -> Parsed:
 
 @numba.njit(cache=True, nogil=True)
 def _count_greater(raw: np.ndarray) -> int:
-    """Number of `>`: at least that of the headers."""
+    """Number of `>`, an upper bound on the number of headers."""
     count, i = 0, 0
     while i + 128 <= len(raw):
-        few = np.uint8(0)  # a sum of bytes in a byte becomes vector code
+        few = np.uint8(0)  # the compiler vectorises a sum of bytes in a byte
         for k in range(128):
             few += np.uint8(raw[i + k] == _GREATER)
         count += few
@@ -63,7 +63,7 @@ def _count_greater(raw: np.ndarray) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> int:
-    # each access to an array of `out` costs a reference count, so here they become plain variables
+    # local variables, because each access to an array of `out` costs a reference count
     key, begin, status, stats = out.key, out.begin, out.status, out.stats
     taxa, rep_taxa, counts = out.taxon, out.rep_taxon, out.count
     ids, id_ends, reps, rep_ends = out.id, out.id_end, out.rep, out.rep_end
@@ -102,7 +102,7 @@ def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> i
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def _line_end(raw: np.ndarray, i: int, size: int) -> int:
-    while i + 16 <= size:  # 16 bytes without a branch become one vector comparison
+    while i + 16 <= size:  # the compiler vectorises 16 bytes without a branch
         found = 0
         for k in range(16):
             found |= raw[i + k] == _NEWLINE
@@ -116,7 +116,7 @@ def _line_end(raw: np.ndarray, i: int, size: int) -> int:
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def _last(raw: np.ndarray, start: int, end: int, word: np.ndarray) -> int:
-    """Where `word`, which begins with a space, last lies in raw[start:end]; -1: nowhere."""
+    """Position of the last `word`, which begins with a space, in raw[start:end]; -1: there is none."""
     i = end - len(word)
     while i >= start:
         if raw[i] == _SPACE and starts_with(raw, i, end, word):

@@ -1,7 +1,8 @@
-"""Records over a fixed number of Parquet parts, in stripes dealt out like cards, whatever the number of threads.
+"""Distributes records over a fixed number of Parquet parts in stripes, in the same way for any number of threads.
 
 Round r = 0, 1, 2, ... gives every part one stripe of min(32 (r + 1)^2, 16384) consecutive records: a row group. So a
-small input reaches every part, parts differ little, a large input has large row groups, and one stripe waits at most.
+small input reaches every part, parts are of similar size, large inputs get large row groups, and at most one stripe is
+kept in memory.
 """
 
 import contextlib
@@ -41,26 +42,26 @@ class PartWriter:
         )
 
     def write(self, batches: Sequence[pa.RecordBatch]) -> None:
-        """Append one row group. Its batches are not joined first: copying them costs a twentieth of the stage."""
+        """Append one row group. Its batches are not concatenated first: that copy would take 5% of the stage."""
         table = pa.Table.from_batches(batches, schema=self._schema)
         if len(table):
-            with self._named_faults():
+            with self._path_in_errors():
                 self._file.write_table(table, row_group_size=len(table))
 
     def close(self) -> None:
         """Write the footer."""
-        with self._named_faults():
+        with self._path_in_errors():
             self._file.close()
             self._sink.close()
 
     def discard(self) -> None:
-        """Let go of a file that nobody will read; its footer is not written."""
-        self._file.is_open = False  # its finaliser would write, and complain of a full disk once more
+        """Close a file that will be deleted, without writing its footer."""
+        self._file.is_open = False  # or its finaliser would write, and report a full disk once more
         with contextlib.suppress(OSError):
             self._sink.close()
 
     @contextlib.contextmanager
-    def _named_faults(self) -> Iterator[None]:
+    def _path_in_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -73,13 +74,13 @@ class Parts:
 
     def __init__(self, records: Sequence[Path], members: Sequence[Path], threads: int) -> None:
         self.paths = tuple(records)
-        """Where the records are until all is well."""
+        """The temporary files of the records."""
         self._records = [PartWriter(path, RECORDS) for path in records]
         self._members = [PartWriter(path, MEMBERS) for path in members]
         self._stripe: list[pa.RecordBatch] = []
         self._stripe_members: list[pa.RecordBatch] = []
         self._part, self._round, self._missing = 0, 0, FIRST_STRIPE
-        # one thread a group of parts: the row groups of a part keep their order
+        # each part always has the same thread, so that its row groups keep their order
         self._writers = [ThreadPoolExecutor(1, f"writer-{k}") for k in range(min(threads, len(records)))]
         self._slots = threading.Semaphore(_WAITING_GROUPS * len(self._writers))
         self._futures: list[Future] = []
@@ -96,10 +97,10 @@ class Parts:
             done += take
             self._missing -= take
             if not self._missing:
-                self._deal()
+                self._flush_stripe()
 
-    def _deal(self) -> None:
-        """Hand the stripe to its part's thread; the next stripe is the next part's."""
+    def _flush_stripe(self) -> None:
+        """Pass the stripe to the thread of its part; the next stripe goes to the next part."""
         part, stripe, members = self._part, self._stripe, self._stripe_members
         self._stripe, self._stripe_members = [], []
         self._part = (part + 1) % len(self._records)
@@ -124,16 +125,16 @@ class Parts:
         self._futures = [future for future in self._futures if not future.done()]
 
     def finish(self) -> None:
-        """Write what waits and the footers."""
+        """Write the last stripe and the footers."""
         if self._stripe:
-            self._deal()
+            self._flush_stripe()
         for future in self._futures:
             future.result()
         for writer in (*self._records, *self._members):
             writer.close()
 
     def stop(self) -> None:
-        """End the threads; nothing is written any more."""
+        """End the threads. Nothing more is written."""
         for thread in self._writers:
             thread.shutdown(cancel_futures=True)
         for writer in (*self._records, *self._members):
@@ -142,16 +143,16 @@ class Parts:
 
 @contextlib.contextmanager
 def part_files(records: Sequence[Path], members: Sequence[Path], threads: int) -> Iterator[Parts]:
-    """Part files that appear under their names only when the block ends well; all earlier parts are gone by then.
+    """Part files that get their names only when the block succeeds; all earlier parts are deleted before.
 
     The block must call `finish`. records, members: paths in one directory, as many members as records or none.
-    Raises UserError when the system lets a process open too few files.
+    Raises UserError when a process may not open enough files.
     """
     _allow_open_files(len(records) + len(members) + _OTHER_FILES)
     directory = records[0].parent
     directory.mkdir(parents=True, exist_ok=True)
-    for left in directory.glob(".*.parquet.*.tmp"):  # of a killed run with another number of parts
-        delete(left)
+    for orphan in directory.glob(".*.parquet.*.tmp"):  # of a killed run with another number of parts
+        delete(orphan)
     with contextlib.ExitStack() as files:
         temporary = [files.enter_context(atomic_path(path)) for path in (*records, *members)]
         parts = Parts(temporary[: len(records)], temporary[len(records) :], threads)

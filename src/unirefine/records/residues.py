@@ -1,4 +1,4 @@
-"""Residue letters on the way into the columns: copied, checked, upper-cased; the policy for `*` and bad bytes."""
+"""Residue letters: copied into the columns, checked, upper-cased; the policy for `*` and invalid bytes."""
 
 import numba
 import numpy as np
@@ -10,7 +10,7 @@ _STAR = 42
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def copy_letters(source: np.ndarray, target: np.ndarray) -> bool:
-    """Copy uint8[k]; whether all are A to Z. No branch inside, so that it becomes vector code."""
+    """Copy uint8[k]; whether all are A to Z. Without a branch, so that the compiler vectorises it."""
     worst = np.uint8(0)
     for k in range(len(source)):
         target[k] = source[k]
@@ -22,7 +22,7 @@ def copy_letters(source: np.ndarray, target: np.ndarray) -> bool:
 def copy_checked(
     raw: np.ndarray, i: int, end: int, target: np.ndarray, at: int, status: np.ndarray, detail: np.ndarray, n: int
 ) -> bool:
-    """Copy raw[i:end] to target[at:], as it is; whether any letter is lower case.
+    """Copy raw[i:end] to target[at:]; whether any letter is lower case.
 
     A byte that is neither a letter nor `*` marks entry n, with its position and value as evidence.
     """
@@ -60,9 +60,9 @@ def count_stops(raw: np.ndarray, start: int, end: int) -> int:
 def finish(
     seq: np.ndarray, status: np.ndarray, stats: np.ndarray, n: int, first: int, at: int, lower: bool, stops: int
 ) -> int:
-    """Policy for the sequence seq[first:at] of entry n: cut trailing `*`, count, mark. Returns its end.
+    """Policy for the sequence seq[first:at] of entry n: drop trailing `*`, count, set its status. Returns its end.
 
-    A sequence that is marked bad becomes empty: it goes nowhere but into the evidence.
+    A sequence with a bad status becomes empty.
     """
     whole = at
     while stops and at > first and seq[at - 1] == _STAR:

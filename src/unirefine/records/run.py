@@ -1,4 +1,4 @@
-"""The stage: one thread reads blocks, a few parse them, a few write, in an order that is always the same."""
+"""The records stage: one thread reads blocks, some parse them, some write, always in the same order."""
 
 import re
 from collections import deque
@@ -18,6 +18,7 @@ from unirefine.core.prefetch import prefetch
 from unirefine.core.release_note import ReleaseNote, read_note
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.errors import UserError
+from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.names import record_part
 from unirefine.progress import meter
@@ -46,7 +47,7 @@ _OTHER = {"uniref50": "UniRef90", "uniref90": "UniRef50"}
 
 @dataclass(frozen=True)
 class Input:
-    """The input, as its first bytes show it."""
+    """What the first bytes of the input show."""
 
     path: Path
     level: str
@@ -54,16 +55,16 @@ class Input:
     """`xml` or `fasta`"""
     marker: bytes
     keep: int
-    """How blocks are cut: see `read_blocks`."""
+    """Of `read_blocks`."""
     head: int
     """Bytes before the first entry."""
     release: str | None
-    """What the XML states."""
+    """The release that the XML states."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What the stage did for one level."""
+    """What the stage wrote for one level."""
 
     counts: dict[str, Any]
     """in, kept, removed by reason"""
@@ -71,13 +72,14 @@ class Built:
     """The rest of counts.json."""
 
 
-def build_records(
+def run(
     config: Records, level: str, source: Path, output: Path, *, release_note: Path | None = None, threads: int = 2
 ) -> Built:
-    """Write the records of one level to `output/<level>/`.
+    """Write the records of one level to `output/<level>/`: parts, removed.parquet, lineage.json, counts.json.
 
-    Ids without a UniRef prefix are those of a lab's own FASTA: taken as they are at level uniref90 without a release
-    note, an error otherwise. Raises UserError, with nothing written, for every input that the policy does not cover.
+    release_note: must state the number of entries. Ids without a UniRef prefix are those of a custom FASTA: accepted as
+    they are at level uniref90 without a release note, an error otherwise. Raises UserError, with nothing written, for
+    every input that the policy does not cover.
     """
     note = read_note(release_note, level) if release_note else None
     found = inspect(source, level)
@@ -95,7 +97,7 @@ def build_records(
     ):
         _stream(config, found, parts, removed, tally, strict=level != "uniref90" or note is not None, threads=threads)
         _check(found, note, parts, tally)
-        (directory / "counts.json").unlink(missing_ok=True)  # it comes last: where it is, the level is whole
+        (directory / "counts.json").unlink(missing_ok=True)  # written last: where it is, the level is complete
     counts = level_counts(tally.entries, tally.kept, removed.counts.get(level, {}))
     facts = {
         "format": found.format,
@@ -107,12 +109,13 @@ def build_records(
         "members": tally.members,
         **{name: int(tally.stats[index]) for index, name in STATS.items()},
     }
+    lineage.write(directory, lineage.step("records", config, counts={level: counts}))
     write_counts(directory / "counts.json", "records", {level: counts}, **facts)
     return Built(counts, facts)
 
 
 def inspect(source: Path, level: str) -> Input:
-    """Find out what the input is. Raises UserError when it is empty, or neither FASTA nor UniRef XML of the level."""
+    """Detect what the input is. Raises UserError when it is empty, or neither FASTA nor UniRef XML of the level."""
     head = first_bytes(source, uniref_xml.HEAD_BYTES)
     start = head.lstrip(b" \t\r\n")[:1]
     if start == b"<":
@@ -142,7 +145,7 @@ def _stream(
         parse = partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
     spare: deque[bytearray] = deque()
     source = read_blocks(found.path, found.marker, found.keep, spare)
-    # a parser for each thread: reading and writing leave the cores idle often enough to keep all of them busy
+    # as many parsers as threads: the threads that read and write are often waiting
     with (
         meter(f"records {found.level}", total=found.path.stat().st_size, unit="B") as progress,
         ThreadPoolExecutor(threads, "parser") as pool,
@@ -172,7 +175,7 @@ def _parse_xml(block: Block, *, found: Input, verify: bool) -> Parsed:
 def _in_order(
     blocks: Iterator[Block], pool: ThreadPoolExecutor, parse: Callable[[Block], Parsed], ahead: int
 ) -> Iterator[tuple[Block, Parsed]]:
-    """Parse blocks in the pool, `ahead` at a time. A fault of the reader comes after the blocks before it."""
+    """Parse blocks in the pool, `ahead` at a time. A UserError of the reader is raised after the blocks before it."""
     waiting: deque[tuple[Block, Future[Parsed]]] = deque()
     fault: UserError | None = None
     try:
@@ -191,16 +194,16 @@ def _in_order(
 
 
 def _without_bad(parsed: Parsed, bad: np.ndarray, block: Block, found: Input, removed: Removed, policy: str) -> Parsed:
-    """List the bad entries and drop them with their members, or raise for the first that the policy does not remove."""
+    """Drop bad entries with their members and list them, or raise for the first that the policy does not remove."""
     ids = parsed.records.column("id")
     by_reason: dict[str, tuple[list[str], list[str]]] = {}
     for i in np.flatnonzero(bad):
         status = int(parsed.status[i])
         if policy == "error" or status not in REASONS:
             _raise_bad(parsed, int(i), block, found)
-        into = by_reason.setdefault(REASONS[status], ([], []))
-        into[0].append(ids[i].as_py())
-        into[1].append(f"at byte {parsed.begin[i]}: {_evidence(parsed, int(i), block)}")
+        names, evidence = by_reason.setdefault(REASONS[status], ([], []))
+        names.append(ids[i].as_py())
+        evidence.append(f"at byte {parsed.begin[i]}: {_evidence(parsed, int(i), block)}")
     for reason, (names, evidence) in by_reason.items():
         removed.add(found.level, reason, names, evidence)
     good, members, lengths = pa.array(~bad), parsed.members, np.diff(parsed.member_end)
@@ -249,19 +252,19 @@ def _raise_bad(parsed: Parsed, i: int, block: Block, found: Input) -> NoReturn:
 
 
 def _check(found: Input, note: ReleaseNote | None, parts: Parts, tally: _Tally) -> None:
-    """What can only be told at the end: the count of entries, and that no id comes twice."""
+    """Checks of the whole input: the number of entries, and that no id occurs twice."""
     if tally.entries == 0:
         raise UserError("no entries", where=found.path, fix="check --input")
     if note and note.entries != tally.entries:
         raise UserError(
             f"{tally.entries:,} entries, but the release note states {note.entries:,}",
             where=found.path,
-            fix="the file or the note is of another release, or the download is not whole; fetch both again",
+            fix="the file or the note is of another release, or the download is incomplete; fetch both again",
         )
     ids = find_duplicate(parts.paths, tally.kept)
     if ids is not None:
-        places = " and ".join(
+        entries = " and ".join(
             f"{name} at byte {offset:,}" for name, offset in locate(found.path, found.marker, found.keep, ids)
         )
         what = "duplicate id" if len(set(ids)) == 1 else "ids with the same key"
-        raise UserError(f"{what}: {places} (decompressed)", where=found.path, fix="keep one of them")
+        raise UserError(f"{what}: {entries} (decompressed)", where=found.path, fix="keep one of them")

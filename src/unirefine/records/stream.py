@@ -1,6 +1,6 @@
-"""The input as blocks of whole entries: a thread reads and decompresses while others parse.
+"""The input as blocks of whole entries: one thread reads and decompresses while others parse.
 
-Every offset is one in the decompressed stream.
+Every offset is in the decompressed stream.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from unirefine.errors import UserError
 
 BLOCK_BYTES = 2 << 20
 MAX_ENTRY_BYTES = 512 << 20
-"""A single entry above this is an error: it bounds the memory. UniRef's largest XML entries are a tenth of it."""
+"""A larger entry is an error, which bounds the memory. UniRef's largest XML entries have a tenth of it."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _OTHER_MAGIC = {
     b"BZh": "bzip2",
@@ -30,22 +30,22 @@ _OTHER_MAGIC = {
 
 @dataclass(frozen=True)
 class Block:
-    """Whole entries, as they lie in the stream."""
+    """Consecutive whole entries of the stream."""
 
     raw: np.ndarray
     """uint8[n], writable; a view of `buffer`."""
     buffer: bytearray
-    """Give it to the reader's `spare` when nothing of the block is needed any more."""
+    """For the reader's `spare` once the block is no longer needed."""
     offset: int
-    """Where raw[0] lies in the stream."""
+    """Of raw[0] in the stream."""
     last: bool
-    """Nothing follows."""
+    """Whether this is the last block."""
     compressed: int
     """Bytes of the file read so far, for progress."""
 
 
 def _open(path: Path) -> tuple[BinaryIO, BinaryIO]:
-    """The file and its decompressed stream, the file itself if plain. Raises UserError for another compression."""
+    """The file and its decompressed stream (the file itself if plain). Raises UserError for other compressions."""
     try:
         file = path.open("rb", buffering=0)
     except FileNotFoundError:
@@ -62,11 +62,11 @@ def _open(path: Path) -> tuple[BinaryIO, BinaryIO]:
 
 
 def read_blocks(path: Path, marker: bytes, keep: int, spare: deque[bytearray] | None = None) -> Iterator[Block]:
-    """Yield the stream cut behind the last `marker` of each block; `keep` bytes of the marker's end go to the next.
+    """Yield the stream in blocks that end with `marker`; the marker's last `keep` bytes go to the next block.
 
     marker, keep: `b"\\n>", 1` (FASTA: the `>` starts the next block) or `b"</entry>", 0` (XML). The last block is
-    what follows the last cut; it can be empty. Buffers that come back in `spare` are used again: fresh memory costs a
-    tenth of the time. Raises UserError: no such file, corrupt or truncated gzip, an entry over MAX_ENTRY_BYTES.
+    what follows the last marker; it can be empty. Buffers that the caller appends to `spare` are reused: fresh memory
+    costs a tenth of the time. Raises UserError: no such file, corrupt or truncated gzip, an entry over MAX_ENTRY_BYTES.
     """
     file, stream = _open(path)
     with file, stream:
@@ -80,7 +80,7 @@ def read_blocks(path: Path, marker: bytes, keep: int, spare: deque[bytearray] | 
             if last or cut > len(marker) - 1 - keep:
                 yield Block(np.frombuffer(buffer, np.uint8)[:cut], buffer, offset, last, file.tell())
                 carry, offset, size = bytes(memoryview(buffer)[cut:filled]), offset + cut, BLOCK_BYTES
-            else:  # one entry larger than the block
+            else:  # an entry is larger than the block
                 if size >= MAX_ENTRY_BYTES:
                     raise UserError(
                         f"no end of an entry within {MAX_ENTRY_BYTES >> 20} MiB after byte {offset:,}",
@@ -94,7 +94,7 @@ def read_blocks(path: Path, marker: bytes, keep: int, spare: deque[bytearray] | 
 
 
 def _buffer(spare: deque[bytearray] | None, size: int) -> bytearray:
-    """A buffer of that size; spare ones of another size are dropped."""
+    """A buffer of that size, a spare one if possible; spare ones of another size are dropped."""
     while spare:
         if len(buffer := spare.pop()) == size:
             return buffer

@@ -1,7 +1,7 @@
 """UniRef XML to columns: one compiled pass that reads records, verifies sequences and extracts the membership.
 
-Only what the records need is looked at; every other element is read over by its tags. Sequences are verified with their
-declared length and CRC64 before any policy touches them.
+Elements that the records do not need are skipped. Sequences are verified with their declared length and CRC64 before
+any policy changes them.
 """
 
 import re
@@ -62,7 +62,7 @@ _ACCESSION, _UNIPARC = _word("UniProtKB accession"), _word("UniParc ID")
 _MIN_ENTRY_BYTES = len('<entry id="UniRef50_X"></entry>')
 _MIN_MEMBER_BYTES = len('<member><property type="NCBI taxonomy" value="1"/></member>')
 _FEW = 24
-"""Up to so many items are sorted in place, by insertion: most entries have few members."""
+"""Up to this many items are sorted by insertion: most entries have few members."""
 END, MALFORMED, NO_SEQUENCE_ATTRIBUTE, WRONG_MEMBER, NESTED = range(5)
 _MALFORMED = {
     MALFORMED: "not the XML of a UniRef entry",
@@ -79,7 +79,7 @@ HEAD_BYTES = 1 << 16
 
 
 def read_head(head: bytes, level_name: str, path: Path) -> tuple[int, str | None]:
-    """(length of the document's head, release it states) from the stream's first HEAD_BYTES.
+    """(length of the document's head, release that it states) from the stream's first HEAD_BYTES.
 
     level_name: as in `UniRef50`. Raises UserError for another root element or an encoding that is no superset of ASCII.
     """
@@ -101,8 +101,8 @@ def read_head(head: bytes, level_name: str, path: Path) -> tuple[int, str | None
 def parse(block: Block, start: int, level_name: str, other_name: str, *, verify: bool, path: Path) -> Parsed:
     """Parse a block of UniRef XML from `start` on. The last block must end with the root's end tag.
 
-    level_name, other_name: the level and the one its members are told at, as in `UniRef50`, `UniRef90`.
-    Raises UserError for XML that is malformed or ends too early.
+    level_name, other_name: the level and the level of its members' ids, as in `UniRef50`, `UniRef90`. Raises UserError
+    for XML that is malformed or truncated.
     """
     raw = block.raw
     columns = allocate(len(raw) // _MIN_ENTRY_BYTES + 1, len(raw), len(raw) // _MIN_MEMBER_BYTES + 1)
@@ -131,7 +131,9 @@ def _check_end(tail: bytes, level_name: str, offset: int, path: Path) -> None:
     if not re.fullmatch(rb"</%s\s*>(?:\s|<!--.*?-->)*" % level_name.encode(), tail, re.DOTALL):
         found = tail[:40].decode("latin-1")
         what = f"truncated: no </{level_name}> at byte {offset:,}" if not found else f"{found!r} at byte {offset:,}"
-        raise UserError(f"{what}, where an entry or </{level_name}> must stand", where=path, fix="fetch the file again")
+        raise UserError(
+            f"{what}, where an entry or </{level_name}> is expected", where=path, fix="fetch the file again"
+        )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -192,7 +194,7 @@ def _entry(
         out.key[n] = pack(raw, a0 + skip, a1)
         append(out.id, out.id_end, n, raw, a0, a1)
     in_representative, sequences = False, 0
-    # of the member being read: is there an id at the other level, its key, the member's own key, its taxon
+    # of the current member: whether it has an id at the other level, the key of that id, its key, its taxon
     has_other, other_key, own_key, taxon = False, np.uint64(0), np.uint64(0), MISSING
     while True:
         i = next_tag(raw, i)
@@ -286,9 +288,9 @@ def _entry(
 def _sequence(
     raw: np.ndarray, i: int, end: int, a0: int, a1: int, b0: int, b1: int, verify: bool, out: Columns, n: int
 ) -> bool:
-    """Read and verify the sequence text raw[i:end] with its declared length raw[a0:a1] and checksum raw[b0:b1].
+    """Read the sequence raw[i:end] and verify it with its declared length raw[a0:a1] and checksum raw[b0:b1].
 
-    Returns False where these two cannot be read.
+    Returns False when these two cannot be parsed.
     """
     while i < end and is_space(raw[i]):
         i += 1
@@ -330,7 +332,7 @@ def _sequence(
 
 @numba.njit(cache=True, nogil=True)
 def _hexadecimal(raw: np.ndarray, start: int, end: int) -> tuple[int, bool]:
-    """(value, whether it is one) of 1 to 16 hexadecimal digits."""
+    """(value, whether it is valid) of 1 to 16 hexadecimal digits."""
     value = np.uint64(0)
     for i in range(start, end):
         digit = hexadecimal_digit(raw[i])
@@ -362,7 +364,7 @@ def _distinct_keys(keys: np.ndarray, start: int, end: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _distinct_taxa(taxa: np.ndarray, members: np.ndarray, start: int, end: int) -> int:
-    """Sort taxa[start:end] and drop repeats in place; of the members the first one stays. Returns the new end."""
+    """Sort taxa[start:end] and drop repeats in place; of equal taxa the first member stays. Returns the new end."""
     if end - start > _FEW:
         order = start + np.argsort(taxa[start:end], kind="mergesort")  # stable
         taxa[start:end], members[start:end] = taxa[order], members[order]

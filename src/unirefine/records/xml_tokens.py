@@ -1,7 +1,7 @@
 """The tokens of XML on bytes, compiled: tags, attributes, entities, comments.
 
-Positions are offsets into a block. A negative position is an error at ~position. What is not a plain UniRef document
-(CDATA, processing instructions inside the root, unknown entities) is an error, never a guess.
+Positions are offsets into a block. A negative position is an error at ~position. Anything that a UniRef document does
+not have (CDATA, processing instructions inside the root, unknown entities) is an error.
 """
 
 import numba
@@ -20,7 +20,7 @@ LESS, GREATER, SLASH, AMPERSAND, QUOTE, APOSTROPHE, EQUALS, BANG, SEMICOLON, HAS
     35,
 )
 NOT_ASCII = 255
-"""Stands for a character reference above ASCII in a decoded value: wherever a value is used, it makes it invalid."""
+"""Stands for a character reference above ASCII in a decoded value, and makes the value invalid wherever it is used."""
 
 _COMMENT = np.frombuffer(b"<!--", np.uint8)
 _STOPS = np.zeros(256, np.bool_)
@@ -34,13 +34,13 @@ for _row, (_name, _byte) in enumerate(_ENTITIES):
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def is_space(byte: int) -> bool:
-    """XML's white space."""
+    """Whether this is white space in XML."""
     return byte == 32 or byte == 10 or byte == 13 or byte == 9
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def skip_space(raw: np.ndarray, i: int) -> int:
-    """First position from i on that is not white space, or the end."""
+    """First position from i on without white space, or the end."""
     while i < len(raw) and is_space(raw[i]):
         i += 1
     return i
@@ -60,7 +60,7 @@ def equals(raw: np.ndarray, start: int, end: int, word: np.ndarray) -> bool:
 @numba.njit(cache=True, nogil=True, forceinline=True)
 def next_tag(raw: np.ndarray, i: int) -> int:
     """Position of the next `<` from i on, or the end."""
-    while i + 16 <= len(raw):  # 16 bytes without a branch become one vector comparison
+    while i + 16 <= len(raw):  # the compiler vectorises 16 bytes without a branch
         found = 0
         for k in range(16):
             found |= raw[i + k] == LESS
@@ -85,7 +85,7 @@ def name_end(raw: np.ndarray, i: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def skip_comment(raw: np.ndarray, i: int) -> int:
-    """Position after the comment at i. An error if it is none, or does not end in this block."""
+    """Position after the comment at i. An error if there is none, or if it does not end in this block."""
     start = i
     if not equals(raw, i, min(i + 4, len(raw)), _COMMENT):
         return ~start
@@ -103,7 +103,7 @@ def attributes(raw: np.ndarray, i: int, first: np.ndarray, second: np.ndarray) -
 
     Returns (position after `>`, whether it is an empty element `/>`, start and end of the values of the attributes
     `first` and `second`); start and end are 0 where there is no such attribute. Values with entities are decoded in
-    place: they only get shorter.
+    place, since they only get shorter.
     """
     a0 = a1 = b0 = b1 = 0
     size = len(raw)
@@ -156,7 +156,7 @@ def _value(raw: np.ndarray, i: int, quote: int) -> tuple[int, int]:
 
 @numba.njit(cache=True, nogil=True)
 def _decode(raw: np.ndarray, i: int, quote: int) -> tuple[int, int]:
-    """As `_value`, from the first `&` on: writes the decoded rest over the encoded one."""
+    """As `_value`, from the first `&` on: writes the decoded value over the encoded one."""
     at = i
     while i < len(raw) and raw[i] != quote:
         byte = raw[i]

@@ -1,4 +1,4 @@
-"""release.json: every download of a release in one place, compared with what is published about it."""
+"""release.json: all downloads of a release, compared with what is published about them."""
 
 import csv
 import datetime

@@ -25,7 +25,7 @@ class Metalink:
 
 
 def parse(data: bytes) -> Metalink:
-    """Parse a metalink 3.0 document. Raises ValueError, in words for a user, if it is not one."""
+    """Parse a metalink 3.0 document. Raises ValueError, with a message for users, for anything else."""
     try:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:

@@ -10,7 +10,7 @@ from minisite.site import build_demo
 from unirefine.config import Records
 from unirefine.core.crc64 import crc64_hex
 from unirefine.core.tables import find_parts
-from unirefine.records.run import build_records
+from unirefine.records.run import run
 
 
 def entry_xml(
@@ -59,14 +59,14 @@ class Stage:
         self.directory, self.output = directory, directory / "out"
 
     def run(self, data: bytes, level: str = "uniref50", *, note: str | None = None, threads: int = 2, **config):
-        """Build the records of `data`; gzip is decided by its first bytes."""
+        """Run the stage on `data`, plain or gzip."""
         source = self.directory / "input"
         source.write_bytes(data)
         path = self.directory / "note"
         if note is not None:
             path.write_text(note)
         options = Records(**{"parts": 3, **config})
-        return build_records(
+        return run(
             options, level, source, self.output, release_note=path if note is not None else None, threads=threads
         )
 
@@ -81,7 +81,7 @@ class Stage:
         return self.table(level, kind).to_pylist()
 
     def removed(self, level: str = "uniref50") -> list[dict]:
-        """What removed.parquet lists."""
+        """Rows of removed.parquet."""
         return pq.read_table(self.output / level / "removed.parquet").to_pylist()
 
 

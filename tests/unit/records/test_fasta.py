@@ -1,4 +1,4 @@
-"""FASTA: against Biopython, and every odd thing that a header or a sequence may hold."""
+"""FASTA: against Biopython, and everything odd that a header or a sequence may contain."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The stage as a whole: policy, counts, faults, and the same bytes whatever the threads."""
+"""The stage as a whole: policy, counts, faults, and the same bytes for any number of threads."""
 
 import errno
 import gzip
@@ -13,6 +13,7 @@ from unirefine.cli.main import main
 from unirefine.core.ids import key_of
 from unirefine.core.tables import find_parts
 from unirefine.errors import UserError
+from unirefine.files import lineage
 from unirefine.records import stream
 from unirefine.records.parts import FIRST_STRIPE
 
@@ -20,7 +21,7 @@ NOTE = "   UniProt Reference Clusters - UniRef50\n\n  Release: 2024_03, 29-May-2
 
 
 def fasta(count: int, level: str = "50", length: int = 40) -> bytes:
-    """`count` entries with sequences of their own."""
+    """`count` entries with different sequences."""
     letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
     drawn = letters[np.random.default_rng(count).integers(0, 20, (count, length))]
     return b"".join(
@@ -84,7 +85,7 @@ def test_same_bytes_for_any_number_of_threads(stage, monkeypatch, compress):
     }
 
 
-def test_records_are_dealt_to_the_parts_in_growing_stripes(stage):
+def test_records_are_distributed_over_the_parts_in_growing_stripes(stage):
     first, second = 3 * FIRST_STRIPE, 3 * 5 * FIRST_STRIPE  # records before round 1 and round 2
     count = second + 5
     stage.run(fasta(count), parts=3)
@@ -139,8 +140,8 @@ def test_checksums_are_not_verified_when_not_wanted(stage, entry, xml):
     assert stage.run(data, verify_checksums=False).counts["kept"] == 2
 
 
-def test_a_checksum_is_verified_before_the_sequence_is_put_right(stage, entry, xml):
-    """UniProt's checksum is of the letters that stand in the file."""
+def test_a_checksum_is_verified_before_the_sequence_is_normalised(stage, entry, xml):
+    """UniProt's checksum is of the letters as they are in the file."""
     built = stage.run(xml(entry("P12345", "mkVA*"), entry("Q6GZX4", "MK*A")))
     assert [row["sequence"] for row in stage.rows()] == ["MKVA", "MK*A"]
     facts = built.facts
@@ -150,24 +151,24 @@ def test_a_checksum_is_verified_before_the_sequence_is_put_right(stage, entry, x
 
 
 @pytest.mark.parametrize("make", ["fasta", "xml"])
-def test_a_duplicate_id_is_an_error_with_both_places(stage, entry, xml, make, monkeypatch):
+def test_a_duplicate_id_is_an_error_with_both_offsets(stage, entry, xml, make, monkeypatch):
     monkeypatch.setattr(stream, "BLOCK_BYTES", 300)
     names = ["P12345", "Q6GZX4", "P123456", "O15492", "P12345-2", "P12345", "P54321"]
     if make == "xml":
         data = xml(*(entry(name) for name in names))
-        places = [found.start() for found in re.finditer(rb'<entry id="UniRef50_P12345"', data)]
+        offsets = [found.start() for found in re.finditer(rb'<entry id="UniRef50_P12345"', data)]
     else:
         data = "".join(f">UniRef50_{name} n=1 Tax=x RepID=y\nMKV\n" for name in names).encode()
-        places = [found.start() for found in re.finditer(rb">UniRef50_P12345 ", data)]
+        offsets = [found.start() for found in re.finditer(rb">UniRef50_P12345 ", data)]
     message = "duplicate id: UniRef50_P12345 at byte {:,} and UniRef50_P12345 at byte {:,} (decompressed)".format(
-        *places
+        *offsets
     )
     with pytest.raises(UserError, match=re.escape(message)):
         stage.run(gzip.compress(data), bad_entries="remove")
     assert not list(stage.output.rglob("*.*"))
 
 
-def test_own_fasta(stage):
+def test_a_custom_fasta(stage):
     data = b">sp|P12345|X_Y my n=4\nMKV\n>b\nmkv*\n\n>c d\r\nMK\r\nVA"
     built = stage.run(data, "uniref90")
     assert [(row["id"], row["sequence"]) for row in stage.rows("uniref90")] == [
@@ -263,8 +264,16 @@ def test_a_second_run_replaces_everything_and_a_failed_one_nothing(stage, entry,
     assert files(stage.output / "uniref50") == before
     stage.run(fasta(10), parts=2)
     assert set(files(stage.output / "uniref50")) == {
-        "counts.json", "removed.parquet", "records-000-of-002.parquet", "records-001-of-002.parquet",
+        "counts.json", "lineage.json", "removed.parquet", "records-000-of-002.parquet", "records-001-of-002.parquet",
     }  # fmt: skip
+
+
+def test_a_stage_called_from_python_writes_its_lineage(stage):
+    built = stage.run(fasta(10), parts=2)
+    recorded = lineage.read(stage.output / "uniref50")
+    assert recorded["of"] == "records"
+    assert recorded["steps"][-1]["counts"] == {"uniref50": built.counts}
+    assert recorded["steps"][-1]["config"]["parts"] == 2
 
 
 def test_a_missing_input_is_one_line(tmp_path, capsys):

@@ -140,9 +140,9 @@ def by_lxml(data: bytes) -> tuple[list[dict], list[tuple]]:
             if "UniRef90 ID" in of_member:
                 other = of_member["UniRef90 ID"].removeprefix("UniRef90_")
                 others.add(key_of(other))
-            own = of_member.get("UniProtKB accession", reference.get("id"))
+            accession = of_member.get("UniProtKB accession", reference.get("id"))
             if taxon not in (None, rep_taxon):
-                first_with.setdefault(taxon, key_of(own))
+                first_with.setdefault(taxon, key_of(accession))
         key = key_of(entry.get("id").removeprefix("UniRef50_"))
         records.append(
             {
@@ -154,7 +154,7 @@ def by_lxml(data: bytes) -> tuple[list[dict], list[tuple]]:
                 "listed_members": number + 1,
                 "representative": representative,
                 "length": len(sequence),
-                "other_taxa": [{"taxon_id": taxon, "member_key": own} for taxon, own in sorted(first_with.items())],
+                "other_taxa": [{"taxon_id": taxon, "member_key": key} for taxon, key in sorted(first_with.items())],
                 "sequence": sequence,
             }
         )
@@ -176,7 +176,7 @@ def test_same_records_and_members_as_lxml(entries, seed):
 
 @pytest.mark.parametrize("size", [1, 23, 40, 5000])
 def test_members_and_taxa_of_a_large_cluster_are_deduplicated(entry, xml, size):
-    """A taxon is told of the first member that has it; the representative's own (10) is not repeated."""
+    """Each taxon has the first member with it; the representative's taxon (10) is not repeated."""
     members = [(f"P{10000 + i}", f"P{10000 + i % 20}", 9 + i * 7 % 13) for i in reversed(range(size))]
     found = parsed(xml(entry("Q6GZX4", members=tuple(members))))
     rows = found.members.to_pylist()
@@ -246,7 +246,7 @@ GOOD = '<entry id="UniRef50_P12345"><sequence length="3" checksum="72C336F000000
         ("<entry id='UniRef50_X'/>", "not the XML"),
         ("<!ENTITY x>", "not the XML"),
         ("text", "'text</UniRef50>\\n' at byte"),
-        ("<other/>", "where an entry or </UniRef50> must stand"),
+        ("<other/>", "where an entry or </UniRef50> is expected"),
     ],
 )
 def test_what_is_not_a_release_is_an_error_with_its_place(stage, xml, text, problem):
@@ -255,14 +255,14 @@ def test_what_is_not_a_release_is_an_error_with_its_place(stage, xml, text, prob
         stage.run(data, bad_entries="remove")
     assert problem in str(error.value)
     start = data.index(text.encode())
-    places = [int(found.replace(",", "")) for found in re.findall(r"byte ([\d,]+)", str(error.value))]
-    assert all(start <= place < start + len(text) for place in places) and places
+    offsets = [int(found.replace(",", "")) for found in re.findall(r"byte ([\d,]+)", str(error.value))]
+    assert all(start <= offset < start + len(text) for offset in offsets) and offsets
     assert not list(stage.output.rglob("*.*"))
 
 
 @pytest.mark.parametrize("cut", [30, 150, 350, 700, -12, -2])
 def test_a_truncated_document_is_an_error(stage, entry, xml, cut):
-    with pytest.raises(UserError, match=r"truncated|must stand|no UniRef root"):
+    with pytest.raises(UserError, match=r"truncated|is expected|no UniRef root"):
         stage.run(xml(entry("P12345"))[:cut])
     assert not list(stage.output.rglob("*.*"))
 

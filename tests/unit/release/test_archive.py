@@ -58,10 +58,10 @@ def data(site):
 
 def site_with(directory, data):
     """A site whose archived release is this tarball."""
-    place = directory / DIRECTORY
-    place.mkdir(parents=True)
-    (place / NAME).write_bytes(data)
-    (place / "RELEASE.metalink").write_text(formats.metalink([place / NAME], DIRECTORY, "2024_03"))
+    folder = directory / DIRECTORY
+    folder.mkdir(parents=True)
+    (folder / NAME).write_bytes(data)
+    (folder / "RELEASE.metalink").write_text(formats.metalink([folder / NAME], DIRECTORY, "2024_03"))
     return directory
 
 
@@ -286,7 +286,7 @@ def test_killed_while_the_tarball_is_deleted(left, server, data, tmp_path, downl
 
 
 def test_a_second_start_after_another_kill(server, data, tmp_path, downloader):
-    """What killed extractions leave does not add up, and is not counted as used room."""
+    """Temporary files of killed extractions do not accumulate."""
     for _ in range(2):
         assert start(tmp_path, server, KILLED.format(point=("tarball", "_write", 1, "after"))).wait() == -signal.SIGKILL
         assert len(list(tmp_path.glob(".*.extracted"))) == 1

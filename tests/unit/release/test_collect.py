@@ -36,7 +36,7 @@ def test_collects(config, downloads):
     assert lines[0].startswith("release 2026_03: 3 files, ")
 
 
-def test_tells_what_is_published(config, downloads, tmp_path):
+def test_reports_what_is_published(config, downloads, tmp_path):
     size = (downloads / "uniref50.fasta.gz").stat().st_size
     table = tmp_path / "sources.tsv"
     table.write_text(
@@ -71,7 +71,7 @@ def test_changed_or_missing_download(config, downloads):
         collect.run(downloads, FILES, downloads / "release.json", config)
 
 
-def test_own_fasta_is_described_like_a_download(tmp_path):
+def test_a_custom_fasta_is_described_like_a_download(tmp_path):
     fasta = tmp_path / "mine.fasta"
     settings = Release(source="fasta", fasta=str(fasta))
     with pytest.raises(UserError, match=r"mine\.fasta: no such file; set release\.fasta"):

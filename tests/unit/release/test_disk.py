@@ -83,7 +83,7 @@ def test_a_planned_file_that_no_mirror_has_does_not_stop_this_one(site, server, 
 
 
 def test_a_full_disk_is_one_line_and_the_download_is_resumed(site, server, tmp_path, downloader):
-    """A file size limit takes the part of the full disk: the same write fails."""
+    """A limit on the file size stands for the full disk: the same write fails."""
     script = f"""
 import resource, signal, sys
 from pathlib import Path
