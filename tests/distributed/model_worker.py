@@ -101,9 +101,9 @@ def forward(model, share: Batch) -> torch.Tensor | None:
 
 def gather(local: torch.Tensor | None, share: Batch) -> torch.Tensor | None:
     """Logits of the whole batch [b, s, 33] on rank 0 (packed: zeros where a row was cut)."""
-    place = (state.get_data_parallel_rank(), state.get_context_parallel_rank(), state.get_tensor_model_parallel_rank())
+    ranks = (state.get_data_parallel_rank(), state.get_context_parallel_rank(), state.get_tensor_model_parallel_rank())
     parts = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, (place, local, share))
+    torch.distributed.all_gather_object(parts, (ranks, local, share))
     if torch.distributed.get_rank() != 0:
         return None
     size, rows = state.get_context_parallel_world_size(), []

@@ -69,7 +69,7 @@ def build(layout: str):
 
 
 def values_to_write(model, optimizer) -> list[int]:
-    """Optimizer values that each rank has in hand when it writes a checkpoint."""
+    """Optimizer values that each rank has in memory when it writes a checkpoint."""
     state = checkpoint._sharded_state(checkpoint.unwrap(model), optimizer, loading=False)["optimizer"]["param_state"]
     mine = sum(tensor.data.numel() for tensors in state.values() for tensor in tensors.values())
     everyone = [0] * torch.distributed.get_world_size()

@@ -1,4 +1,4 @@
-"""evaluate and embed by two processes, data parallel, at TP=2 and at PP=2: the numbers of one."""
+"""evaluate and embed give the same numbers in two processes (data parallel, TP=2, PP=2) as in one."""
 
 import json
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_evaluate(alone, two, layout):
 
 
 def check_answers(alone: Path, found: Path, processes: int) -> None:
-    """Every process of a layout has the whole answer of one process."""
+    """Every process of a layout has the result of one process."""
     expected = torch.load(alone / "answers-0.pt")
     assert len(expected) == inference_worker.LAYERS + 2 and expected["log-probabilities"].shape[1] == 33
     for rank in range(processes):

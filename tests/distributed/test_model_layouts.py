@@ -30,7 +30,7 @@ FOUR = ["tp4/16/padded", "tp2-pp2/16/packed", "tp2-sp-cp2/16/padded", "tp2-sp-cp
 
 
 class Results:
-    """What the ranks wrote for each case, and what it should be."""
+    """What the ranks wrote for each case, and the expected values."""
 
     def __init__(self, directory: Path, processes: int, cases: list[str]) -> None:
         self.directory = directory
@@ -71,16 +71,16 @@ def check(results: Results, case: str) -> None:
     compared = 0
     for name, whole in got["gradients"].items():
         names = convert.huggingface_names(name)
-        parts = convert.split_qkv(whole, heads) if len(names) == 3 else [whole]
-        for theirs, part in zip(names, parts, strict=True):
-            difference = (part - gradients[theirs]).abs().max()
+        tensors = convert.split_qkv(whole, heads) if len(names) == 3 else [whole]
+        for theirs, tensor in zip(names, tensors, strict=True):
+            difference = (tensor - gradients[theirs]).abs().max()
             assert difference < 1e-5 * max(1, gradients[theirs].abs().max()), (theirs, difference)
             compared += 1
     assert compared == sum(1 for name in gradients if "contact_head" not in name)
 
 
 def check_export(results: Results, case: str) -> None:
-    """The exported files hold the source's bits, contact head included."""
+    """The exported tensors are bit for bit the source's, the contact head included."""
     name = case.replace("/", "_")
     source = load_file(results.directory / f"hf-{case.split('/')[1]}" / "model.safetensors")
     exported = load_file(results.directory / f"{name}-hf" / "model.safetensors")
@@ -104,7 +104,7 @@ def test_four_processes(four, case):
 
 @pytest.mark.parametrize("case", ["tp2/16/padded", "pp2/16/padded", "cp2/16/padded"])
 def test_checkpoint_of_two_processes_loads_in_one(two, case, tmp_path):
-    """Saved at TP=2, PP=2 or CP=2, loaded alone, exported: still the source's bits."""
+    """Saved at TP=2, PP=2 or CP=2, loaded in one process and exported: bit for bit the source."""
     platform.initialize(Parallel(processes_per_node=1), seed=0)
     saved = two.directory / f"{case.replace('/', '_')}-checkpoint"
     train = Train(model=checkpoint.model_of(saved), parallel=Parallel(processes_per_node=1), precision="fp32")
@@ -113,6 +113,6 @@ def test_checkpoint_of_two_processes_loads_in_one(two, case, tmp_path):
     convert.export_huggingface(model, tmp_path / "hf")
     platform.shutdown()
     exported = load_file(tmp_path / "hf/model.safetensors")
-    there = load_file(two.directory / f"{case.replace('/', '_')}-hf/model.safetensors")
-    assert exported.keys() == there.keys()
-    assert all(torch.equal(exported[key], there[key]) for key in there)
+    expected = load_file(two.directory / f"{case.replace('/', '_')}-hf/model.safetensors")
+    assert exported.keys() == expected.keys()
+    assert all(torch.equal(exported[key], expected[key]) for key in expected)

@@ -48,7 +48,7 @@ def test_the_next_step_is_the_same_with_matrices_cut_in_four(results_of_four, ho
 
 
 def test_no_rank_gathers_what_others_write(results):
-    """fp32 weights and two moments of each parameter are in one rank's hands, about half of them each."""
+    """One rank has the fp32 weights and moments of a parameter; each rank has about half of all."""
     expected, _, written = results["dp2:dp2"]
     whole = 3 * sum(weights.numel() for weights in expected.values())
     assert whole <= sum(written) < 1.01 * whole  # the vocabulary is padded

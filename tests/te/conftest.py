@@ -1,6 +1,6 @@
 """A process that believes it has an H100: Megatron and Transformer Engine are built, no kernel runs.
 
-Collected only by `tests/te/run.sh` (UNIREFINE_TE_TEST=1), in a process of its own, because torch.cuda is patched.
+Collected only by `tests/te/run.sh` (UNIREFINE_TE_TEST=1), in a separate process, because torch.cuda is patched.
 """
 
 import os
@@ -34,7 +34,7 @@ else:
     from unirefine.model.esm2 import build_esm2
 
     def start(parallel: Parallel, rank: int) -> None:
-        """Be rank `rank` of a world whose collectives do nothing, or alone in a real one."""
+        """Become rank `rank` of a world whose collectives do nothing, or the only rank of a real one."""
         stop()
         patches.apply()
         backend, store = ("fake", FakeStore()) if parallel.world > 1 else ("gloo", torch.distributed.HashStore())

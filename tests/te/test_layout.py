@@ -89,7 +89,7 @@ def test_fused_modules_are_chosen(build):
 
 
 def test_sequence_parallel_reaches_every_module(build):
-    """Transformer Engine marks its own parameters when it allocates them; the head's are marked by us."""
+    """Transformer Engine marks parameters that it allocates; we mark the head's."""
     model = build(SMALL, layout={"tensor": 2, "sequence": True})
     for layer in model.encoder.layers:
         for module in (layer.self_attention.linear_qkv, layer.self_attention.linear_proj):

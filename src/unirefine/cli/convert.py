@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
         "convert",
         "Convert ESM-2 weights, bit for bit, to the other layout: a Hugging Face directory or hub id becomes a\n"
         "Megatron distributed checkpoint, which loads at any TP and PP; a checkpoint (of any TP and PP) becomes a\n"
-        "Hugging Face directory. Which way follows from what the source is. One process; memory for one copy.",
+        "Hugging Face directory. The kind of the source decides. Runs in one process, with memory for one copy.",
         "unirefine convert --from results/demo/train/final/megatron --to esm2-demo",
     )
     result.add_argument(
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert and say what was written."""
-    from unirefine.convert.run import translate
+    """Convert, and print one line about what was written."""
+    from unirefine.convert.run import run as convert
 
-    print(translate(arguments.source, arguments.target))
+    print(convert(arguments.source, arguments.target))

@@ -1,4 +1,4 @@
-"""Whole conversions between directories: Hugging Face ESM-2 to Megatron checkpoint and back, in one process."""
+"""Convert a Hugging Face ESM-2 to a Megatron checkpoint or back, in one process."""
 
 import shutil
 from pathlib import Path
@@ -15,10 +15,11 @@ from unirefine.model.esm2 import Esm2, build_esm2
 from unirefine.model.settings import DTYPES
 
 
-def translate(source: str, target: Path | str) -> str:
+def run(source: str, target: Path | str) -> str:
     """Convert `source` (a complete checkpoint, a Hugging Face directory or a hub id) to the other layout at `target`.
 
-    Returns a line about what was written. Raises UserError when the source is neither or the target exists.
+    The source's lineage is copied along. Returns one line about what was written. Raises UserError when the source is
+    none of these or the target exists.
     """
     target = Path(target)
     if target.exists():
@@ -37,7 +38,7 @@ def translate(source: str, target: Path | str) -> str:
             convert.load_huggingface(files.directory, model)
             checkpoint.save(target, model, extra={"source": str(source)})
             kind = "Megatron checkpoint"
-        if (Path(source) / lineage.FILE).is_file():  # the same weights: the same way here
+        if (Path(source) / lineage.FILE).is_file():
             shutil.copyfile(Path(source) / lineage.FILE, target / lineage.FILE)
     finally:
         platform.shutdown()

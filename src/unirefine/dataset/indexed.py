@@ -26,7 +26,7 @@ DTYPES: dict[int, np.dtype] = {
     5: np.dtype(np.int64),
     8: np.dtype(np.uint16),
 }
-"""The integer token types of the format by their code (6 and 7 are floats, which are no tokens)."""
+"""The format's integer types by their code. Codes 6 and 7 are floats."""
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
@@ -44,7 +44,7 @@ class Index:
 
 
 def write_index(path: Path | str, lengths: np.ndarray, documents: np.ndarray, dtype: type = np.uint8) -> None:
-    """Write a .idx file in place at `path` (callers write to a temporary name).
+    """Write a .idx file to `path`, not atomically: callers give a temporary name.
 
     lengths: int32[n] in tokens, in file order. documents: int64[documents + 1], from 0 to n.
     """
@@ -67,7 +67,7 @@ def index_bytes(sequences: int, documents: int) -> int:
 
 
 def map_file(path: Path) -> np.ndarray:
-    """A file as uint8[bytes], mapped read-only (an empty file as an empty array). Raises UserError if missing."""
+    """A file as uint8[bytes], mapped read-only. Raises UserError when it is missing."""
     try:
         size = path.stat().st_size
         return np.asarray(np.memmap(path, np.uint8, "r")) if size else np.empty(0, np.uint8)
@@ -76,9 +76,9 @@ def map_file(path: Path) -> np.ndarray:
 
 
 def read_index(path: Path | str, bin_bytes: int) -> Index:
-    """Map a .idx file and check in constant time that it is whole and fits its .bin of `bin_bytes` bytes.
+    """Map a .idx file and check, in constant time, that it is complete and fits a .bin of `bin_bytes` bytes.
 
-    Raises UserError, in one line, for a file that is no index, is torn, or belongs to another .bin.
+    Raises UserError for a file that is not an index, is truncated, or belongs to another .bin.
     """
     path = Path(path)
     raw = map_file(path)
@@ -96,7 +96,7 @@ def read_index(path: Path | str, bin_bytes: int) -> Index:
     if offsets < 1:
         raise refuse("no document offsets")
     plain = index_bytes(sequences, offsets - 1)
-    if len(raw) not in (plain, plain + sequences):  # one more byte a sequence: modes of a multimodal set
+    if len(raw) not in (plain, plain + sequences):  # modes of a multimodal set: one byte per sequence
         raise refuse(f"torn: {len(raw)} bytes, but {sequences} sequences and {offsets - 1} documents take {plain}")
     dtype = DTYPES[code]
     lengths = np.frombuffer(raw, "<i4", sequences, HEADER_BYTES)

@@ -16,7 +16,7 @@ _LINE = 60
 
 @dataclass(frozen=True)
 class Found:
-    """A sequence and where it stands."""
+    """A sequence and its position in the shards."""
 
     id: str
     cluster_id: str
@@ -30,17 +30,14 @@ class Found:
     """Its letters; `?` where ESM-2's alphabet has none."""
 
     def fasta(self) -> str:
-        """One FASTA record; the header says where it stands."""
+        """One FASTA record with the position in its header."""
         lines = [self.residues[i : i + _LINE] for i in range(0, len(self.residues), _LINE)]
         head = f">{self.id} cluster={self.cluster_id} {self.side} {self.shard}.bin offset={self.offset}"
         return "\n".join([head, *lines]) + "\n"
 
 
 def find_sequence(directory: Path | str, sequence_id: str) -> Found:
-    """Look an id up in every shard; the ids are scanned, 3 GB for the full UniRef90.
-
-    Raises UserError when no shard has it.
-    """
+    """Look an id up in every shard, scanning all ids: 3 GB for the full UniRef90. Raises UserError if none has it."""
     shards = open_shards(directory)
     for side in shards.sides.values():
         before = 0
@@ -60,7 +57,7 @@ def find_sequence(directory: Path | str, sequence_id: str) -> Found:
             before += pq.read_metadata(path).num_rows
     raise UserError(
         f"{sequence_id} is in no shard", where=directory,
-        fix="`unirefine trace` tells at which stage it was removed; validation holds UniRef50 representatives",
+        fix="`unirefine trace` shows at which stage it was removed; validation holds UniRef50 representatives",
     )  # fmt: skip
 
 

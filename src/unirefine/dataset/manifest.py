@@ -1,4 +1,4 @@
-"""`manifest.json` of a directory of shards: its format, and the files that it vouches for."""
+"""`manifest.json` of a directory of shards: its format and the files that it lists."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ REBUILD = "run `snakemake -R shard`"
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a directory of shards. Raises UserError when this version cannot read them."""
+    """The manifest of a directory of shards. Raises UserError when it is missing or this version cannot read it."""
     path = directory / "manifest.json"
     if not path.exists():
         raise UserError("no manifest.json, so the shards are not there or not complete", where=directory, fix=REBUILD)

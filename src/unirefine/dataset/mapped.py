@@ -1,8 +1,8 @@
-"""Raw loads from memory-mapped files inside numba: what shards expose and sampling reads.
+"""Loads from memory-mapped IndexedDataset files inside numba.
 
-A train set is many files. numba cannot index a list of arrays by a run-time number cheaply, so the mapped files are
-described by arrays of addresses, and compiled code loads from address + offset. Megatron's index arrays start at byte
-34 and are therefore not aligned; the loads say so (align 1).
+A train set is many files. In numba, indexing a list of arrays at run time is expensive, so the files are described by
+arrays of addresses, and compiled code loads from address + offset. Megatron's index arrays start at byte 34, so the
+loads are unaligned (align 1).
 """
 
 from typing import NamedTuple
@@ -31,9 +31,9 @@ _load_int32, _load_int64 = _loader(types.int32), _loader(types.int64)
 
 
 class MappedTables(NamedTuple):
-    """Addresses and sizes of p mapped IndexedDataset files, as compiled code takes them.
+    """Addresses and sizes of p mapped IndexedDataset files, for compiled code.
 
-    Valid as long as the object that made it keeps its maps open.
+    Valid as long as the `IndexedFiles` that made it exists.
     """
 
     tokens: np.ndarray
@@ -56,7 +56,7 @@ class MappedTables(NamedTuple):
 
 @numba.njit(cache=True)
 def file_of(firsts: np.ndarray, item: int) -> int:
-    """The file that holds global item `item`; firsts int64[p + 1], ascending. Empty files are passed over."""
+    """Number of the file that holds global item `item`. firsts: int64[p + 1], ascending. Empty files are skipped."""
     low, high = 0, len(firsts) - 1
     while high - low > 1:
         middle = (low + high) >> 1
@@ -70,22 +70,22 @@ def file_of(firsts: np.ndarray, item: int) -> int:
 @numba.njit(cache=True)
 def document_range(tables: MappedTables, document: int) -> tuple[int, int]:
     """Global (first sequence, number of sequences) of a document."""
-    part = file_of(tables.first_document, document)
-    address = tables.documents[part] + np.uint64(8 * (document - tables.first_document[part]))
+    file = file_of(tables.first_document, document)
+    address = tables.documents[file] + np.uint64(8 * (document - tables.first_document[file]))
     first = _load_int64(address)
-    return tables.first_sequence[part] + first, _load_int64(address + np.uint64(8)) - first
+    return tables.first_sequence[file] + first, _load_int64(address + np.uint64(8)) - first
 
 
 @numba.njit(cache=True)
 def sequence_span(tables: MappedTables, sequence: int) -> tuple[int, int, int]:
     """(address of the first token, length in tokens, file) of a sequence; length -1 when its index entry is corrupt."""
-    part = file_of(tables.first_sequence, sequence)
-    local = sequence - tables.first_sequence[part]
-    length = np.int64(_load_int32(tables.lengths[part] + np.uint64(4 * local)))
-    pointer = _load_int64(tables.pointers[part] + np.uint64(8 * local))
-    if length < 0 or pointer < 0 or pointer + length * tables.item_size > tables.token_bytes[part]:
+    file = file_of(tables.first_sequence, sequence)
+    local = sequence - tables.first_sequence[file]
+    length = np.int64(_load_int32(tables.lengths[file] + np.uint64(4 * local)))
+    pointer = _load_int64(tables.pointers[file] + np.uint64(8 * local))
+    if length < 0 or pointer < 0 or pointer + length * tables.item_size > tables.token_bytes[file]:
         length = np.int64(-1)
-    return tables.tokens[part] + np.uint64(pointer), length, part
+    return tables.tokens[file] + np.uint64(pointer), length, file
 
 
 @numba.njit(cache=True)

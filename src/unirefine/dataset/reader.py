@@ -1,4 +1,4 @@
-"""Open shards for reading: checked in constant time, memory-mapped, addressed as one set per side."""
+"""Open shards for reading: checked in constant time, memory-mapped, one set of sequences per side."""
 
 import mmap
 from bisect import bisect_right
@@ -25,11 +25,11 @@ _UNIREF = np.frombuffer(b"UniRef", np.uint8)
 class IndexedFiles:
     """Several IndexedDataset files as one set of sequences and documents, numbered in file order.
 
-    Reads what unirefine writes and what megatron-core writes (any integer dtype, the same in all files).
+    Reads files of unirefine and of megatron-core (any integer dtype, the same in all files).
     """
 
     def __init__(self, prefixes: Sequence[Path | str]) -> None:
-        """`prefixes`: paths without `.bin`/`.idx`. Raises UserError for a missing, torn or mismatching file."""
+        """`prefixes`: paths without `.bin`/`.idx`. Raises UserError for a missing, truncated or mismatching file."""
         self.prefixes = [Path(prefix) for prefix in prefixes]
         assert self.prefixes
         self._bins = [map_file(path.with_name(path.name + ".bin")) for path in self.prefixes]
@@ -67,26 +67,26 @@ class IndexedFiles:
 
         Raises IndexError outside 0 .. sequences - 1.
         """
-        part, local = self._locate(self._first_sequence, sequence)
-        start = int(self._starts[part][local]) // self.dtype.itemsize
-        return self._tokens[part][start : start + int(self._lengths[part][local])]
+        file, local = self._locate(self._first_sequence, sequence)
+        start = int(self._starts[file][local]) // self.dtype.itemsize
+        return self._tokens[file][start : start + int(self._lengths[file][local])]
 
     def offset(self, sequence: int) -> int:
         """Byte of its .bin at which a sequence starts."""
-        part, local = self._locate(self._first_sequence, sequence)
-        return int(self._starts[part][local])
+        file, local = self._locate(self._first_sequence, sequence)
+        return int(self._starts[file][local])
 
     def document(self, document: int) -> range:
         """Sequences of a document. Raises IndexError outside 0 .. documents - 1."""
-        part, local = self._locate(self._first_document, document)
-        offsets, first = self._indices[part].documents, self._first_sequence[part]
+        file, local = self._locate(self._first_document, document)
+        offsets, first = self._indices[file].documents, self._first_sequence[file]
         return range(first + int(offsets[local]), first + int(offsets[local + 1]))
 
     def _locate(self, firsts: list[int], item: int) -> tuple[int, int]:
         if not 0 <= item < firsts[-1]:
             raise IndexError(f"{item} is not in 0 .. {firsts[-1] - 1}")
-        part = bisect_right(firsts, item) - 1
-        return part, item - firsts[part]
+        file = bisect_right(firsts, item) - 1
+        return file, item - firsts[file]
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -128,13 +128,13 @@ class Side(IndexedFiles):
 
     def ids(self, sequence: int) -> tuple[str, str]:
         """(id, cluster id) of a sequence, as in ("UniRef90_P12345", "UniRef50_Q9XYZ1"). Neighbours are cached."""
-        part, local = self._locate(self._first_sequence, sequence)
-        first, rows = self._row_group(part, local)
+        file, local = self._locate(self._first_sequence, sequence)
+        first, rows = self._row_group(file, local)
         row = rows.slice(local - first, 1).to_pydict()
         return row["id"][0], row["cluster_id"][0]
 
     def keys(self, sequences: np.ndarray) -> np.ndarray:
-        """Keys (unirefine.core.ids) of sequences int64[n]: uint64[n]. The first call reads all ids of the side."""
+        """Keys (see core.ids) of sequences int64[n]: uint64[n]. The first call reads all ids of the side."""
         return self._all_keys[sequences]
 
     @cached_property
@@ -149,26 +149,26 @@ class Side(IndexedFiles):
                     done += len(ids)
         return keys
 
-    def _row_group(self, part: int, local: int) -> tuple[int, pa.Table]:
+    def _row_group(self, file: int, local: int) -> tuple[int, pa.Table]:
         """(first row, rows) of the row group of a shard's ids that holds row `local`."""
         if self._cached is not None:
-            (cached_part, first), rows = self._cached
-            if cached_part == part and first <= local < first + len(rows):
+            (cached_file, first), rows = self._cached
+            if cached_file == file and first <= local < first + len(rows):
                 return first, rows
-        prefix = self.prefixes[part]
+        prefix = self.prefixes[file]
         with pq.ParquetFile(prefix.with_name(prefix.name + ".ids.parquet")) as table:
             first = 0
             for group in range(table.num_row_groups):
                 count = table.metadata.row_group(group).num_rows
                 if local < first + count:
-                    self._cached = (part, first), table.read_row_group(group)
+                    self._cached = (file, first), table.read_row_group(group)
                     return first, self._cached[1]
                 first += count
         raise AssertionError((prefix, local))
 
 
 class Shards:
-    """The shards of a run: `train`, `validation` and, where there is one, `test`; `manifest` as written."""
+    """The shards of a run: sides `train`, `validation` and perhaps `test`, and the `manifest`."""
 
     def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
         self.directory, self.manifest = directory, manifest
@@ -191,9 +191,9 @@ class Shards:
 
 
 def open_shards(directory: Path | str) -> Shards:
-    """Open a directory of shards, checking sizes and indices (not hashes: `unirefine shard verify` does).
+    """Open a directory of shards and check sizes and indices (`unirefine shard verify` checks hashes too).
 
-    Raises UserError, in one line that names the file, when anything is missing, torn or does not fit.
+    Raises UserError with the name of a file that is missing, truncated or does not fit.
     """
     directory = Path(directory)
     manifest = read_manifest(directory)
@@ -203,7 +203,7 @@ def open_shards(directory: Path | str) -> Shards:
 
 
 def _advised(tokens: np.ndarray) -> np.ndarray:
-    """Tell the kernel that a .bin is read at random: no read-ahead of 128 kB for a sequence of 350 bytes."""
+    """A mapped .bin, advised to be read at random: no read-ahead of 128 kB for a sequence of 350 bytes."""
     mapped = tokens.base
     while mapped is not None and not isinstance(mapped, mmap.mmap):
         mapped = mapped.base if isinstance(mapped, np.ndarray) else None
@@ -214,7 +214,7 @@ def _advised(tokens: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True)
 def _member_keys(raw: np.ndarray, offsets: np.ndarray, keys: np.ndarray) -> None:
-    """Keys of ids that lie end to end; of `UniRef50_P12345`, as everywhere, the key of `P12345`."""
+    """Keys of ids that lie end to end in `raw`, without their prefix: of `UniRef50_P12345` the key of `P12345`."""
     for i in range(len(keys)):
         start, end = offsets[i], offsets[i + 1]
         if end - start > 9 and raw[start + 8] == 95:  # "_"

@@ -1,4 +1,4 @@
-"""Hash every file of a directory of shards again and check every index from end to end."""
+"""Check shards against their manifest: the hash of every file, and every entry of every index."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ CHANGED = "its content is not what was written (SHA-256 differs)"
 def verify_shards(directory: Path, *, threads: int = 2) -> tuple[int, int]:
     """Check sizes, hashes, indices and row counts against the manifest; returns (files, bytes).
 
-    Raises UserError for the first file (in the manifest's order) that is not as it was written.
+    Raises UserError for the first file, in the manifest's order, that has changed.
     """
     files = read_manifest(directory)["files"]
     for file in files:
@@ -37,9 +37,9 @@ def verify_shards(directory: Path, *, threads: int = 2) -> tuple[int, int]:
     return len(files), total
 
 
-def changed_files(directory: Path, part: int, parts: int) -> list[Path]:
-    """Files whose SHA-256 is not the manifest's, among every `parts`-th from number `part` on."""
-    files = read_manifest(directory)["files"][part::parts]
+def changed_files(directory: Path, rank: int, ranks: int) -> list[Path]:
+    """Files whose SHA-256 is not the manifest's, among the share of rank `rank` of `ranks`."""
+    files = read_manifest(directory)["files"][rank::ranks]
     return [directory / file["name"] for file, same in _hashed(directory, files, threads=1) if not same]
 
 

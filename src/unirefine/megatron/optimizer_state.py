@@ -9,7 +9,7 @@ those of Megatron's format, so Megatron's loading is used.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedTensor
@@ -47,15 +47,12 @@ def owners(spans: Sequence[Span], ranks: int) -> list[int]:
 
 
 def sharded_state(
-    optimizer: DistributedOptimizer,
-    model_sharded_state_dict: dict[str, ShardedTensor],
-    is_loading: bool = False,
-    metadata: dict[str, Any] | None = None,
+    optimizer: DistributedOptimizer, model_sharded_state_dict: dict[str, ShardedTensor], *, is_loading: bool
 ) -> dict[int, dict[str, ShardedTensor]]:
     """{number of the parameter: {key: its tensor}}: on saving, of the parameters that this rank writes; on loading, of
     those that it holds a piece of. Collective over the optimizer's group.
 
-    It replaces `DistributedOptimizer.sharded_param_state_fully_reshardable` (patches.optimizer_state_by_owner).
+    `patches.optimizer_state_by_owner` makes it a method of Megatron's optimizer.
     """
     weights = {tensor.data: tensor for tensor in model_sharded_state_dict.values()}
     group = optimizer.data_parallel_group

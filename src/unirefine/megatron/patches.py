@@ -245,7 +245,12 @@ def optimizer_state_by_owner() -> None:
 
     from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
-    DistributedOptimizer.sharded_param_state_fully_reshardable = sharded_state
+    def by_owner(
+        self: DistributedOptimizer, model_sharded_state_dict: dict, is_loading: bool = False, metadata: Any = None
+    ) -> dict:
+        return sharded_state(self, model_sharded_state_dict, is_loading=is_loading)
+
+    DistributedOptimizer.sharded_param_state_fully_reshardable = by_owner
 
 
 # ---------------------------------------------------------------- running on a CPU

@@ -1,7 +1,7 @@
 """Core attention and layer norm on a CPU: torch's SDPA over real tokens only, and a LayerNorm that allows SP.
 
-They take the places of Megatron's `DotProductAttention` (materialises the scores, forks the CUDA generator) and of
-its torch LayerNorm (refuses sequence parallelism) in the local layer spec.
+In the local layer spec they replace Megatron's `DotProductAttention`, which materialises the scores and forks the CUDA
+generator, and its torch LayerNorm, which does not support sequence parallelism.
 """
 
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 @dataclass
 class Slots(PackedSeqParams):
-    """The slots of a packed batch and their rotations; Megatron hands it through every layer to `SdpaAttention`."""
+    """The slots of a packed batch and their rotations; Megatron passes it to each layer's `SdpaAttention`."""
 
     widths: list[int] = field(default_factory=list)
-    """Tokens of each slot (of this rank's part, under context parallelism)."""
+    """Tokens of each slot (under context parallelism those of this rank)."""
     keys: list[torch.Tensor] = field(default_factory=list)
-    """Context parallelism: for each slot the rows of its real tokens in the keys of all ranks (int64)."""
+    """Context parallelism: for each slot, int64 indices of its real tokens in the gathered keys of all ranks."""
     cos: torch.Tensor | None = None
     """float32[t, 1, head_dim / 2]: RoPE at the position of each token in its sequence."""
     sin: torch.Tensor | None = None
@@ -48,7 +48,7 @@ class SdpaAttention(torch.nn.Module):
         """query, key, value: [t, heads, dim], before RoPE; returns [t, heads x dim]. The scale is dim^-0.5."""
         slots = packed_seq_params
         query, key = rotate(query, slots.cos, slots.sin), rotate(key, slots.cos, slots.sin)
-        if slots.keys:  # order does not matter among keys: RoPE has put their positions into them
+        if slots.keys:  # keys may come in any order: RoPE has encoded their positions
             key = gather_from_sequence_parallel_region(key, group=self.context_group)
             value = gather_from_sequence_parallel_region(value.contiguous(), group=self.context_group)
             queries = query.split(slots.widths)
@@ -56,12 +56,14 @@ class SdpaAttention(torch.nn.Module):
         if len(set(slots.widths)) == 1:
             batch = [x.view(len(slots.widths), -1, *x.shape[1:]).transpose(1, 2) for x in (query, key, value)]
             return torch.nn.functional.scaled_dot_product_attention(*batch).transpose(1, 2).reshape(len(query), -1)
-        parts = zip(*(x.split(slots.widths) for x in (query, key, value)), strict=True)
-        return torch.cat([_attend(*part) for part in parts])
+        sequences = zip(*(x.split(slots.widths) for x in (query, key, value)), strict=True)
+        return torch.cat([_attend(*sequence) for sequence in sequences])
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """One sequence. query: [q, heads, dim]; key, value: [k, heads, dim]; returns [q, heads x dim], 0 without keys."""
+    """Attention in one sequence. query: [q, heads, dim]; key, value: [k, heads, dim]; returns [q, heads x dim]: zeros
+    if k is 0.
+    """
     if not len(key):
         return query.new_zeros(len(query), query.shape[1] * query.shape[2])
     heads_first = [x.transpose(0, 1).unsqueeze(0) for x in (query, key, value)]
@@ -70,7 +72,7 @@ def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torc
 
 
 class _Rotate(torch.autograd.Function):
-    """RoPE in one pass over memory forwards and one backwards (the inverse rotation), without saved activations."""
+    """RoPE in one pass over memory. The backward pass is the inverse rotation, so no activations are saved."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -101,7 +103,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 
 
 class LayerNorm(torch.nn.LayerNorm):
-    """torch's LayerNorm whose parameters say that they are shared by the sequence-parallel ranks."""
+    """torch's LayerNorm; its parameters have the attribute by which Megatron sums their gradients over SP ranks."""
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float, **_: Any) -> None:
         device = torch.cuda.current_device()

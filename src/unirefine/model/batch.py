@@ -1,8 +1,7 @@
 """What a batch of tokens means to ESM-2: slots, true lengths, token dropout, context-parallel slices.
 
-A *slot* is where one sequence lies: a row of a padded batch `tokens[b, s]`, or `tokens[0, cu[i]:cu[i + 1]]` of a
-packed batch `tokens[1, t]`. Sequences are left-aligned in their slot; the rest of it is `<pad>`, which occurs nowhere
-else.
+A *slot* holds one sequence: it is a row of a padded batch `tokens[b, s]`, or `tokens[0, cu[i]:cu[i + 1]]` of a packed
+batch `tokens[1, t]`. Sequences are left-aligned in their slot; the rest of it is `<pad>`, which occurs nowhere else.
 """
 
 import torch
@@ -17,7 +16,7 @@ IGNORE = -100
 
 
 def row_bounds(tokens: torch.Tensor) -> torch.Tensor:
-    """The slots of a padded batch [b, s] seen as one row of b x s tokens: int32[b + 1] on the CPU."""
+    """Bounds of the slots of a flattened padded batch [b, s]: int32[b + 1] on the CPU."""
     rows, length = tokens.shape
     return torch.arange(rows + 1, dtype=torch.int32) * length
 
@@ -33,8 +32,8 @@ def without_padding(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(tokens int64[1, m], bounds, index): the real tokens of a batch, packed.
 
-    index: int64[number of real tokens], their positions in the flattened batch. m is a multiple of `multiple`: a slot
-    of `<pad>`s at the end makes it one. tokens and bounds as in `token_scale`.
+    index: int64[number of real tokens], their positions in the flattened batch. m is a multiple of `multiple`, if need
+    be with a slot of `<pad>` at the end. tokens and bounds are as in `token_scale`.
     """
     flat = tokens.reshape(-1)
     valid = flat != PAD
@@ -50,10 +49,10 @@ def without_padding(
 
 
 def token_scale(tokens: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
-    """Token dropout as one factor per token, to multiply embeddings with.
+    """Token dropout (Lin et al. 2023) as one factor per token, by which embeddings are multiplied.
 
-    0 for `<mask>` and `<pad>`; elsewhere (1 - 0.15 x 0.8) / (1 - n_mask / n_nonpad) of the sequence, `<cls>` and
-    `<eos>` counted, at inference too.
+    0 for `<mask>` and `<pad>`; elsewhere (1 - 0.15 x 0.8) / (1 - n_mask / n_nonpad) of the sequence, with `<cls>` and
+    `<eos>` counted. The same in training and inference.
 
     tokens: int64[b, s]; bounds: int32[n + 1] over the flattened tokens; returns float32[b, s].
     """
@@ -72,19 +71,19 @@ def context_index(bounds: torch.Tensor, size: int, rank: int) -> torch.Tensor:
     Each slot is cut into 2 x size chunks; rank r holds chunks r and 2 x size - 1 - r (Megatron's and Transformer
     Engine's load-balanced order). Every slot length must be a multiple of 2 x size.
     """
-    parts = []
+    chunks = []
     for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         chunk, rest = divmod(end - start, 2 * size)
         if rest:
             raise ValueError(
                 f"slot of {end - start} tokens is not a multiple of 2 x context parallel size = {2 * size}"
             )
-        parts += [torch.arange(chunk) + start + part * chunk for part in (rank, 2 * size - 1 - rank)]
-    return torch.cat(parts)
+        chunks += [torch.arange(chunk) + start + number * chunk for number in (rank, 2 * size - 1 - rank)]
+    return torch.cat(chunks)
 
 
 def context_slice(values: torch.Tensor, bounds: torch.Tensor | None = None, *, size: int, rank: int) -> torch.Tensor:
-    """This context-parallel rank's part of `values` [b, s] (or [1, t] with bounds): [b, s / size] ([1, t / size]).
+    """This context-parallel rank's slice of `values` [b, s] (or [1, t] with bounds): [b, s / size] ([1, t / size]).
 
     The order of positions is that of `Esm2.forward`'s output under context parallelism.
     """

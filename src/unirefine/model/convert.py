@@ -73,20 +73,20 @@ def huggingface_names(name: str) -> list[str]:
     prefix, rest = f"esm.encoder.layer.{match[1]}.", match[2]
     if rest in ("self_attention.linear_qkv.weight", "self_attention.linear_qkv.bias"):
         kind = rest.rpartition(".")[2]
-        return [f"{prefix}attention.self.{part}.{kind}" for part in ("query", "key", "value")]
+        return [f"{prefix}attention.self.{which}.{kind}" for which in ("query", "key", "value")]
     return [next(prefix + theirs + rest.removeprefix(ours) for ours, theirs in LAYER.items() if rest.startswith(ours))]
 
 
 def fuse_qkv(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
     """Three [hidden, ...] tensors to one [3 x hidden, ...], interleaved per head."""
-    parts = [part.reshape(heads, 1, -1, *part.shape[1:]) for part in (query, key, value)]
-    return torch.cat(parts, dim=1).reshape(-1, *query.shape[1:])
+    per_head = [tensor.reshape(heads, 1, -1, *tensor.shape[1:]) for tensor in (query, key, value)]
+    return torch.cat(per_head, dim=1).reshape(-1, *query.shape[1:])
 
 
 def split_qkv(fused: torch.Tensor, heads: int) -> list[torch.Tensor]:
     """The inverse of `fuse_qkv`."""
-    parts = fused.reshape(heads, 3, -1, *fused.shape[1:])
-    return [parts[:, i].reshape(-1, *fused.shape[1:]).contiguous() for i in range(3)]
+    per_head = fused.reshape(heads, 3, -1, *fused.shape[1:])
+    return [per_head[:, i].reshape(-1, *fused.shape[1:]).contiguous() for i in range(3)]
 
 
 # ---------------------------------------------------------------- reading
@@ -209,8 +209,8 @@ def load_huggingface(directory: Path | str, model: Any) -> None:
         if copy in files.names() and not torch.equal(files.tensor(copy), files.tensor(tied)):
             raise UserError(f"{copy} is not {tied}", where=directory, fix="in ESM-2 the head is tied to the embedding")
     for name, parameter in global_parameters(esm2):
-        parts = [files.tensor(theirs) for theirs in huggingface_names(name)]
-        whole = fuse_qkv(*parts, heads=config.num_attention_heads) if len(parts) == 3 else parts[0]
+        tensors = [files.tensor(theirs) for theirs in huggingface_names(name)]
+        whole = fuse_qkv(*tensors, heads=config.num_attention_heads) if len(tensors) == 3 else tensors[0]
         parameter.copy_(local_slice(name, whole, esm2))
     esm2.extra_tensors = {name: files.tensor(name) for name in extra}
 
@@ -269,9 +269,9 @@ def _gather_tensor_parallel(name: str, parameter: torch.Tensor, esm2: Esm2) -> t
     dim, group = split_dimension(name), esm2.tp_group
     whole = parameter.detach()
     if dim is not None and group.size() > 1:
-        parts = [torch.empty_like(whole) for _ in range(group.size())]
-        torch.distributed.all_gather(parts, whole.contiguous(), group=group)
-        whole = torch.cat(parts, dim)
+        slices = [torch.empty_like(whole) for _ in range(group.size())]
+        torch.distributed.all_gather(slices, whole.contiguous(), group=group)
+        whole = torch.cat(slices, dim)
     return whole[:VOCABULARY] if is_vocabulary(name) else whole
 
 

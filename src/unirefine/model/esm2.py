@@ -6,9 +6,9 @@
     logits = model(tokens)                                     # last stage: float32[b, s, 33]
     losses = model(packed[None], cu_seqlens, labels=labels)    # packed batch, tokens [1, t]
 
-Every rank of a model-parallel group is given the same whole batch, on every pipeline stage; under context parallelism
-the model takes its own slice (see `batch.context_slice` for the same slice of labels or masks). Sequence lengths are a
-multiple of `settings.length_multiple(parallel)`.
+Every rank of a model-parallel group gets the same whole batch, on every pipeline stage. Under context parallelism the
+model takes its own slice (`batch.context_slice` takes the same of labels or masks). Rows have a multiple of
+`settings.length_multiple` tokens.
 """
 
 from unirefine.megatron import platform
@@ -43,11 +43,10 @@ def build_esm2(
     post_process: bool | None = None,
     weights: bool = True,
 ) -> "Esm2":
-    """This rank's part of an ESM-2 on `platform.device()`, with initial weights from `train.seed`.
+    """This rank's slice of an ESM-2 on `platform.device()`, with initial weights from `train.seed`.
 
     `pre_process` and `post_process` say whether this stage holds the embedding and the head (default: by pipeline
-    rank). `weights=False` leaves the weights unset, for a model that is loaded next.
-    Megatron's groups must be up (`platform.initialize`).
+    rank). `weights=False` leaves the weights unset, for a model that is loaded next. Call `platform.initialize` first.
     """
     gpu = platform.on_gpu()
     config = transformer_config(model, train, gpu=gpu)
@@ -155,12 +154,12 @@ class Esm2(LanguageModule):
         self, tokens: torch.Tensor, cu_seqlens: torch.Tensor | None = None, labels: torch.Tensor | None = None
     ) -> torch.Tensor:
         """tokens: int64[b, s], padded on the right with `<pad>`; or packed int64[1, t] with slot bounds cu_seqlens:
-        int32[n + 1] on the CPU, from 0 to t. A packed slot is full, or only padding (at the end of the row); under
-        context parallelism it may end in padding. labels: int64 like tokens, -100 where there is no loss.
+        int32[n + 1] on the CPU, from 0 to t. A packed slot is full, or the last one and only padding; under context
+        parallelism any slot may end in padding. labels: int64 like tokens, -100 where there is no loss.
 
         Returns, on the last stage, per-token losses float32[b, s] when labels are given, else logits float32[b, s, 33]
-        (gathered over TP); under context parallelism s / CP positions in the order of `batch.context_slice`. Values at
-        `<pad>` mean nothing (losses are 0). On other stages: hidden states for the next one.
+        (gathered over TP); under context parallelism s / CP positions in the order of `batch.context_slice`. Logits at
+        `<pad>` are undefined, losses 0. On other stages: hidden states for the next stage.
         """
         rows, size = tokens.shape[0], self.cp_group.size()
         index = None
@@ -175,7 +174,7 @@ class Esm2(LanguageModule):
         hidden = self.hidden(tokens, cu_seqlens)
         if not self.post_process:
             return hidden
-        logits = self._logits(hidden)
+        logits = self.logits(hidden)
         if labels is None:
             out = gather_from_tensor_model_parallel_region(logits, group=self.tp_group)[..., :VOCABULARY]
             out = out.transpose(0, 1)
@@ -190,8 +189,8 @@ class Esm2(LanguageModule):
         return whole.index_copy(0, index, out[0, : len(index)]).view(*shape, *out.shape[2:])
 
     def hidden(self, tokens: torch.Tensor, cu_seqlens: torch.Tensor | None = None) -> torch.Tensor:
-        """Hidden states after this stage, of a packed batch [t, 1, h], of a padded one [s, b, h] (only on GPUs; SP and
-        CP divide t and s); after the final layer norm on the last stage.
+        """Hidden states after this stage, on the last one after the final layer norm: [t, 1, h] of a packed batch and
+        on CPUs, [s, b, h] of a padded one on GPUs. SP and CP divide t and s.
         """
         packed, bounds = cu_seqlens is not None, cu_seqlens
         size, rank = self.cp_group.size(), self.cp_group.rank()
@@ -213,7 +212,7 @@ class Esm2(LanguageModule):
         return self.encoder(embedded, mask, rotary_pos_emb=rotary, packed_seq_params=slots)
 
     def _slots(self, tokens: torch.Tensor, bounds: torch.Tensor) -> Slots:
-        """What `SdpaAttention` needs to know of a packed batch."""
+        """The argument of `SdpaAttention` for a packed batch."""
         size, rank = self.cp_group.size(), self.cp_group.rank()
         widths = bounds.diff()
         slots = Slots(qkv_format="thd", cu_seqlens_q=bounds, cu_seqlens_kv=bounds, widths=(widths // size).tolist())
@@ -222,9 +221,9 @@ class Esm2(LanguageModule):
             held = [batch.context_index(bounds, size, other) for other in range(size)]
             positions = positions[held[rank]]
             real = torch.cat([(tokens.reshape(-1) != PAD)[index] for index in held]).view(size, -1)
-            edges = torch.arange(size)[:, None] * len(positions)  # of each rank's part in the gathered keys
-            for part, start in zip(real.split(slots.widths, dim=1), (bounds // size).tolist(), strict=False):
-                slots.keys.append((edges + start + torch.arange(part.shape[1]))[part])
+            edges = torch.arange(size)[:, None] * len(positions)  # where each rank's keys begin in the gathered ones
+            for held_real, start in zip(real.split(slots.widths, dim=1), (bounds // size).tolist(), strict=False):
+                slots.keys.append((edges + start + torch.arange(held_real.shape[1]))[held_real])
         angles = positions[:, None] * self.rotary_pos_emb.inv_freq
         slots.cos, slots.sin = angles.cos()[:, None], angles.sin()[:, None]
         return slots
@@ -246,8 +245,8 @@ class Esm2(LanguageModule):
             params.cu_seqlens_q, params.cu_seqlens_kv = real, real
         return None, params
 
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """float32[s, b, rows of this TP rank]; rows of the padded vocabulary hold the lowest float."""
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits of states [s, b, h]: float32[s, b, vocabulary rows of this TP rank], padded with lowest floats."""
         weight = self.shared_embedding_or_output_weight()
         logits, _ = self.output_layer(self.head(hidden), weight=weight)
         per_rank = logits.shape[-1]

@@ -1,14 +1,14 @@
-"""ESM-2 without training: hidden states and log-probabilities, from Megatron-core or from transformers.
+"""ESM-2 for inference: hidden states and log-probabilities, from Megatron-core or from transformers.
 
     engine = open_megatron(Path("final"))        # final/megatron, or the weights of a Hugging Face directory
     engine = open_huggingface(Path("final"))     # final/huggingface, or a Hugging Face directory itself
     states = engine.states(tokens, bounds)       # float32[t, hidden]
 
-Both take a batch as sequences end to end (`<cls>` ... `<eos>` each), so what they return does not show how they batch
-inside: Megatron-core takes the batch packed, transformers takes it padded. `<pad>` must not occur inside a sequence.
+Both take a batch as sequences end to end (`<cls>` ... `<eos>` each) and return results in that order. Inside,
+Megatron-core takes the batch packed, transformers padded. `<pad>` must not occur inside a sequence.
 
 A model too big for one GPU is opened with a layout: `open_megatron(directory, layout=Layout(tensor=8))`. The processes
-of a TP x PP group then answer together (each calls, each gets the whole answer); the groups share the work (`Share`).
+of a TP x PP group make the same calls and all get the result; the groups divide the work (`Share`).
 """
 
 import contextlib
@@ -37,12 +37,12 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Share:
-    """What part of the work this process has: every `of`-th piece from `number` on."""
+    """The share of the work that this process has: every `of`-th piece from `number` on."""
 
     number: int
     of: int
     leads: bool
-    """Whether it is the one process, of those with the same part, whose results count."""
+    """Whether this process, of those with the same share, writes the results."""
 
 
 class Engine(Protocol):
@@ -66,9 +66,9 @@ class Engine(Protocol):
 
 
 def start(layout: Layout | None = None) -> None:
-    """Bring up Megatron's groups over all processes of the job (one without torchrun), unless they are up already.
+    """Start Megatron's groups over all processes of the job (one without torchrun), unless they fit `layout` already.
 
-    layout: TP and PP; the rest is data parallel. Default: any, and without groups TP = PP = 1. Raises UserError.
+    layout: TP and PP; the rest is data parallel. None: any that is up, else TP = PP = 1. Raises UserError.
     """
     if torch.distributed.is_initialized() and state.model_parallel_is_initialized():
         sizes = state.get_tensor_model_parallel_world_size(), state.get_pipeline_model_parallel_world_size()
@@ -93,11 +93,11 @@ def open_megatron(
 ) -> "MegatronEngine":  # fmt: skip
     """The Megatron-core ESM-2 of `directory`: `final/`, a distributed checkpoint, or a Hugging Face directory.
 
-    Every process reads its part. Starts the process group when it is not up. Raises UserError when `directory` is none
-    of them, or `layout` does not fit the model or the number of processes.
+    Every process reads its slice. Starts the process group if needed. Raises UserError when `directory` is none of
+    these, or `layout` does not fit the model or the number of processes.
     """
     start(layout)
-    source = next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
+    source = _checkpoint_in(directory)
     if source is not None:
         model = _empty(checkpoint.model_of(source), precision, layout)
         checkpoint.load(source, model)
@@ -110,14 +110,14 @@ def open_megatron(
 
 def size_of(directory: Path) -> Model:
     """The size of the model that `open_megatron` would open. Raises UserError."""
-    source = next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
+    source = _checkpoint_in(directory)
     return convert.model_of(_huggingface_directory(directory)) if source is None else checkpoint.model_of(source)
 
 
 def open_huggingface(directory: Path, precision: Precision = "fp32") -> "HuggingfaceEngine":
     """transformers' EsmForMaskedLM of `directory`: `final/` or a Hugging Face directory. Raises UserError."""
     if platform.world_size() > 1:
-        start()  # what shares the work needs a process group
+        start()  # the processes divide the work, which needs a process group
     return HuggingfaceEngine(load_esm_for_masked_lm(directory, precision))
 
 
@@ -127,9 +127,9 @@ def load_esm_for_masked_lm(directory: Path, precision: Precision = "fp32", atten
     from transformers.utils import logging
 
     source = _huggingface_directory(directory)
-    convert.model_of(source)  # one line about whatever is not an ESM-2
+    convert.model_of(source)  # a UserError for what is not an ESM-2
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # a model without contact head is none of the user's concern
+    logging.set_verbosity_error()  # it would warn about a missing contact head
     logging.disable_progress_bar()
     try:
         model = EsmForMaskedLM.from_pretrained(source, dtype=DTYPES[precision], attn_implementation=attention)
@@ -138,6 +138,10 @@ def load_esm_for_masked_lm(directory: Path, precision: Precision = "fp32", atten
         if bars:
             logging.enable_progress_bar()
     return model.eval().to(platform.device())
+
+
+def _checkpoint_in(directory: Path) -> Path | None:
+    return next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
 
 
 def _huggingface_directory(directory: Path) -> Path:
@@ -169,7 +173,7 @@ def _empty(model: Model, precision: Precision, layout: Layout) -> Esm2:
 
 
 def _layer_number(layer: int, layers: int) -> int:
-    """0 .. layers. Raises UserError for a layer that the model does not have."""
+    """Number of a layer, 0 .. layers. Raises UserError for one that the model does not have."""
     number = layer + layers + 1 if layer < 0 else layer
     if not 0 <= number <= layers:
         raise UserError(
@@ -180,7 +184,7 @@ def _layer_number(layer: int, layers: int) -> int:
 
 
 class MegatronEngine:
-    """`Esm2` at any TP and PP, CP = 1: every group of TP x PP processes for itself."""
+    """`Esm2` at any TP and PP, CP = 1. Each group of TP x PP processes works independently."""
 
     name = "Megatron-core"
 
@@ -207,7 +211,7 @@ class MegatronEngine:
             module = self._module(number) if inside else None
             hidden = self._run(tokens, bounds, until=module, last=owner)
             found = self._flat(hidden, bounds).float() if self._stage == owner else None
-        return self._told(found, (len(tokens), self.hidden), owner).cpu()
+        return self._broadcast(found, (len(tokens), self.hidden), owner).cpu()
 
     @torch.inference_mode()
     def log_probabilities(self, tokens: np.ndarray, bounds: np.ndarray, at: np.ndarray) -> torch.Tensor:
@@ -216,15 +220,15 @@ class MegatronEngine:
         hidden = self._run(tokens, bounds, until=None, last=self._stages - 1)
         if self._stage == self._stages - 1:
             last = self._flat(hidden, bounds)
-            logits = self.model._logits(last[torch.as_tensor(at, device=last.device)][:, None])
+            logits = self.model.logits(last[torch.as_tensor(at, device=last.device)][:, None])
             whole = gather_from_tensor_model_parallel_region(logits, group=self.model.tp_group)
             found = whole[:, 0, :VOCABULARY].log_softmax(-1)
-        return self._told(found, (len(at), VOCABULARY), self._stages - 1).cpu()
+        return self._broadcast(found, (len(at), VOCABULARY), self._stages - 1).cpu()
 
     def _run(self, tokens: np.ndarray, bounds: np.ndarray, *, until: torch.nn.Module | None, last: int) -> torch.Tensor:
-        """This stage, between the one before and, up to stage `last`, the one after: [t, 1, h] or padded [s, b, h].
+        """Run this pipeline stage: receive from the stage before, and send to the next up to stage `last`.
 
-        `until`: the module whose output is wanted, in place of the whole stage's.
+        Returns the stage's output or, with `until`, that of this module of it: [t, 1, h] or padded [s, b, h].
         """
         device, group = platform.device(), self.model.pp_group
         whole = np.asarray(tokens, np.int64)[None] if self._packed else _padded(tokens, bounds)
@@ -238,29 +242,29 @@ class MegatronEngine:
         if until is None:
             hidden = self.model.hidden(batch, ends)
         else:
-            with _caught(until) as caught, contextlib.suppress(_ReachedError):
+            with _output_of(until) as output, contextlib.suppress(_ReachedError):
                 self.model.hidden(batch, ends)
-            (hidden,) = caught
+            (hidden,) = output
         if self._stage < last:
             torch.distributed.send(hidden.contiguous(), group=group, group_dst=self._stage + 1)
         return hidden
 
-    def _told(self, found: torch.Tensor | None, shape: tuple[int, int], owner: int) -> torch.Tensor:
-        """What stage `owner` has found, on every stage: float32."""
+    def _broadcast(self, found: torch.Tensor | None, shape: tuple[int, int], owner: int) -> torch.Tensor:
+        """The result of stage `owner`, on every stage: float32."""
         if self._stages == 1:
             assert found is not None
             return found
-        told = torch.empty(shape, device=platform.device()) if found is None else found.contiguous()
-        torch.distributed.broadcast(told, group=self.model.pp_group, group_src=owner)
-        return told
+        result = torch.empty(shape, device=platform.device()) if found is None else found.contiguous()
+        torch.distributed.broadcast(result, group=self.model.pp_group, group_src=owner)
+        return result
 
     def _owner(self, number: int) -> int:
-        """Stage that has hidden states `number`: 0 the embeddings, then the outputs of the layers."""
+        """Pipeline stage that computes hidden states `number` (0: embeddings, then the output of each layer)."""
         ends = np.cumsum(pipeline_stages(self.layers, self._stages))
         return int(np.searchsorted(ends, number))
 
     def _module(self, number: int) -> torch.nn.Module:
-        """What gives hidden states `number` in the stage that has them."""
+        """The module of this stage whose output is hidden states `number`."""
         layers = self.model.encoder.layers
         return layers[number - layers[0].layer_number] if number else self.model.embedding
 
@@ -276,16 +280,17 @@ class _ReachedError(Exception):
 
 
 @contextlib.contextmanager
-def _caught(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    caught: list[torch.Tensor] = []
+def _output_of(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """A list that gets the output of `module`, which then raises _ReachedError."""
+    found: list[torch.Tensor] = []
 
     def stop(_module: torch.nn.Module, _inputs: tuple, output: torch.Tensor | tuple) -> None:
-        caught.append(output[0] if isinstance(output, tuple) else output)
+        found.append(output[0] if isinstance(output, tuple) else output)
         raise _ReachedError
 
     handle = module.register_forward_hook(stop)
     try:
-        yield caught
+        yield found
     finally:
         handle.remove()
 
@@ -323,7 +328,7 @@ class HuggingfaceEngine:
         device = platform.device()
         real = _real(bounds).to(device)
         ids = torch.from_numpy(_padded(tokens, bounds)).to(device)
-        # without a mask transformers counts pads as tokens
+        # without a mask transformers counts `<pad>` as tokens
         return {"input_ids": ids, "attention_mask": real.long()}, real
 
 
@@ -334,7 +339,7 @@ def _real(bounds: np.ndarray) -> torch.Tensor:
 
 
 def _padded(tokens: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """int64[n, s] of sequences that lie end to end."""
+    """int64[n, s]: sequences that lie end to end as padded rows."""
     real = _real(bounds).numpy()
     padded = np.full(real.shape, PAD, np.int64)
     padded[real] = tokens

@@ -16,7 +16,7 @@ from megatron.core.transformer.transformer_layer import TransformerLayer, Transf
 
 from unirefine.model.attention import LayerNorm, SdpaAttention
 
-# local parameter names -> those of the Transformer Engine layers, which checkpoints use
+# names of local parameters -> names in the Transformer Engine layers, which checkpoints have
 CHECKPOINT_NAMES = {
     "input_layernorm.": "self_attention.linear_qkv.layer_norm_",
     "pre_mlp_layernorm.": "mlp.linear_fc1.layer_norm_",
@@ -50,7 +50,7 @@ def local_layer() -> ModuleSpec:
 
 
 def _mlp(submodules: MLPSubmodules) -> Any:
-    if hasattr(MLP, "as_mlp_submodule"):  # megatron-core 0.19; 0.16 takes a ModuleSpec only
+    if hasattr(MLP, "as_mlp_submodule"):  # from megatron-core 0.19 on; 0.16 takes only a ModuleSpec
         return functools.partial(MLP.as_mlp_submodule, submodules=submodules)
     return ModuleSpec(module=MLP, submodules=submodules)
 

@@ -1,4 +1,4 @@
-"""Masked samples from shards: pure functions of (seed, index), compiled, without shuffle buffers or worker state."""
+"""Masked samples from shards: compiled pure functions of (seed, index), without shuffle buffer or worker state."""
 
 from unirefine.core.prefetch import prefetch
 from unirefine.sampling.stream import Batch, FixedStream, PackedBatch, SampleStream, Windows, fixed_batch

@@ -1,8 +1,8 @@
 """Compiled sampling: which sequence, which window, which mask. Everything is a pure function of (seed, index).
 
-Random numbers are `hashing.keyed(state, counter)`: nothing is drawn in sequence, so no order of evaluation, batch
-split, worker count or crop changes any of them. `state` is the keyed hash of the sample's index (training) or of the
-sequence's key (evaluation).
+Random numbers are `hashing.keyed(state, counter)`: none depends on another, so the order of evaluation, the batch
+split, the number of workers and the crop change none of them. `state` is the keyed hash of the sample's index
+(training) or of the sequence's key (evaluation).
 """
 
 import numba
@@ -17,9 +17,9 @@ NULL = TOKENS.index("<null_1>")
 IGNORE = np.int8(-100)
 """Label of a position that is not chosen, as in PyTorch's cross entropy."""
 
-# What is hashed with the config's seed, one word per purpose, so that purposes do not share random numbers.
+# Hashed with the config's seed: one number per purpose, so that purposes do not share random numbers.
 _CLUSTERS, _SAMPLES, _FIXED = np.uint64(1), np.uint64(2), np.uint64(3)
-# Counters under a state; residue p takes half p % 2 of word _RESIDUES + p // 2.
+# Counters of a state. Residue p uses half p % 2 of word _RESIDUES + p // 2.
 _MEMBER, _CROP, _RESIDUES, _REPLACEMENT = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(1 << 62)
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _VOCABULARY, _FIRST, _KINDS = (
@@ -37,7 +37,7 @@ def _below(word, n):
 
 @numba.njit(cache=True, inline="always")
 def _window(state, length, max_tokens):
-    """(start, tokens) of the crop of `<cls>` + residues + `<eos>`: uniform over all windows, the last included."""
+    """(start, tokens) of the crop of `<cls>` + residues + `<eos>`: uniform over all windows."""
     whole = length + 2
     if whole <= max_tokens:
         return np.int64(0), np.int64(whole)
@@ -57,22 +57,22 @@ def train_windows(tables, documents, seed, max_tokens, indices, sequence, start,
         state[i] = keyed(sample_key, np.uint64(indices[i]))
         first, members = document_range(tables, document)
         sequence[i] = first + np.int64(_below(keyed(state[i], _MEMBER), members))
-        _address, length, part = sequence_span(tables, sequence[i])
+        _address, length, file = sequence_span(tables, sequence[i])
         if length < 0 or members < 1:
-            return part
+            return file
         start[i], count[i] = _window(state[i], length, max_tokens)
     return -1
 
 
 @numba.njit(cache=True, nogil=True)
 def fixed_windows(tables, seed, keys, max_tokens, sequence, start, count, state):
-    """The same for evaluation: sequence int64[b] and their keys uint64[b] are given."""
+    """As `train_windows`, for evaluation: sequence int64[b] and their keys uint64[b] are given."""
     fixed_key = keyed(seed, _FIXED)
     for i in range(len(sequence)):
         state[i] = keyed(fixed_key, keys[i])
-        _address, length, part = sequence_span(tables, sequence[i])
+        _address, length, file = sequence_span(tables, sequence[i])
         if length < 0:
-            return part
+            return file
         start[i], count[i] = _window(state[i], length, max_tokens)
     return -1
 
@@ -88,10 +88,10 @@ def fill(tables, sequence, start, count, state, offsets, thresholds, amino_acids
         longest = max(longest, count[i])
     words, chosen = np.empty(longest // 2 + 2, np.uint64), np.empty(longest + 3, np.int64)
     for i in range(len(sequence)):
-        address, length, _part = sequence_span(tables, sequence[i])
+        address, length, _file = sequence_span(tables, sequence[i])
         row, row_labels = tokens[offsets[i] : offsets[i] + count[i]], labels[offsets[i] : offsets[i] + count[i]]
         row_labels[:] = IGNORE
-        # window position w shows residue start + w - 1; w of the first residue is 1 when `<cls>` is inside
+        # position w of the window shows residue start + w - 1; the first one is at w = 1 if `<cls>` is inside
         lead = 1 if start[i] == 0 else 0
         first = start[i] + lead - 1
         residues = min(count[i] - lead, length - first)
@@ -107,46 +107,46 @@ def fill(tables, sequence, start, count, state, offsets, thresholds, amino_acids
 
 @numba.njit(cache=True, nogil=True)
 def _choose(state, first, residues, threshold, words, chosen):
-    """Which of residues first .. first + residues are to be predicted, by place in the window: chosen[: returned].
+    """Write to chosen[: returned] which of residues first .. first + residues are to be predicted, from 0 for `first`.
 
-    In two loops without branches: the hashes, which the compiler vectorises, and the comparison.
+    Two loops without branches: the hashes, which the compiler vectorises, and the comparison.
     """
     base, half = np.uint64(first >> 1), first & 1
     count = (residues + half + 1) >> 1
     for i in range(count):
         words[i] = keyed(state, _RESIDUES + base + np.uint64(i))
-    found, place = 0, -half
+    found, position = 0, -half
     for i in range(count):
         word = words[i]
-        chosen[found] = place
-        found += (word & _LOW) < threshold and place >= 0
-        chosen[found] = place + 1
-        found += (word >> _HALF) < threshold and place + 1 < residues
-        place += 2
+        chosen[found] = position
+        found += (word & _LOW) < threshold and position >= 0
+        chosen[found] = position + 1
+        found += (word >> _HALF) < threshold and position + 1 < residues
+        position += 2
     return found
 
 
 @numba.njit(cache=True, nogil=True)
 def _replace(state, first, chosen, thresholds, amino_acids, tokens, labels):
-    """Label the chosen places and mask, replace or leave them. `<unk>` is no residue to predict."""
+    """Label the chosen residues, and mask, replace or leave them. `<unk>` is never predicted."""
     for i in range(len(chosen)):
-        place = np.uint64(chosen[i])
-        true = tokens[place]
+        position = np.uint64(chosen[i])
+        true = tokens[position]
         if true == UNK:
             continue
-        word = keyed(state, _REPLACEMENT + np.uint64(first) + place)
+        word = keyed(state, _REPLACEMENT + np.uint64(first) + position)
         kind = word & _LOW
         drawn = _FIRST + _below(word, _KINDS) if amino_acids else _below(word, _VOCABULARY)
-        if drawn == PAD:  # inside a sequence it would mean the end to a model
+        if drawn == PAD:  # models take it for the end of the sequence
             drawn = np.uint64(NULL)
         shown = drawn if kind < thresholds[2] else np.uint64(true)
-        tokens[place] = MASK if kind < thresholds[1] else shown
-        labels[place] = true
+        tokens[position] = MASK if kind < thresholds[1] else shown
+        labels[position] = true
 
 
 @numba.njit(cache=True, nogil=True)
 def pad(tokens, labels, count):
-    """Fill what follows count[i] tokens in row i of tokens uint8[b, s] and labels int8[b, s]."""
+    """Fill row i of tokens uint8[b, s] and labels int8[b, s] after its count[i] tokens."""
     for i in range(len(count)):
         tokens[i, count[i] :] = PAD
         labels[i, count[i] :] = IGNORE

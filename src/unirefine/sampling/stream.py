@@ -33,7 +33,7 @@ class PackedBatch(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """What each sample shows, before any token is read."""
+    """Which tokens each sample has."""
 
     sequence: np.ndarray
     """int64[b]: sequence number within the side."""
@@ -46,7 +46,7 @@ class Windows(NamedTuple):
 
 
 class Source(Protocol):
-    """What a stream reads: `unirefine.shards.Side` is one."""
+    """What a stream reads: `dataset.Side`, for example."""
 
     documents: int
     sequences: int
@@ -70,14 +70,14 @@ class _Stream:
         raise NotImplementedError
 
     def lengths_of(self, indices: np.ndarray) -> np.ndarray:
-        """int32[b]: tokens of each sample, as `batch` will give them, without reading any token."""
+        """Tokens of each sample of `batch(indices)`: int32[b]. Reads only the index, not the tokens."""
         return self.windows(indices).length.astype(np.int32)
 
     def batch(self, indices: np.ndarray, *, width: int | None = None, multiple: int = 1) -> Batch:
         """Samples as padded rows: one for each of indices int64[b], in that order.
 
-        s is `width`, or the longest sample, rounded up to a multiple of `multiple` (tensor and context parallelism
-        need one). ValueError when a sample is longer than `width`; IndexError for a negative or too large index.
+        s is `width` or the longest sample, rounded up to a multiple of `multiple`. Raises ValueError when a sample is
+        longer than `width`, IndexError for an index out of range.
         """
         windows = self.windows(indices)
         longest = int(windows.length.max(initial=0))
@@ -109,13 +109,13 @@ class _Stream:
 class SampleStream(_Stream):
     """The training samples of a side: sample g is a pure function of (config.seed, g), for every g >= 0.
 
-    `side.documents` samples are one epoch: each cluster once, in an order of its own, by one member drawn uniformly.
-    A window longer than `max_tokens` is cropped uniformly; residues are masked independently. Nothing depends on
-    world size, workers or how indices are batched, so the state of a loader is one integer.
+    `side.documents` samples are one epoch: one uniformly drawn member of each cluster, in an order that differs between
+    epochs. A sequence longer than `max_tokens` is cropped uniformly; residues are masked independently. Nothing depends
+    on world size, workers or how indices are batched, so the state of a loader is one integer.
     """
 
     def windows(self, indices: np.ndarray) -> Windows:
-        """Sequence and window of samples g: indices int64[b]. IndexError for a negative index."""
+        """Sequence and window of samples int64[b]. Raises IndexError for a negative index."""
         indices = np.ascontiguousarray(indices, np.int64)
         if len(indices) and indices.min() < 0:
             raise IndexError(f"sample {indices.min()} is negative")
@@ -132,10 +132,9 @@ class SampleStream(_Stream):
 
 
 class FixedStream(_Stream):
-    """Evaluation: each sequence once, its window and mask a pure function of (seed, sequence key, residue).
+    """Samples for evaluation. Indices are sequence numbers; window and mask are pure functions of (seed, key, residue).
 
-    The key is that of the sequence's id, so a sequence keeps its mask whatever the order, the batch or the rest of
-    the shard. Indices are sequence numbers.
+    The key is that of the sequence's id, so a sequence has the same mask in any order, batch and shard.
     """
 
     def __init__(self, side: Source, config: Sampling, seed: int) -> None:
@@ -143,7 +142,7 @@ class FixedStream(_Stream):
         self.seed = seed
 
     def windows(self, indices: np.ndarray) -> Windows:
-        """Sequence and window of sequences int64[b]. IndexError for one that is not there."""
+        """Windows of sequences int64[b]. Raises IndexError for a number out of range."""
         indices = np.ascontiguousarray(indices, np.int64)
         if len(indices) and (indices.min() < 0 or indices.max() >= self.side.sequences):
             raise IndexError(

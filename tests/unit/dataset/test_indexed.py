@@ -58,14 +58,14 @@ def test_we_read_what_megatron_writes(tmp_path, dtype, multimodal):
     rng = np.random.default_rng(1)
     sequences = [rng.integers(0, 33, size).astype(dtype) for size in rng.integers(1, 90, 40)]
     prefixes = []
-    for part in range(2):
-        builder = IndexedDatasetBuilder(str(tmp_path / f"p{part}.bin"), dtype=dtype, multimodal=multimodal)
-        for i, sequence in enumerate(sequences[20 * part : 20 * part + 20]):
+    for file in range(2):
+        builder = IndexedDatasetBuilder(str(tmp_path / f"p{file}.bin"), dtype=dtype, multimodal=multimodal)
+        for i, sequence in enumerate(sequences[20 * file : 20 * file + 20]):
             builder.add_item(torch.from_numpy(sequence.astype(np.int64)))
             if i % 3 == 2 or i == 19:
                 builder.end_document()
-        builder.finalize(str(tmp_path / f"p{part}.idx"))
-        prefixes.append(tmp_path / f"p{part}")
+        builder.finalize(str(tmp_path / f"p{file}.idx"))
+        prefixes.append(tmp_path / f"p{file}")
     ours = IndexedFiles(prefixes)
     assert ours.sequences == 40 and ours.documents == 14 and ours.dtype == dtype
     for i, sequence in enumerate(sequences):
@@ -90,7 +90,7 @@ def written(tmp_path, lengths=(3, 0, 2), documents=(0, 1, 3)):
     return tmp_path / "x.idx", int(sum(lengths))
 
 
-def test_an_empty_set_and_an_empty_sequence_are_whole(tmp_path):
+def test_an_empty_set_and_an_empty_sequence_are_valid(tmp_path):
     path, size = written(tmp_path)
     index = read_index(path, size)
     assert index.pointers.tolist() == [0, 3, 3] and check_index(index) is None

@@ -1,4 +1,4 @@
-"""Opening refuses what is not whole; verify finds every changed byte; cat gives a sequence back."""
+"""Opening refuses incomplete shards; verify finds every changed byte; cat prints a sequence."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def flip(path, at):
         (lambda d: (d / "manifest.json").write_text("{}"), r"not a manifest of unirefine-shards"),
     ],
 )
-def test_what_is_not_whole_is_refused_before_anything_is_read(copy, damage, message, capsys):
+def test_incomplete_shards_are_refused_before_anything_is_read(copy, damage, message, capsys):
     damage(copy)
     with pytest.raises(UserError, match=message) as caught:
         open_shards(copy)
@@ -114,7 +114,7 @@ def test_cat_prints_a_train_member_and_a_validation_representative(whole, run, c
         np.testing.assert_array_equal(raw[offset : offset + len(sequence)], tokens.tokens(found))
 
 
-def test_cat_of_an_id_that_is_nowhere_is_one_line(whole, capsys):
+def test_cat_of_an_unknown_id_is_one_line(whole, capsys):
     assert main(["shard", "cat", "UniRef90_NOPE", "--shards", str(whole)]) == 1
     assert "UniRef90_NOPE is in no shard" in capsys.readouterr().err
 

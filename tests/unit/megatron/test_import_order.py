@@ -47,7 +47,7 @@ MODULES = [
     for folder in ("src", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if any(is_below(name, "megatron") for scope in scopes(path) for name in scope)
-    # what the package itself imports is imported by its own order
+    # the package imports Megatron itself
     and path.parent != SOURCE / "megatron"
 ]
 
@@ -75,7 +75,7 @@ print("loaded:", json.dumps([compiler, "megatron.core.transformer" in sys.module
 
 
 def loaded_by(*arguments: object) -> list:
-    """[modules that only the long way loads, whether Megatron is loaded] after a command in a process of its own."""
+    """[modules of the compiler and wandb, whether Megatron is loaded] at the end of a command in a new process."""
     command = [sys.executable, "-W", "ignore", "-c", SHOWN, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -84,7 +84,7 @@ def loaded_by(*arguments: object) -> list:
 
 @pytest.fixture(scope="module")
 def trained(shards, tmp_path_factory) -> tuple[Path, list]:
-    """A tiny model, and what the `train` command has loaded in the end."""
+    """A tiny model, and `loaded_by` of the `train` command."""
     output = tmp_path_factory.mktemp("trained")
     config = {
         "model": {"preset": None, "layers": 1, "hidden": 32, "heads": 2}, "parallel": {"processes_per_node": 1},

@@ -22,7 +22,7 @@ def alone():
 
 
 @pytest.mark.usefixtures("alone")
-def test_cuda_calls_land_on_the_cpu():
+def test_cuda_calls_go_to_the_cpu():
     assert torch.zeros(2, device="cuda").device.type == "cpu"
     assert torch.tensor([1.0], device=torch.device("cuda")).device.type == "cpu"
     assert torch.zeros(2, device=torch.cuda.current_device()).device.type == "cpu"
@@ -34,7 +34,7 @@ def test_cuda_calls_land_on_the_cpu():
 
 
 @pytest.mark.usefixtures("alone")
-def test_types_read_as_on_a_gpu():
+def test_tensor_types_are_named_as_on_a_gpu():
     assert torch.ones(1).type() == "torch.cuda.FloatTensor"
     assert torch.ones(1, dtype=torch.bfloat16).type() == "torch.cuda.BFloat16Tensor"
     assert torch.ones(1).type(torch.float64).dtype == torch.float64
@@ -118,7 +118,7 @@ def test_more_processes_than_gpus(monkeypatch):
         platform.device()
 
 
-def test_import_says_nothing():
+def test_the_import_prints_nothing():
     program = "import unirefine.megatron.platform, unirefine.model.esm2"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

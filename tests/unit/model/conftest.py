@@ -1,4 +1,4 @@
-"""One process group for the whole package, and models built in it."""
+"""One process group for all tests of the package, and models in it."""
 
 import sys
 from pathlib import Path

@@ -78,7 +78,7 @@ def huggingface_loss(model: EsmForMaskedLM, tokens: torch.Tensor, labels: torch.
 
 
 def assert_same(ours: torch.Tensor, theirs: torch.Tensor, tokens: torch.Tensor, report, tolerance: float = 1e-4):
-    """Logits agree on real tokens; when not, `report()` says in which layer they part."""
+    """Logits agree on real tokens; if not, `report()` shows in which layer they begin to differ."""
     difference = (ours - theirs)[tokens != PAD].abs().max().item()
     assert difference < tolerance, f"logits differ by {difference:.2e}\n{report()}"
 

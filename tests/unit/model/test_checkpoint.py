@@ -1,4 +1,4 @@
-"""Checkpoints are whole or absent, carry what they should, and refuse what does not fit."""
+"""Checkpoints are complete or absent, hold all state, and refuse models that do not fit."""
 
 import json
 
@@ -46,11 +46,12 @@ def test_read_needs_no_weights(build, tmp_path):
     assert checkpoint.model_of_sizes(33, 1280, 20) == Model(preset="650M")
 
 
-def test_contact_head_travels_along(build, tmp_path):
+def test_the_contact_head_is_kept_in_a_file_with_the_name_of_older_checkpoints(build, tmp_path):
     theirs = oracle.random_huggingface(*SIZE)
     model = build(*SIZE, weights=False)
     convert.load_huggingface(oracle.save_huggingface(theirs, tmp_path / "hf"), model)
     checkpoint.save(tmp_path / "c", model)
+    assert (tmp_path / "c" / "aside.safetensors").is_file()
     other = build(*SIZE, weights=False)
     checkpoint.load(tmp_path / "c", other)
     weight = theirs.esm.contact_head.regression.weight

@@ -95,11 +95,11 @@ def test_fused_qkv_is_interleaved_per_head():
     query, key, value = (torch.arange(heads * dim).float()[:, None] + 100 * i for i in range(3))
     fused = convert.fuse_qkv(query, key, value, heads)
     assert fused[:, 0].tolist() == [0, 1, 100, 101, 200, 201, 2, 3, 102, 103, 202, 203, 4, 5, 104, 105, 204, 205]
-    for part, back in zip((query, key, value), convert.split_qkv(fused, heads), strict=True):
-        assert torch.equal(part, back)
+    for tensor, back in zip((query, key, value), convert.split_qkv(fused, heads), strict=True):
+        assert torch.equal(tensor, back)
 
 
-def test_an_export_replaces_an_older_one_whole(build, tmp_path):
+def test_an_export_replaces_an_older_directory(build, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/stale").touch()
     convert.export_huggingface(build(*SIZE), tmp_path / "out")

@@ -1,4 +1,4 @@
-"""What Megatron's CUDA kernels are told, and Megatron's RoPE, against what the CPU computes: no kernel is needed."""
+"""The arguments of Megatron's CUDA kernels, and Megatron's RoPE against ours. No kernel runs."""
 
 import unirefine.megatron  # noqa: F401 - before Megatron
 
@@ -13,7 +13,7 @@ from unirefine.model.attention import rotate
 
 
 class Rank:
-    """A process group's size and rank, all that Megatron's RoPE asks of it."""
+    """A process group's size and rank, which is all that Megatron's RoPE needs."""
 
     def __init__(self, size: int, rank: int) -> None:
         self._size, self._rank = size, rank

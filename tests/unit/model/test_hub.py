@@ -1,4 +1,4 @@
-"""A hub id is downloaded over HTTP: `unirefine convert` in a process of its own, a server that speaks the hub's API."""
+"""`unirefine convert` downloads a hub id over HTTP, from a local server with the hub's API."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ HUB_ID = "lab/esm2_tiny"
 def hub(tmp_path_factory):
     """(url, directory of the repository, paths that were asked for)."""
     directory = oracle.save_huggingface(oracle.random_huggingface(2, 64, 4), tmp_path_factory.mktemp("hub"))
-    (directory / "pytorch_model.bin").write_bytes(b"a pickle that nobody should read")
+    (directory / "pytorch_model.bin").write_bytes(b"a pickle, which must not be read")
     asked = []
 
     class Hub(BaseHTTPRequestHandler):

@@ -87,9 +87,9 @@ def test_loss_and_gradients(pair):
         parameter.data = parameter.grad
     for name, whole in convert.whole_tensors(ours):
         names = convert.huggingface_names(name)
-        parts = convert.split_qkv(whole, theirs.config.num_attention_heads) if len(names) == 3 else [whole]
-        for theirs_name, part in zip(names, parts, strict=True):
-            difference = (part - reference[theirs_name]).abs().max()
+        tensors = convert.split_qkv(whole, theirs.config.num_attention_heads) if len(names) == 3 else [whole]
+        for theirs_name, tensor in zip(names, tensors, strict=True):
+            difference = (tensor - reference[theirs_name]).abs().max()
             assert difference < 1e-5 * max(1, reference[theirs_name].abs().max()), (theirs_name, difference)
 
 

@@ -25,12 +25,12 @@ def write_files(directory: Path, sizes: np.ndarray, lengths: np.ndarray, files: 
     ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     cuts = [len(sizes) * i // files for i in range(files + 1)]
     prefixes = []
-    for part in range(files):
-        first, end = ends[cuts[part]], ends[cuts[part + 1]]
-        prefix = directory / f"part-{part}"
+    for file in range(files):
+        first, end = ends[cuts[file]], ends[cuts[file + 1]]
+        prefix = directory / f"part-{file}"
         tokens = [4 + (i + np.arange(lengths[i])) % 20 for i in range(first, end)]
         np.concatenate([*tokens, np.empty(0)]).astype(dtype).tofile(f"{prefix}.bin")
-        documents = ends[cuts[part] : cuts[part + 1] + 1] - first
+        documents = ends[cuts[file] : cuts[file + 1] + 1] - first
         write_index(f"{prefix}.idx", np.asarray(lengths[first:end]), documents, dtype)
         prefixes.append(prefix)
     return prefixes

@@ -1,4 +1,4 @@
-"""The permutation: a bijection for every n, another one for every key, uniform over places."""
+"""The permutation: a bijection for every n, another one for every key, uniform over positions."""
 
 import numba
 import numpy as np
@@ -29,22 +29,22 @@ def test_a_large_domain_stays_a_bijection():
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 16, 37])
-def test_where_a_place_goes_is_uniform_over_keys(n, assert_counts):
+def test_the_image_of_a_position_is_uniform_over_keys(n, assert_counts):
     seen = np.zeros((n, n), np.int64)
     rounds = 4000
     for key in range(rounds):
         seen[np.arange(n), image(np.uint64(key), n)] += 1
-    for place in range(n):
-        assert_counts(seen[place], rounds / n)
+    for position in range(n):
+        assert_counts(seen[position], rounds / n)
 
 
 @pytest.mark.parametrize("n", [5, 16])
-def test_pairs_of_places_go_everywhere(n, assert_counts):
+def test_the_images_of_two_positions_are_uniform(n, assert_counts):
     seen = np.zeros((n, n), np.int64)
     rounds = 20_000
     for key in range(rounds):
-        places = image(np.uint64(key), n)
-        seen[places[0], places[1]] += 1
+        positions = image(np.uint64(key), n)
+        seen[positions[0], positions[1]] += 1
     assert (np.diag(seen) == 0).all()
     assert_counts(seen[~np.eye(n, dtype=bool)], rounds / (n * (n - 1)))
 

@@ -11,7 +11,7 @@ IGNORE = -100
 NULL = TOKENS.index("<null_1>")
 
 
-def test_an_epoch_takes_every_cluster_once_in_an_order_of_its_own(make_side):
+def test_each_epoch_has_every_cluster_once_in_another_order(make_side):
     sizes = np.random.default_rng(0).integers(1, 5, 501)
     side = make_side(sizes, np.full(sizes.sum(), 10))
     cluster_of = np.repeat(np.arange(501), sizes)
@@ -25,12 +25,12 @@ def test_an_epoch_takes_every_cluster_once_in_an_order_of_its_own(make_side):
     assert (other != epochs[0]).mean() > 0.98
 
 
-def test_a_cluster_appears_at_every_place_of_an_epoch_alike(make_side, assert_counts):
+def test_the_position_of_a_cluster_in_an_epoch_is_uniform(make_side, assert_counts):
     side = make_side(np.ones(12, int), np.full(12, 5))
     epochs = 6000
     order = SampleStream(side, Sampling()).windows(np.arange(12 * epochs)).sequence.reshape(epochs, 12)
-    for place in range(12):
-        assert_counts(np.bincount(order[:, place], minlength=12), epochs / 12)
+    for position in range(12):
+        assert_counts(np.bincount(order[:, position], minlength=12), epochs / 12)
 
 
 @pytest.mark.parametrize("size", [2, 3, 7, 200])
@@ -47,7 +47,7 @@ def test_members_of_a_cluster_are_uniform_and_independent_of_the_last_epoch(make
 
 
 @pytest.mark.parametrize("kind", ["train", "fixed"])
-def test_every_window_is_reached_alike_the_first_and_the_last_included(make_side, assert_counts, kind):
+def test_windows_are_uniform_the_first_and_the_last_included(make_side, assert_counts, kind):
     clusters, residues, context = 20_000, 50, 40
     side = make_side(np.ones(clusters, int), np.full(clusters, residues))
     config = Sampling(max_tokens=context)
@@ -76,7 +76,7 @@ def test_mask_rates(make_side, assert_counts, kind, random_tokens):
     chosen = batch.labels[:, 1:-1] != IGNORE
     total = clusters * residues
     assert_counts([chosen.sum(), total - chosen.sum()], [0.15 * total, 0.85 * total])
-    assert_counts(chosen.sum(axis=0), chosen.sum() / residues)  # every position alike
+    assert_counts(chosen.sum(axis=0), chosen.sum() / residues)  # uniform over positions
     per_sample = chosen.sum(axis=1)  # binomial: neither fixed nor clumped
     assert abs(per_sample.var() / (residues * 0.15 * 0.85) - 1) < 0.1
     neighbours = (chosen[:, 1:] & chosen[:, :-1]).mean()

@@ -147,11 +147,11 @@ def test_unknown_residues_are_never_chosen(make_side):
     assert (batch.labels != IGNORE).sum() > 7000
 
 
-def test_a_corrupt_index_is_told_instead_of_read(make_side):
+def test_a_corrupt_index_is_an_error(make_side):
     side = make_side([1, 1, 1], [9, 9, 9], files=1)
     path = side.prefixes[0].with_name("part-0.idx")
     raw = bytearray(path.read_bytes())
-    raw[HEADER_BYTES + 4 : HEADER_BYTES + 8] = (10**6).to_bytes(4, "little")  # in the mapped file, behind our back
+    raw[HEADER_BYTES + 4 : HEADER_BYTES + 8] = (10**6).to_bytes(4, "little")  # while the file is mapped
     with path.open("rb+") as handle:
         handle.write(raw)
     for stream in (SampleStream(side, Sampling()), FixedStream(side, Sampling(), 1)):

@@ -1,24 +1,12 @@
 """`unirefine convert` there and back gives the same bits; mistakes are one line."""
 
-from unirefine.megatron import platform
-
 import oracle
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from unirefine.cli.main import main
-from unirefine.config.training import Parallel
 from unirefine.model import checkpoint, convert
-
-
-@pytest.fixture(autouse=True)
-def own_group():
-    """The command starts and ends its own process group; the package's fixture wants one at the end."""
-    platform.shutdown()
-    yield
-    platform.shutdown()
-    platform.initialize(Parallel(processes_per_node=1), seed=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -27,9 +15,9 @@ def test_there_and_back(dtype, tmp_path, capsys):
     assert main(["convert", "--from", str(source), "--to", str(tmp_path / "megatron")]) == 0
     assert checkpoint.read(tmp_path / "megatron")["model"] == {"layers": 2, "hidden": 64, "heads": 4}
     assert main(["convert", "--from", str(tmp_path / "megatron"), "--to", str(tmp_path / "back")]) == 0
-    said = capsys.readouterr().out
-    assert f"Megatron checkpoint (2 layers, hidden 64, 4 heads, {str(dtype)[6:]}) in {tmp_path / 'megatron'}" in said
-    assert f"Hugging Face directory (2 layers, hidden 64, 4 heads, {str(dtype)[6:]}) in {tmp_path / 'back'}" in said
+    printed = capsys.readouterr().out
+    assert f"Megatron checkpoint (2 layers, hidden 64, 4 heads, {str(dtype)[6:]}) in {tmp_path / 'megatron'}" in printed
+    assert f"Hugging Face directory (2 layers, hidden 64, 4 heads, {str(dtype)[6:]}) in {tmp_path / 'back'}" in printed
     before, after = load_file(source / "model.safetensors"), load_file(tmp_path / "back/model.safetensors")
     assert {convert.usual_name(name) for name in before} == after.keys()
     for name, tensor in before.items():
