@@ -132,7 +132,8 @@ def test_a_missing_mmseqs_is_one_clear_line(copy):
 
 
 def test_a_search_of_members_removes_what_one_of_representatives_does_and_more(copy):
-    config = copy.config_with("members", {"decontaminate": {"level": "members"}, "run": {"name": "members"}})
+    options = {"decontaminate": {"level": "members", "parts": 1}, "run": {"name": "members", "base": "small"}}
+    config = copy.config_with("members", options)
     done = copy.snakemake("shard", config=config)
     assert done.returncode == 0, done.stdout
     stricter = copy.directory / "results" / "members"
