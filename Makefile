@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Processes that share the tests. A module is one process's, and the longest come first (tests/conftest.py).
+# Set to 1 in CI to see every test; otherwise two workers share the cores.
 WORKERS ?= 2
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate

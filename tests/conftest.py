@@ -12,8 +12,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A module runs in one worker, so that its fixtures are made once. Those of `workflow` wait for one run that they share:
-# while the first worker makes it, the second runs tests that do without.
+# A module runs in one worker, so that its fixtures are made once. Modules of `workflow` wait for a run that they share:
+# while the first worker makes it, the second runs a module that does not need it.
 FIRST = (
     "workflow/test_job_faults.py",
     "distributed/test_train_faults.py",

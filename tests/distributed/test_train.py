@@ -34,7 +34,7 @@ LAYOUTS = {
     "cp2-packed": ({"context": 2}, {"packed": True}),
 }
 TOKENS = {"global_batch": None, "global_tokens": 700}
-# Half precision. In the last one, all updates up to checkpoint STOP overflow and are skipped
+# Half precision. In the last, all updates up to checkpoint STOP overflow and are skipped.
 HALF = {
     "bf16": {"precision": "bf16"},
     "bf16-replicated-optimizer": {"precision": "bf16", "parallel": {"distributed_optimizer": False}},
@@ -175,7 +175,7 @@ def test_final_directory(runs):
     assert facts["samples"] == STEPS * 12
     assert facts["config"]["parallel"]["tensor"] == 2
     assert facts["shards"]["format"] == "unirefine-shards"
-    model, info = EsmForMaskedLM.from_pretrained(runs / "tp2" / "final" / "huggingface", output_loading_info=True)
-    assert {name.split(".")[1] for name in info["missing_keys"]} <= {"contact_head", "rotary_embeddings"}
+    model, loading = EsmForMaskedLM.from_pretrained(runs / "tp2" / "final" / "huggingface", output_loading_info=True)
+    assert {name.split(".")[1] for name in loading["missing_keys"]} <= {"contact_head", "rotary_embeddings"}
     tokens = EsmTokenizer.from_pretrained(runs / "tp2" / "final" / "huggingface")("MKV", return_tensors="pt")
     assert model(**tokens).logits.shape == (1, 5, 33)

@@ -1,4 +1,4 @@
-"""`unirefine train` as users meet it: started by one command, stopped, killed, given broken input."""
+"""`unirefine train` as one command: stopped, killed, and with broken input."""
 
 import json
 import os
@@ -28,11 +28,11 @@ CONFIG = {
     "validate_every": 1000, "checkpoint_every": 4, "keep_checkpoints": 100, "log_every": 1,
 }  # fmt: skip
 STEPS = 80
-"""Of the long run: so many that it is still running some steps after a test has seen the step that it waited for."""
+"""Of the long run: enough that it is still running when a test has seen the step that it waited for."""
 
 
 def start(config: dict, shards: Path, output: Path, environment: dict | None = None, **options) -> subprocess.Popen:
-    """`unirefine train` in the background, with more in its environment."""
+    """Start `unirefine train` in the background, with additional environment variables."""
     command = [sys.executable, "-m", "unirefine.cli.main", "train", "--config", json.dumps(config)]
     inherited = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     return subprocess.Popen(
@@ -56,7 +56,7 @@ def run(config: dict, shards: Path, output: Path, **options) -> tuple[int, str, 
 
 
 def meet(config: dict, shards: Path, output: Path) -> list[subprocess.Popen]:
-    """The launchers of two nodes, which meet at a port of this machine."""
+    """Start the launchers of two nodes, which meet at a port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -65,7 +65,7 @@ def meet(config: dict, shards: Path, output: Path) -> list[subprocess.Popen]:
 
 
 def wait_for_step(output: Path, step: int, process: subprocess.Popen) -> None:
-    """Until metrics.jsonl has a line of `step` or later."""
+    """Wait until metrics.jsonl has a line for `step`."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         path = output / "metrics.jsonl"
@@ -111,7 +111,7 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def test_stopped_and_killed_in_every_way_a_run_repeats_the_losses_of_an_undisturbed_one(shards, tmp_path, long_run):
+def test_after_every_kind_of_stop_a_run_repeats_the_losses_of_an_uninterrupted_one(shards, tmp_path, long_run):
     config = CONFIG | {"steps": STEPS}
     checkpoints = tmp_path / "checkpoints"
 
@@ -163,7 +163,7 @@ def test_stopped_and_killed_in_every_way_a_run_repeats_the_losses_of_an_undistur
 
 
 def test_launchers_of_two_nodes_meet_and_stop_together(shards, tmp_path, long_run):
-    """One launcher a node; Slurm's warning reaches only one of them, and both save the same step."""
+    """There is one launcher a node. Slurm's warning reaches only one of them, and both save the same step."""
     config = CONFIG | {"steps": STEPS, "checkpoint_every": 1000, "parallel": {"nodes": 2, "processes_per_node": 1}}
     nodes = meet(config, shards, tmp_path)
     wait_for_step(tmp_path, 5, nodes[0])

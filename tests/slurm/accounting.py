@@ -1,4 +1,4 @@
-"""Slurm's accounting for the virtual cluster: a MariaDB of its own, and the settings by which slurmdbd finds it."""
+"""Slurm's accounting for the virtual cluster: a MariaDB server, and slurmdbd's settings for it."""
 
 import secrets
 import subprocess

@@ -42,13 +42,13 @@ def prepared(tmp_path_factory, cluster):
 
 @pytest.fixture(scope="session")
 def seen(prepared):
-    """What was seen while the workflow ran on the cluster up to the report, in spite of all that happened to it."""
+    """What was observed while the workflow ran on the cluster up to the report, through all interruptions."""
     return rough.run(prepared)
 
 
 @pytest.fixture(scope="session")
 def pipeline(prepared, seen):
-    """The workflow has run on the cluster up to the report."""
+    """The directory in which the workflow has run on the cluster up to the report."""
     yield prepared
     if "UNIREFINE_SLURM_TIMELINE" in os.environ:
         draw(prepared.recorded(), Path(os.environ["UNIREFINE_SLURM_TIMELINE"]))

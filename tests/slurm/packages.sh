@@ -10,7 +10,7 @@ if (( $(id -u) != 0 )); then
     echo "slurm-test needs Slurm and its accounting; as root: apt-get install --no-install-recommends ${packages[*]}" >&2
     exit 1
 fi
-# Nothing is to start by itself: the test brings its own configuration and daemons.
+# Debian must not start the daemons: the tests start them, with their own configuration.
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 apt-get -qq install --no-install-recommends "${packages[@]}" >/dev/null

@@ -18,7 +18,7 @@ ROOT = HERE.parents[1]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Runs the workflow on the virtual cluster, in a directory of its own."""
+    """Runs the workflow on the virtual cluster, in one directory."""
 
     directory: Path
     cluster: VirtualCluster
@@ -42,9 +42,9 @@ class Pipeline:
         return environment | {"PATH": f"{Path(sys.executable).parent}:{self.directory}/programs:{environment['PATH']}"}
 
     def install_apptainer(self) -> None:
-        """A program that takes apptainer's place: it runs the command with nothing but this Python on PATH.
+        """Install a stand-in for apptainer, which runs the command with only this Python on PATH.
 
-        So what runs in it finds no Slurm, as in an image. It notes the node in the file `containers`.
+        So the command finds no Slurm, as in an image. It appends the node's name to the file `containers`.
         """
         program = self.directory / "programs/apptainer"
         program.parent.mkdir()
@@ -60,43 +60,43 @@ PATH={Path(sys.executable).parent} exec "${{@:2}}"
         program.chmod(0o755)
 
     def start(self, *arguments: str, config: str = "slurm.yaml") -> subprocess.Popen:
-        """Snakemake in the background; what it prints goes to snakemake.log."""
+        """Start Snakemake in the background, with its output in snakemake.log."""
         with (self.directory / "snakemake.log").open("w") as log:
             return subprocess.Popen(
                 self.command(*arguments, config=config), env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
 
     def finish(self, running: subprocess.Popen, timeout: float = 1500) -> str:
-        """Wait for it; what it printed. Fails unless it succeeds."""
+        """Wait until it has succeeded. Returns its output."""
         try:
             code = running.wait(timeout)
         finally:
             running.kill()
-        told = (self.directory / "snakemake.log").read_text()
-        assert code == 0, told[-6000:]
-        return told
+        output = (self.directory / "snakemake.log").read_text()
+        assert code == 0, output[-6000:]
+        return output
 
     def run(self, *arguments: str, config: str = "slurm.yaml") -> str:
-        """Snakemake to its end."""
+        """Run Snakemake until it has succeeded. Returns its output."""
         return self.finish(self.start(*arguments, config=config))
 
     def jobs(self, rule: str) -> list[dict[str, str]]:
-        """What Slurm's accounting knows of the jobs of a rule (or of a group, by its beginning), oldest first."""
+        """Slurm's records of the jobs whose rule or group begins with `rule`, oldest first."""
         return [job for job in self.recorded() if job["rule"].startswith(rule)]
 
     def recorded(self) -> list[dict[str, str]]:
-        """All of Snakemake's jobs in the accounting; `rule` is added from the place of its log of the job."""
+        """Slurm's records of all of Snakemake's jobs. `rule` is added: it is in the path of the job's log."""
         logs = self.directory / ".snakemake/slurm_logs"
         rules = {log.stem: log.relative_to(logs).parts[0].removeprefix("rule_") for log in logs.rglob("*.log")}
         return [job | {"rule": rules[job["JobIDRaw"]]} for job in self.cluster.jobs() if job["JobIDRaw"] in rules]
 
     def log(self, name: str) -> str:
-        """What a stage's log says now, empty when there is none."""
+        """The text of a stage's log, empty when there is none."""
         path = self.directory / "logs" / name
         return path.read_text() if path.exists() else ""
 
     def training(self, name: str, **options: object) -> Path:
-        """A run of its own that takes everything before training from the first one; its `train` directory."""
+        """Prepare another run with the first one's results before training. Returns its `train` directory."""
         values = yaml.safe_load((self.directory / "slurm.yaml").read_text())
         values["run"]["name"] = name
         values["train"].update(options)
@@ -107,7 +107,7 @@ PATH={Path(sys.executable).parent} exec "${{@:2}}"
 
 
 def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 900) -> None:
-    """Until `done()`; fails when Snakemake ends before, or when it takes longer."""
+    """Wait until `done()`. Fails when Snakemake ends first, or after `seconds`."""
     deadline = time.monotonic() + seconds
     while not done():
         assert running.poll() is None, f"Snakemake ended before {what}"
@@ -116,7 +116,7 @@ def wait_for(done, what: str, running: subprocess.Popen, seconds: float = 900) -
 
 
 def interrupt(pipeline: Pipeline, running: subprocess.Popen) -> None:
-    """Ctrl-C: Snakemake fails with status 1, and its jobs leave the queue."""
+    """Press Ctrl-C: Snakemake ends with status 1, and its jobs leave the queue."""
     running.send_signal(signal.SIGINT)
     try:
         assert running.wait(300) == 1

@@ -1,4 +1,4 @@
-"""The one run from scratch, and everything that happens to its data stages on the way."""
+"""The run from scratch that all tests share, and the interruptions of its data stages."""
 
 import signal
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from pipeline import Pipeline, interrupt, wait_for
 from unirefine.tools import find_mmseqs
 
 SEARCH = "decontaminate_search"
-# The first attempts have a node each. That of part 1 has one minute, in which the test does not let it be done; the
-# others have 32.
+# Each first attempt has a node to itself. That of part 1 has a time limit of one minute, in which searches are paused.
+# The others have 32 minutes.
 FIRST = (
     f"{SEARCH}:runtime=(attempt + int(wildcards.part == '000')) ** 5",
     f"{SEARCH}:slurm_extra='--nodelist=node%d' % (int(wildcards.part) + 1) if attempt == 1 else ''",
@@ -18,24 +18,24 @@ FIRST = (
 
 @dataclass
 class Seen:
-    """What was seen on the way; tests judge it."""
+    """What was observed during the run, for the tests to check."""
 
     first: list[dict[str, str]] = field(default_factory=list)
-    """The jobs of the search whose node was lost (its first start) and whose time was up."""
+    """The search job whose node was lost (its first start), and the one that reached its time limit."""
     second: list[dict[str, str]] = field(default_factory=list)
-    """The second start of the one and the job that came for the other, which Snakemake's kill -9 left running."""
+    """The second start of the former and the retry of the latter, which kill -9 of Snakemake left running."""
     waited: str = ""
-    """Log of the search's part 0 when those jobs had been submitted once more."""
+    """Log of search part 0 after those jobs had been submitted once more."""
 
 
-def hold_searches(pipeline: Pipeline) -> None:
-    """From now on `tools.mmseqs` of the config is an MMseqs2 whose searches do not start while `hold` is there."""
-    (pipeline.directory / "hold").touch()
+def pause_searches(pipeline: Pipeline) -> None:
+    """Write the MMseqs2 that the config names in `tools.mmseqs`: no search starts while the file `pause` exists."""
+    (pipeline.directory / "pause").touch()
     program = pipeline.directory / "mmseqs"
     program.write_text(
         f"""#!/bin/bash
 if [[ $1 == search ]]; then
-    while [[ -e {pipeline.directory}/hold ]]; do sleep 0.2; done
+    while [[ -e {pipeline.directory}/pause ]]; do sleep 0.2; done
 fi
 exec {find_mmseqs()} "$@"
 """
@@ -44,9 +44,9 @@ exec {find_mmseqs()} "$@"
 
 
 def run(pipeline: Pipeline) -> Seen:
-    """Ctrl-C in records; in the search a lost node, a time limit, and kill -9 of Snakemake; then on to the report."""
+    """Run up to the report: Ctrl-C in records; in the search a lost node, a time limit and kill -9 of Snakemake."""
     seen = Seen()
-    hold_searches(pipeline)
+    pause_searches(pipeline)
 
     running = pipeline.start("shard")
     wait_for(lambda: (pipeline.directory / "logs/slurm/records").is_dir(), "records runs", running)
@@ -74,6 +74,6 @@ def run(pipeline: Pipeline) -> Seen:
     log = "slurm/decontaminate/search-000.log"
     wait_for(lambda: "waiting for it to end" in pipeline.log(log), "the third job waits for the second", running)
     seen.waited = pipeline.log(log)
-    (pipeline.directory / "hold").unlink()
+    (pipeline.directory / "pause").unlink()
     pipeline.finish(running)
     return seen

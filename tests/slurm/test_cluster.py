@@ -1,4 +1,4 @@
-"""The virtual cluster itself: as another user, and gone without a trace however its owner ends."""
+"""The virtual cluster itself: it runs as any user, and leaves nothing however its owner ends."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ import pytest
 from virtual import processes_of
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("virtual.py"))]
-# nobody may read everything (Python can lie in root's home), and owns nothing
+# nobody owns nothing, but may read everything here: Python can be in root's home
 NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 NOBODY += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 
 
 def wait_until_gone(directory: Path, seconds: float = 60) -> None:
-    """Until no process of the cluster is left and its directory is removed."""
+    """Wait until no process of the cluster is left and its directory is removed."""
     deadline = time.monotonic() + seconds
     while directory.exists() or processes_of(directory):
         assert time.monotonic() < deadline, (directory.exists(), processes_of(directory))

@@ -1,4 +1,4 @@
-"""Training on two nodes is stopped in every way that a cluster knows, and goes on."""
+"""Training on two nodes is stopped in every way that a cluster has, and continues."""
 
 import json
 import re
@@ -25,14 +25,14 @@ def newest(train: Path) -> int:
 
 
 def continued(pipeline: Pipeline, name: str) -> int:
-    """After which step the job that runs now says that it continues; 0 when it has said nothing."""
+    """The step after which the running job reports to continue; 0 when it has not reported it."""
     log = pipeline.directory / f"logs/{name}/train/train.log"
     found = re.search(r"continues after step ([\d,]+)", log.read_text()) if log.exists() else None
     return int(found[1].replace(",", "")) if found else 0
 
 
 def finish(pipeline: Pipeline, name: str, train: Path, *arguments: str) -> None:
-    """The next run of the workflow: a few steps more and training is finished, from the newest checkpoint on."""
+    """Run the workflow again: it finishes training, a few steps after the newest checkpoint."""
     saved = newest(train)
     config = pipeline.directory / f"{name}.yaml"
     config.write_text(config.read_text().replace(f"steps: {ENDLESS['steps']}", f"steps: {saved + 10}"))
@@ -43,7 +43,7 @@ def finish(pipeline: Pipeline, name: str, train: Path, *arguments: str) -> None:
 
 
 def uninterrupted(pipeline: Pipeline, name: str, steps: int, output: Path) -> dict[int, float]:
-    """Loss by step of the same training on this machine, in two processes of one node, that nothing stops."""
+    """Loss by step of the same training without interruption, on this machine in two processes."""
     options = yaml.safe_load((pipeline.directory / f"{name}.yaml").read_text())["train"]
     options["parallel"] = {"processes_per_node": 2}
     command = [sys.executable, "-m", "unirefine.cli.main", "train", "--config", json.dumps(options)]
@@ -68,8 +68,8 @@ def test_time_limit_and_ctrl_c(pipeline):
     short = ("--set-resources", "train:runtime=2", "train:slurm_extra='--signal=USR1@40'")
     running = pipeline.start("results/limit/train/final", *short, config="limit.yaml")
     wait_for(lambda: continued(pipeline, "limit"), "a second job continues", running)
-    told = (pipeline.directory / "snakemake.log").read_text()
-    assert "Error in rule train" in told
+    output = (pipeline.directory / "snakemake.log").read_text()
+    assert "Error in rule train" in output
     assert {job["TimelimitRaw"] for job in pipeline.jobs("train") if job["State"] == "FAILED"} == {"2"}
     interrupt(pipeline, running)
     finish(pipeline, "limit", train)  # also shows that the directory is not locked

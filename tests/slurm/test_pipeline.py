@@ -31,7 +31,7 @@ def test_shards_are_those_of_a_local_run_that_nothing_interrupted(pipeline, tmp_
         assert shard[0].read_bytes() == shard[1].read_bytes(), name
 
 
-def test_a_job_starts_again_after_a_lost_node_and_anew_with_more_time_after_a_time_limit(seen):
+def test_a_lost_node_starts_the_job_again_and_a_time_limit_submits_one_with_more_time(seen):
     first, second = ({job["JobIDRaw"]: job for job in jobs} for jobs in (seen.first, seen.second))
     (again,) = first.keys() & second.keys()
     assert (first[again]["State"], first[again]["NodeList"]) == ("NODE_FAIL", "node1")
@@ -42,7 +42,7 @@ def test_a_job_starts_again_after_a_lost_node_and_anew_with_more_time_after_a_ti
 
 
 def test_a_job_submitted_twice_waits_for_the_first(seen, pipeline):
-    """kill -9 of Snakemake left the second jobs running; both they and the third came to their end."""
+    """kill -9 of Snakemake left the second jobs running. They completed, and so did the third ones."""
     before = {job["JobIDRaw"] for job in seen.second}
     assert any(f"(Slurm job {number}) is writing here" in seen.waited for number in before)
     done = {job["JobIDRaw"] for job in pipeline.jobs("decontaminate_search") if job["State"] == "COMPLETED"}

@@ -1,4 +1,4 @@
-"""What ran when on which node, drawn from Slurm's own records of finished jobs."""
+"""A figure of what ran when on which node, from Slurm's records of finished jobs."""
 
 from datetime import datetime
 from pathlib import Path

@@ -76,8 +76,8 @@ PartitionName=virtual Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
 
 
 class VirtualCluster:
-    """Two nodes that say they have 16 processors, 1 TB and 8 GPUs each, so that jobs of a real cluster's size are
-    scheduled; nothing enforces it. A context manager. Raises RuntimeError when it does not come up."""
+    """Two nodes that claim 16 processors, 1 TB and 8 GPUs each, so that jobs of a real cluster's size are scheduled;
+    nothing enforces it. A context manager. Raises RuntimeError when the cluster does not start."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
@@ -87,7 +87,7 @@ class VirtualCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a shell needs so that its Slurm is this one, and ranks meet although `node1` is no name."""
+        """Environment variables for Slurm's commands, and for ranks to meet although `node1` does not resolve."""
         return {
             "PATH": f"{self.directory}/bin:{PATH}",
             "SLURM_CONF": str(self.directory / "slurm.conf"),
@@ -96,7 +96,7 @@ class VirtualCluster:
 
     def __enter__(self) -> "VirtualCluster":
         self.directory.mkdir(parents=True)
-        # ends when nothing holds the other end of the pipe any more, which is this process alone
+        # it ends when the pipe closes, whose other end only this process has
         self.guard = subprocess.Popen(
             [sys.executable, __file__, "--guard", str(self.directory)], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -125,7 +125,7 @@ class VirtualCluster:
         self._daemon(node, "slurmd", "-D", "-N", node)
 
     def kill_node(self, node: str) -> None:
-        """What a power cut does: slurmd and everything that it started, gone at once."""
+        """Kill slurmd and everything that it started at once, as a power cut does."""
         daemon = psutil.Process(self.daemons[node].pid)
         steps = [
             process for process in processes_of(self.directory) if process.pid != daemon.pid and self._on(process, node)
@@ -137,7 +137,7 @@ class VirtualCluster:
         self.daemons.pop(node).wait()
 
     def freeze_node(self, node: str, seconds: float) -> None:
-        """What a hanging shared file system does to a node: its job's processes stand still for a while."""
+        """Stop the processes of a node's job for a while, as a hanging shared file system does."""
         tasks = [process for process in processes_of(self.directory) if self._on(process, node)]
         if not tasks:
             raise RuntimeError(f"nothing runs on {node}")
@@ -158,7 +158,7 @@ class VirtualCluster:
         return self.run("squeue", "--noheader", "--format=%i").split()
 
     def jobs(self) -> list[dict[str, str]]:
-        """What the accounting knows of all jobs, in the order of their numbers; keys are FIELDS.
+        """The accounting's records of all jobs, by number. Keys are FIELDS.
 
         A job that was put back into the queue has a record for each of its starts.
         """
@@ -259,14 +259,14 @@ class VirtualCluster:
         """Raises RuntimeError with the last line of a daemon that has ended."""
         for name, daemon in self.daemons.items():
             if daemon.poll() is not None:
-                told = [(self.directory / f"{name}.{kind}") for kind in ("out", "log")]
-                lines = [line for path in told if path.exists() for line in path.read_text().splitlines()[-2:]]
+                logs = [(self.directory / f"{name}.{kind}") for kind in ("out", "log")]
+                lines = [line for path in logs if path.exists() for line in path.read_text().splitlines()[-2:]]
                 raise RuntimeError(f"{name} ended with status {daemon.returncode}: {' / '.join(lines)}")
 
     def _on(self, process: psutil.Process, node: str) -> bool:
         """Whether a process belongs to a step on this node.
 
-        A task shows it in its environment; slurmstepd, whose environment is empty, in where slurmd was started.
+        A task has the node in its environment. slurmstepd, whose environment is empty, has slurmd's working directory.
         """
         with contextlib.suppress(psutil.Error, OSError):
             return process.environ().get("SLURMD_NODENAME") == node or Path(process.cwd()) == self._home(node)
@@ -278,7 +278,7 @@ class VirtualCluster:
 
 
 def processes_of(directory: Path) -> list[psutil.Process]:
-    """Every process that the cluster in this directory started, job steps and orphans too."""
+    """All processes that the cluster in this directory started, with job steps and orphans."""
     wanted = str(directory / "slurm.conf")
     found = []
     for process in psutil.process_iter():
@@ -290,12 +290,12 @@ def processes_of(directory: Path) -> list[psutil.Process]:
 
 
 def guard(directory: Path) -> None:
-    """Wait until the cluster's owner ends or lets go, then end what the cluster started and remove its directory."""
+    """Wait until the cluster's owner ends or closes the pipe, then kill its processes and remove its directory."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.read()
     quiet = 0
-    while quiet < 3:  # what is just being started shows at the second look
+    while quiet < 3:  # a process that is just being started is found the second time
         found = processes_of(directory)
         quiet = 0 if found else quiet + 1
         for process in found:
@@ -332,7 +332,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def main() -> int:
-    """Whether a virtual cluster comes up here and runs a job (the command given, or `true`): 0, or one line and 1."""
+    """Start a virtual cluster and run a job (the command given, or `true`). Exit status 0, or 1 and one line."""
     if sys.argv[1:2] == ["--guard"]:
         guard(Path(sys.argv[2]))
         return 0

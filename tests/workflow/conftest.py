@@ -24,17 +24,17 @@ SMALL = Path(__file__).parent / "small.yaml"
 
 @dataclass(frozen=True)
 class Workflow:
-    """Runs Snakemake on this checkout in a directory of its own."""
+    """Runs Snakemake on this checkout, in another directory."""
 
     directory: Path
     source: Path | None = None
-    """Where unirefine is imported from, in place of what is installed."""
+    """Directory of another source of unirefine, to be imported instead of the installed one."""
     checkout: Path = ROOT
-    """Where the Snakefile is."""
+    """Directory of the Snakefile."""
     options: tuple[str, ...] = ()
-    """Of Snakemake, in every call."""
+    """Of Snakemake, for every call."""
     variables: dict[str, str] = field(default_factory=dict)
-    """Environment variables, in every call."""
+    """Environment variables, for every call."""
 
     def command(self, *arguments: str, config: Path | None = None) -> list[str]:
         """Snakemake's command line."""
@@ -50,7 +50,7 @@ class Workflow:
         return os.environ | changed | ({"PYTHONPATH": str(self.source)} if self.source else {})
 
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake; the result holds its exit code and everything that it printed."""
+        """Run Snakemake. The result has its exit code, and all of its output in `stdout`."""
         return subprocess.run(
             self.command(*arguments, config=config),
             env=self.environment,
@@ -62,21 +62,21 @@ class Workflow:
         )
 
     def unirefine(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours in the directory; stdout and stderr are kept apart."""
+        """Run a `unirefine` command in the directory."""
         command = [sys.executable, "-m", "unirefine.cli.main", *map(str, arguments)]
         return subprocess.run(
             command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False, timeout=900
         )
 
     def planned(self, *arguments: str, config: Path | None = None) -> set[str]:
-        """Names of the rules that a dry run would execute. Planned in this process, without a start of Snakemake."""
+        """Names of the rules that a dry run would execute, planned in the test process."""
         assert not self.options, "a plan with a profile takes a real start: `dry_run`"
         with plan.environment(self.directory, self.environment, self.source):
             dag = plan.plan(config or self.directory / "small.yaml", *arguments, checkout=self.checkout)
             return {job.rule.name for job in dag.jobs if dag.needrun(job)}
 
     def dry_run(self, *arguments: str, config: Path | None = None) -> set[str]:
-        """As `planned`, by `snakemake --dry-run`."""
+        """As `planned`, from the output of `snakemake --dry-run`."""
         done = self.snakemake("--dry-run", *arguments, config=config)
         assert done.returncode == 0, done.stdout
         if "Nothing to be done" in done.stdout:
@@ -126,10 +126,10 @@ def workflow(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A directory in which the whole workflow has run once; who runs the same run in it again takes a `copy`."""
+    """A directory in which the whole workflow has run once. Tests that change it take `copy`."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished-of-all"
-    with locks.exclusive(shared.with_suffix(".lock"), wait=True):  # it runs once, whatever the number of workers
+    with locks.exclusive(shared.with_suffix(".lock"), wait=True):  # one worker runs it, the others wait
         if not (shared / "ended").exists():
             done = prepare(shared).snakemake()
             assert done.returncode == 0, done.stdout
@@ -140,7 +140,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """The finished run, to be spoilt."""
+    """A copy of the finished run, which the test may change."""
     shutil.copytree(finished.directory, tmp_path / "copy", symlinks=True)
     return replace(finished, directory=tmp_path / "copy")
 

@@ -1,4 +1,4 @@
-"""One job of the workflow as Snakemake would run it, without Snakemake around it: to be killed, starved and cut off."""
+"""Jobs of the workflow, run as Snakemake runs them but without it, and what is done to them."""
 
 import ctypes
 import hashlib
@@ -25,13 +25,13 @@ from unirefine.workflow.status import seconds, size
 CLOCKED = {
     "date", "seconds", "data_wait", "tokens_per_second", "padded_tokens_per_second", "memory_bytes", "url",
 }  # fmt: skip
-"""Keys of JSON whose values are of the day, not of the data."""
-# of torch's checkpoints (their order of tensors is that of arrival) and what is written about times
+"""Keys in JSON whose values differ between runs on the same data."""
+# torch's checkpoints, in which the order of tensors varies, and texts with times in them
 UNCOMPARED = re.compile(r"\.distcp$|\.metadata$|common\.pt$|/report\.html$|README\.md$|card\.md$|\.svg$")
-NAMELESS = re.compile(
+IGNORED = re.compile(
     r"/events\.out\.tfevents|/\.(search-\d+\.)?lock$|/\.running$|/\.mounted$|/filler$|/\.snakemake_timestamp$"
 )
-"""One more for each start of a training; locks, which stay and name their last holder; or none of ours."""
+"""Files that are left out: one for each start of a training, locks, and files of Snakemake or of a test."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Job:
 
     @property
     def stage(self) -> Path:
-        """`results/<run>/<stage>`: where it writes."""
+        """`results/<run>/<stage>`, in which it writes."""
         return Path(*self.outputs[0].parts[:3])
 
     def forget(self, directory: Path) -> None:
-        """Delete the outputs, as Snakemake does before it runs a job; undeclared files stay."""
+        """Delete the outputs, as Snakemake does before it runs a job. Undeclared files stay."""
         for output in self.outputs:
             path = directory / output
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ class Job:
     def start(
         self, directory: Path, environment: dict[str, str], first: Callable[[], None] | None = None
     ) -> subprocess.Popen[str]:
-        """The command in a process group of its own, as Snakemake runs it; `first` is called in it before."""
+        """Start the command in a new process group, as Snakemake does. `first` is called in the child before."""
         return subprocess.Popen(
             ["bash", "-c", self.script], cwd=directory, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=first,
@@ -72,13 +72,13 @@ class Job:
         return f"set -euo pipefail; export {threads}; {self.command}"
 
     def run(self, directory: Path, environment: dict[str, str]) -> None:
-        """To its end, well."""
+        """Run the command until it has succeeded."""
         process = self.start(directory, environment)
         output = process.communicate(timeout=600)[0]
         assert process.returncode == 0, output
 
     def kill_at_random(self, directory: Path, environment: dict[str, str], chance: random.Random) -> None:
-        """Start it and send SIGKILL at a random moment between its first write and its end."""
+        """Start the command and kill it at a random moment between its first write and its end."""
         work = None
         for _ in range(20):
             began = time.monotonic()
@@ -118,7 +118,7 @@ def bytes_of(paths: Iterable[Path]) -> int:
 
 
 def first_write(process: subprocess.Popen[str], directory: Path) -> float:
-    """Wait until something in `directory` appears, goes or grows, or the process ends; the moment."""
+    """Wait until a file in `directory` changes or the process ends. Returns the time."""
     before = _state(directory)
     while process.poll() is None and _state(directory) == before:
         time.sleep(0.005)
@@ -137,7 +137,7 @@ def _state(directory: Path) -> dict[Path, tuple[int, int]]:
 
 
 def kill_9(process: subprocess.Popen[str]) -> None:
-    """Its group and whatever it started outside of it, as Slurm or a crash of the node does."""
+    """Kill the process group and its descendants in other groups, as Slurm or a crash of the node does."""
     everything = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     for child in everything:
@@ -148,11 +148,11 @@ def kill_9(process: subprocess.Popen[str]) -> None:
 
 
 def snapshot(directory: Path) -> dict[str, str]:
-    """Every path below a directory with the SHA-256 of its content: JSON without times; `directory` for directories."""
+    """SHA-256 of the content of every file below a directory, JSON without times; `directory` for directories."""
     return {
         str(path.relative_to(directory)): _digest(path)
         for path in sorted(directory.rglob("*"))
-        if not NAMELESS.search(str(path))
+        if not IGNORED.search(str(path))
     }
 
 
@@ -177,7 +177,7 @@ def _timeless(value: object) -> object:
 
 
 def error_lines(output: str) -> list[str]:
-    """The lines that explain a failure, one for each job; no traceback beside them."""
+    """The distinct error lines of unirefine in an output. Fails when there is none, or a traceback."""
     lines = {line for line in output.splitlines() if line.startswith("unirefine") and "error:" in line}
     assert lines, output
     assert "Traceback" not in output, output
@@ -191,15 +191,15 @@ SYSTEM_CALLS = {
 
 
 def failing_calls(call: str, number: int) -> None:
-    """From here on the kernel answers `call` (fsync or rename) of this process and its children with errno `number`.
+    """Make `call` (fsync or rename) fail with errno `number` in this process and its children from now on.
 
-    A seccomp filter: no rights are needed, and it holds for every library.
+    A seccomp filter does it, so no privileges are needed, and every library is affected.
     """
     machine, calls = SYSTEM_CALLS[platform.machine()]
     load, equal, end = 0x20, 0x15, 0x06
     numbers = calls[call]
     program = [(load, 0, 0, 4), (equal, 0, len(numbers) + 1, machine), (load, 0, 0, 0)]
-    program += [(equal, len(numbers) - place, 0, each) for place, each in enumerate(numbers)]
+    program += [(equal, len(numbers) - index, 0, each) for index, each in enumerate(numbers)]
     program += [(end, 0, 0, 0x7FFF0000), (end, 0, 0, 0x00050000 | number)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
     described = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(code)))
@@ -210,7 +210,7 @@ def failing_calls(call: str, number: int) -> None:
 
 
 def with_mounts(workflow, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell script in a mount namespace of its own, in the workflow's directory; mounts end with it."""
+    """Run a shell script in a new mount namespace, in the workflow's directory. Its mounts end with it."""
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
     return subprocess.run(
         [*unshare, "bash", "-c", script], cwd=workflow.directory, env=workflow.environment,

@@ -1,4 +1,4 @@
-"""Snakemake's own plan of the workflow, made inside the test process: the import and the start cost a second each."""
+"""Snakemake's plan of the workflow, made in the test process: a dry run in a new process takes two seconds."""
 
 import contextlib
 import os
@@ -48,9 +48,9 @@ def plan(config: Path, *words: str, checkout: Path = ROOT) -> Any:
 
 @contextlib.contextmanager
 def environment(directory: Path, variables: dict[str, str], source: Path | None) -> Iterator[None]:
-    """Work in a directory, with these environment variables, as if unirefine's source were in `source`.
+    """Work in a directory with these environment variables, and with digests of the code in `source`.
 
-    Of the source only the digests of its code are taken: what runs is what is installed.
+    The code that runs is the installed one.
     """
     package = source / "unirefine" if source else code.PACKAGE
     digests = (code.stage_digest, code.stage_files, code.imported)

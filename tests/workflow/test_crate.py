@@ -12,17 +12,17 @@ from rocrate_validator.models import Severity, ValidationSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PROFILE = "workflow-run-crate-0.5"
-"""It inherits RO-Crate 1.1, Process Run Crate and Workflow RO-Crate, which are checked with it."""
+"""It includes RO-Crate 1.1, Process Run Crate and Workflow RO-Crate."""
 OPEN = {
     "Application url": "the workflow has no public address",
-    "SoftwareApplication id": "the check is about two classes of the vocabulary, not about an entity of ours",
-    "Action agent": "who ran it is not known to a program",
+    "SoftwareApplication id": "the check is about two classes of the vocabulary, not about an entity of the crate",
+    "Action agent": "a program does not know who ran it",
     "Root Data Entity: `author` property": "likewise",
     "Root Data Entity: `publisher` property": "likewise",
 }
 """Recommendations that are not met, and why."""
 
-# The terms of both contexts that a crate of ours uses, so that nothing is fetched; the published files hold 2,500 more.
+# The terms of both contexts that a crate uses, so that nothing is downloaded. The published files have 2,500 more.
 SCHEMA = (
     "ComputerLanguage CreateAction CreativeWork Dataset PropertyValue SoftwareApplication SoftwareSourceCode about"
     " actionStatus additionalType contentSize datePublished description encodingFormat endTime exampleOfWork hasPart"
@@ -80,7 +80,7 @@ def graph(crate):
     return json.loads((crate / "ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
 
 
-def test_the_validator_finds_nothing_but_what_a_program_cannot_know(crate, issues):
+def test_the_validator_finds_only_what_a_program_cannot_know(crate, issues):
     found = issues(crate)
     assert [issue for issue in found if issue[0] >= Severity.REQUIRED] == []
     assert [issue for issue in found if issue[1] not in OPEN] == []

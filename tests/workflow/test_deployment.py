@@ -1,6 +1,6 @@
-"""`--sdm conda` and `--sdm apptainer` as plans.
+"""Plans with `--sdm conda` and `--sdm apptainer`.
 
-Neither tool is at hand everywhere, so what Snakemake asks them is answered here; what they would install is not tried.
+Machines without these tools run the tests as well: a stand-in answers Snakemake's questions, and nothing is installed.
 """
 
 import json
@@ -16,7 +16,7 @@ CONDA = {"conda_version": "25.9.0", "conda_prefix": "/opt/conda", "platform": "l
 
 
 def answer_with(tools: Path, method: str, answers: dict[str, str]) -> None:
-    """A program of that name which answers to the words in `answers`."""
+    """Write a stand-in for the tool, which answers a command line by the word of `answers` in it."""
     cases = "\n".join(f"*{word}*) echo '{answer}';;" for word, answer in answers.items())
     tool = tools / method
     tool.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\n')
@@ -24,7 +24,7 @@ def answer_with(tools: Path, method: str, answers: dict[str, str]) -> None:
 
 
 def dry_run(workflow, tools: Path, method: str, answers: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A plan for a full release with that software deployment, the tool answering with what is in `answers`."""
+    """Plan a full release with that software deployment, with a stand-in for the tool."""
     answer_with(tools, method, answers)
     command = workflow.command("--dry-run", "--sdm", method, config=CONFIG)
     path = workflow.environment["PATH"]

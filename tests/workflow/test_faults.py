@@ -1,5 +1,6 @@
-"""What a workflow meets in months on a cluster: read-only results, kill -9, a second start, a clock that jumps, a
-program that crashes. What single jobs meet is in test_job_faults.py.
+"""Faults of a whole workflow: read-only results, kill -9, a second start, a clock that jumps, a program that crashes.
+
+Faults of single jobs are in test_job_faults.py.
 """
 
 import json
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """The finished run, to be spoilt."""
+    """A copy of the finished run, which the test may change."""
     shutil.copytree(finished.directory, tmp_path / "copy", symlinks=True)
     return type(finished)(tmp_path / "copy")
 
@@ -83,8 +84,8 @@ def test_kill_9_of_the_workflow_at_random_moments_costs_nothing_but_time(finishe
     assert snapshot(results) == {name: what for name, what in whole.items() if name.split("/")[0] in made}
 
 
-def test_a_file_from_the_future_is_told_with_what_mends_it(copy):
-    """Snakemake compares small files by content; real ones are large, as all are with this option."""
+def test_a_file_from_the_future_is_reported_with_the_command_that_corrects_it(copy):
+    """Snakemake compares small files by content. With this option all files count as large, as real ones do."""
     large = ("--max-checksum-file-size", "0")
     results = copy.directory / "results/small"
     late, before = results / "evaluate/perplexity.json", snapshot(results)
@@ -149,7 +150,7 @@ def test_a_clock_that_jumps_back_and_forth_does_not_disturb_a_training(finished,
 
 @pytest.fixture
 def crashing_mmseqs(tmp_path):
-    """(MMseqs2 that crashes while `armed` lies beside it, in the search of part 1 only; the log of its searches)."""
+    """(MMseqs2 that crashes in the search of part 1 when the file `armed` is beside it, the log of its searches)."""
     program = tmp_path / "bin" / "mmseqs"
     program.parent.mkdir()
     program.write_text(

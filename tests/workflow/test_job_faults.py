@@ -1,7 +1,7 @@
-"""Each writing job of the workflow, killed, on a full disk, cut off from its files, on a disk that turns read-only.
+"""Every job of the workflow is killed and run on a full disk; some lose their files or find them read-only.
 
-The command is the one that Snakemake runs. What comes out in the end is compared byte by byte, with the whole listing.
-Disks are real: a tmpfs in a mount namespace that ends with its shell (`unshare`, as root or as a user).
+The command is the one that Snakemake runs. Its files are in the end, byte by byte, those of the finished run.
+Disks are real: a tmpfs in a mount namespace (`unshare`, as root or as a user).
 """
 
 import errno
@@ -23,7 +23,7 @@ DATA = (
 MODEL = ("train", "evaluate", "embed")
 ALL = (*DATA, *MODEL, "cards", "report")
 RESUMED = {"train": ("/train/",), "embed": (".chunks-",), "release_fetch": (".part",)}
-"""What a job leaves on purpose for the next try."""
+"""Files that a job leaves for its next start."""
 CARDS = ("/model-card.md", "/huggingface/README.md")
 
 
@@ -37,7 +37,7 @@ def jobs(finished):
 
 @pytest.fixture(scope="module")
 def complete(finished, jobs, tmp_path_factory):
-    """The finished run, with the inputs of the searches, which are temporary files; and a snapshot of its results."""
+    """(The finished run with the temporary inputs of the searches, a snapshot of its results)."""
     run = replace(finished, directory=tmp_path_factory.mktemp("complete") / "run")
     shutil.copytree(finished.directory, run.directory, symlinks=True)
     jobs["decontaminate_prepare"].run(run.directory, run.environment)
@@ -58,7 +58,7 @@ def before(complete, jobs, tmp_path):
 
 
 def clear(job, run):
-    """Delete a job's outputs, as Snakemake does before it starts; of a training the checkpoints too."""
+    """Delete a job's outputs, as Snakemake does before it starts. For a training also the checkpoints."""
     job.forget(run.directory)
     if job.rule == "train":
         shutil.rmtree(run.directory / job.stage)
@@ -74,7 +74,7 @@ def shell(job):
 def test_after_a_full_disk_and_kill_9_at_random_moments_a_job_writes_what_it_always_writes(
     before, complete, jobs, rule
 ):
-    """One job meets one thing after the other. UNIREFINE_TEST_SEED repeats the moments of a failure."""
+    """One after the other, in one directory. UNIREFINE_TEST_SEED repeats the moments of a failure."""
     seed = os.environ.get("UNIREFINE_TEST_SEED", os.urandom(4).hex())
     print(f"UNIREFINE_TEST_SEED={seed}")
     chance, job, run = random.Random(f"{seed} {rule}"), jobs[rule], before(rule)
@@ -89,7 +89,7 @@ def test_after_a_full_disk_and_kill_9_at_random_moments_a_job_writes_what_it_alw
 
 
 def run_on_a_full_disk(job, run, complete):
-    """The job finds room for half of its outputs, says so in one line and leaves nothing but what it resumes from."""
+    """Run the job with room for half of its outputs: it fails with one line and leaves only what it resumes from."""
     rest, whole = snapshot(run.directory / "results"), complete[1]
     here = [output for output in job.outputs if output.is_relative_to(job.stage)]  # cards writes elsewhere as well
     files = [path for output in here for path in files_of(complete[0].directory / output)]
@@ -105,7 +105,7 @@ def run_on_a_full_disk(job, run, complete):
         rm {job.stage}/filler && cp -a {job.stage} left
         """,
     )
-    first = said(run)[0]
+    first = outputs(run)[0]
     assert "first run: 1" in done.stdout, done.stdout + first
     assert all("free some space" in line for line in error_lines(first)), first
     shutil.rmtree(run.directory / job.stage)
@@ -115,8 +115,8 @@ def run_on_a_full_disk(job, run, complete):
     job.forget(run.directory)
 
 
-def said(run):
-    """What the first and the second run of a script printed; empty for one that was not started."""
+def outputs(run):
+    """The output of the first and the second run of a script; empty for one that was not started."""
     found = (run.directory / f"{name}.txt" for name in ("first", "second"))
     return [path.read_text() if path.exists() else "" for path in found]
 
@@ -128,13 +128,13 @@ def files_of(path):
 
 @pytest.mark.parametrize("rule", ["records_uniref50", "decontaminate_search", "shard"])
 def test_a_node_that_loses_the_shared_files_for_a_while(before, complete, jobs, rule):
-    """Results are on a mount that goes in the midst of the work, and comes back."""
+    """Results are on a mount that disappears during the job, and comes back."""
     job, run, command = jobs[rule], before(rule), shell(jobs[rule])
     done = with_mounts(
         run,
         f"""
         mkdir server && mount -t tmpfs -o size=64m tmpfs server && cp -a results/. server || exit 90
-        mv results aside && mkdir results && mount --bind server results || exit 91
+        mv results moved && mkdir results && mount --bind server results || exit 91
         state() {{ find {job.stage} -type f ! -name '*.lock' -printf '%p %s %T@ '; }}
         before=$(state)
         {command} > first.txt 2>&1 & job=$!
@@ -147,7 +147,7 @@ def test_a_node_that_loses_the_shared_files_for_a_while(before, complete, jobs, 
         cp -a results after
         """,
     )
-    first, second = said(run)
+    first, second = outputs(run)
     assert "first run: 1" in done.stdout, done.stdout + first
     (line,) = error_lines(first)
     assert "lost" in line or "no such file" in line, line  # the latter where it had not opened its input yet
@@ -167,7 +167,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("rule", "call", "number", "advice"), FAULTS)
 def test_what_a_file_system_answers_is_one_line_with_the_file(before, complete, jobs, rule, call, number, advice):
-    """The kernel itself lets fsync or rename fail, which is how NFS and Lustre tell of what was written before."""
+    """The kernel makes fsync or rename fail: so NFS and Lustre report errors of earlier writes."""
     job, run = jobs[rule], before(rule)
     rest = snapshot(run.directory / "results")
     process = job.start(run.directory, run.environment, lambda: failing_calls(call, number))
@@ -194,7 +194,7 @@ def test_results_that_turn_read_only_under_a_running_job(before, complete, jobs,
         {command} > second.txt 2>&1; echo "second run: $?"
         """,
     )
-    first, second = said(run)
+    first, second = outputs(run)
     assert "first run: 1" in done.stdout, done.stdout + first
     (line,) = error_lines(first)
     assert "read-only file system; mount it for writing and run the stage again" in line

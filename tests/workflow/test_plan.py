@@ -1,4 +1,4 @@
-"""Dry runs of every shipped config, and mistakes that end before anything runs."""
+"""Plans of every shipped config, and mistakes that are reported before anything runs."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""profiles/slurm as Snakemake reads it: what each job asks for at its first and its second attempt."""
+"""profiles/slurm as Snakemake reads it: the resources of each job at its first and its second attempt."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def asked(job, attempt: int) -> dict:
 
 @pytest.fixture(params=["uniref-current", "uniref-2024_03"])
 def jobs(request, tmp_path, jobs_of):
-    """One job of each rule that is submitted, every input being there as a file of 40 MB."""
+    """One job of each submitted rule. Every input exists, as a file of 40 MB."""
     config = ROOT / f"config/{request.param}.yaml"
     for job in jobs_of(tmp_path, config, *PROFILE):
         for path in map(Path, job.input):
@@ -38,8 +38,8 @@ def test_memory_and_time_of_every_job_grow_with_the_attempt(jobs):
             assert second[name] > first[name] > 0, (rule, name)
 
 
-def test_the_profile_speaks_of_every_job_itself(jobs):
-    """Nothing is left to the defaults, which know nothing of a stage."""
+def test_the_profile_names_every_job(jobs):
+    """None is left to the defaults, which know nothing of a stage."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     for rule in jobs:
         assert {"mem_mb", "runtime"} <= set(profile["set-resources"].get(rule, {})), rule

@@ -1,4 +1,4 @@
-"""The report of a real run in a real browser (Debian's or anybody's Chromium on PATH), and in `snakemake --report`."""
+"""The report of a real run, in a real browser (a Chromium on PATH) and in `snakemake --report`."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def shots(tmp_path_factory):
-    """Where the screenshots are kept; pytest keeps its last three temporary directories."""
+    """Directory of the screenshots. pytest keeps its last three temporary directories."""
     return tmp_path_factory.mktemp("screenshots")
 
 
@@ -87,7 +87,7 @@ def overlapping(boxes: list[list]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("scheme", PAPER)
 @pytest.mark.parametrize("size", SIZES)
-def test_the_page_reads_well_and_asks_nobody(browser, report, shots, size, scheme):
+def test_the_page_is_readable_and_requests_nothing(browser, report, shots, size, scheme):
     width, height = SIZES[size]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     requests, complaints = [], []
@@ -133,7 +133,7 @@ def test_the_page_reads_well_and_asks_nobody(browser, report, shots, size, schem
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_every_table_is_copied_with_tabs_also_where_the_clipboard_is_refused(browser, report, refused):
+def test_every_table_is_copied_with_tabs_even_without_access_to_the_clipboard(browser, report, refused):
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     if refused:
         context.add_init_script("Clipboard.prototype.writeText = async () => { throw new DOMException('no'); };")
@@ -151,7 +151,7 @@ def test_every_table_is_copied_with_tabs_also_where_the_clipboard_is_refused(bro
     context.close()
 
 
-def test_a_table_that_no_way_copies_is_selected(browser, report):
+def test_a_table_that_cannot_be_copied_is_selected(browser, report):
     page = browser.new_page()
     page.add_init_script("delete Navigator.prototype.clipboard; document.execCommand = () => false;")
     page.goto(report.as_uri())
@@ -191,7 +191,7 @@ def test_what_was_removed_adds_up_in_the_tables(report):
         assert table.xpath("./tbody/tr[last()]/@class") == ["total"]
 
 
-def test_snakemakes_report_holds_the_same_page_figures_and_captions(finished, report, tmp_path):
+def test_snakemakes_report_has_the_same_page_figures_and_captions(finished, report, tmp_path):
     done = finished.snakemake("--report", str(tmp_path / "report.zip"))
     assert done.returncode == 0, done.stdout
     with zipfile.ZipFile(tmp_path / "report.zip") as archive:

@@ -1,4 +1,4 @@
-"""docs/reruns.md, row by row: dry runs on one finished run, and on one that has every input file there is."""
+"""docs/reruns.md, row by row: plans for the finished run, and for a copy with every optional input file."""
 
 import ast
 import json
@@ -38,7 +38,7 @@ INPUTS = {
         "release": {"source": "fasta", "fasta": "own.fasta", "name": None},
     },
 }
-"""Options that name input files, for runs that are declared finished."""
+"""Options that name input files, for copies of the finished run."""
 
 
 def options(**blocks):
@@ -158,7 +158,7 @@ def test_a_start_of_snakemake_plans_what_the_test_process_does(finished, tmp_pat
 
 
 def declared_finished(finished, directory, kind, *arguments):
-    """(A copy of the finished run, its config with some of INPUTS): Snakemake is told that this is what made it."""
+    """(A copy of the finished run, a config with some of INPUTS): `--touch` records that this config made it."""
     shutil.copytree(finished.directory, directory, symlinks=True)
     run = replace(finished, directory=directory)
     (directory / "init").mkdir()
@@ -177,7 +177,7 @@ def declared_finished(finished, directory, kind, *arguments):
 
 @pytest.fixture(scope="module")
 def with_inputs(finished, tmp_path_factory):
-    """By kind: a run that is declared finished, and its config."""
+    """By kind: (a run that counts as finished, its config)."""
     return {kind: declared_finished(finished, tmp_path_factory.mktemp(kind) / "run", kind) for kind in INPUTS}
 
 
@@ -203,7 +203,7 @@ def test_another_mmseqs_clusters_an_own_fasta_again(with_inputs, tmp_path):
 
 
 def test_another_environment_file_reruns_what_uses_it(finished, tmp_path, monkeypatch):
-    """Conda is answered for, as in test_deployment: nothing is installed by a dry run or a touch."""
+    """A stand-in answers for conda, as in test_deployment: a dry run and `--touch` install nothing."""
     conda = tmp_path / "bin" / "conda"
     conda.parent.mkdir()
     answers = {

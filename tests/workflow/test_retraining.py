@@ -1,4 +1,4 @@
-"""A finished training is not thrown away unasked, and never without a word."""
+"""A finished training is never replaced unasked, and never without a message."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ def long(copy):
 
 
 def refused(run, *arguments, config=None):
-    """The line that says why nothing was started; nothing of the results has changed."""
+    """The error line of a start that is refused and changes no results."""
     before = sorted((run.directory / "results").rglob("*"))
     done = run.snakemake(*arguments, config=config)
     assert done.returncode == 1
@@ -27,7 +27,7 @@ def refused(run, *arguments, config=None):
     return line
 
 
-def test_an_edit_of_an_early_stage_throws_no_long_training_away(long, tmp_path):
+def test_an_edit_of_an_early_stage_does_not_replace_a_long_training(long, tmp_path):
     line = refused(long, config=long.config_with("seeded", {"split": {"seed": 3}}))
     assert "training runs again, because of split (option seed); it took 55h33m, and nothing was started" in line
 
@@ -37,14 +37,14 @@ def test_an_edit_of_an_early_stage_throws_no_long_training_away(long, tmp_path):
     assert edited.planned() == set(), "the split came out the same, byte for byte"
 
 
-def test_nor_do_shards_that_were_made_anew_before(long):
+def test_nor_do_shards_that_were_built_again_before(long):
     # one search takes half the time of two
     config = long.config_with("seeded", {"split": {"seed": 3}, "decontaminate": {"parts": 1}})
     assert long.snakemake("shard", config=config).returncode == 0
     assert "because of train (changed input " in refused(long, config=config)
 
 
-def test_nor_do_shards_that_are_gone(long):
+def test_nor_do_missing_shards(long):
     shutil.rmtree(long.directory / "results/small/shard")
     assert "because of shard (output missing" in refused(long)
     done = long.snakemake("-R", "train", "--until", "train")
@@ -52,7 +52,7 @@ def test_nor_do_shards_that_are_gone(long):
     assert "continues after step 30" in done.stdout, "the shards came out the same"
 
 
-def test_a_short_training_is_replaced_with_a_word(copy):
+def test_a_short_training_is_replaced_with_a_warning(copy):
     done = copy.snakemake("train", config=copy.config_with("longer", {"train": {"steps": 31}}))
     assert done.returncode == 0, done.stdout
     (line,) = [line for line in done.stdout.splitlines() if "warning:" in line]

@@ -1,4 +1,4 @@
-"""The whole workflow, once, on a few real proteins: what it wrote, and how it takes what is broken."""
+"""The whole workflow on a few real proteins: its results, and its messages for broken input."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ def test_every_stage_wrote_what_it_declares(finished):
     assert pl.read_parquet(results(finished) / "embed" / "sequences.parquet").height == 8
 
 
-def test_a_copy_of_the_model_tells_its_whole_way(finished, tmp_path):
-    places = {"train/final/huggingface": "train", "train/checkpoints/step-00000030": "train", "shard": "shard"}
-    for place, last in places.items():
-        shutil.copytree(results(finished) / place, tmp_path / place)
-        found = json.loads(finished.unirefine("lineage", "--json", tmp_path / place).stdout)
+def test_a_copy_of_the_model_has_its_whole_lineage(finished, tmp_path):
+    stages_of = {"train/final/huggingface": "train", "train/checkpoints/step-00000030": "train", "shard": "shard"}
+    for directory, last in stages_of.items():
+        shutil.copytree(results(finished) / directory, tmp_path / directory)
+        found = json.loads(finished.unirefine("lineage", "--json", tmp_path / directory).stdout)
         stages = [step["stage"] for step in found["steps"]]
         assert stages[:7] == ["records", "records", "curate", "cluster", "split", "decontaminate", "shard"]
         assert stages[-1] == found["of"] == last
@@ -46,24 +46,24 @@ def test_a_copy_of_the_model_tells_its_whole_way(finished, tmp_path):
     assert exported["steps"][-1]["counts"]["step"] == 30
 
 
-def test_the_file_alone_prints_where_a_model_comes_from(finished, tmp_path):
+def test_lineage_prints_everything_from_the_file_alone(finished, tmp_path):
     shutil.copy(results(finished) / "train/final/huggingface/lineage.json", tmp_path / "found-on-a-stick.json")
-    told = finished.unirefine("lineage", tmp_path / "found-on-a-stick.json")
-    assert told.returncode == 0, told.stderr
+    done = finished.unirefine("lineage", tmp_path / "found-on-a-stick.json")
+    assert done.returncode == 0, done.stderr
     lineage = json.loads((tmp_path / "found-on-a-stick.json").read_text())
-    assert "release 2026_03" in told.stdout
+    assert "release 2026_03" in done.stdout
     for file in [*lineage["release"]["files"], *lineage["files"]]:
-        assert file.get("md5", file["sha256"]) in told.stdout
+        assert file.get("md5", file["sha256"]) in done.stdout
     for step in lineage["steps"]:
-        assert json.dumps(step["config"]) in told.stdout
+        assert json.dumps(step["config"]) in done.stdout
         for name, version in (step["tools"] | step["versions"]).items():
-            assert f"{name} {version}" in told.stdout
+            assert f"{name} {version}" in done.stdout
 
 
-def test_the_cards_tell_use_perplexity_and_lineage(finished):
+def test_the_cards_have_use_perplexity_and_lineage(finished):
     data, model = (
-        kind.load(results(finished) / place)
-        for kind, place in ((DatasetCard, "shard/README.md"), (ModelCard, "train/final/huggingface/README.md"))
+        kind.load(results(finished) / path)
+        for kind, path in ((DatasetCard, "shard/README.md"), (ModelCard, "train/final/huggingface/README.md"))
     )
     lineage = json.loads((results(finished) / "train/final/lineage.json").read_text())
     evaluation = json.loads((results(finished) / "evaluate/perplexity.json").read_text())
@@ -131,8 +131,9 @@ def test_a_missing_mmseqs_is_one_clear_line(copy):
     assert "Traceback" not in done.stdout
 
 
-def test_members_are_searched_and_take_away_what_representatives_would_and_more(copy):
-    config = copy.config_with("members", {"decontaminate": {"level": "members"}, "run": {"name": "members"}})
+def test_a_search_of_members_removes_what_one_of_representatives_does_and_more(copy):
+    options = {"decontaminate": {"level": "members", "parts": 1}, "run": {"name": "members", "base": "small"}}
+    config = copy.config_with("members", options)
     done = copy.snakemake("shard", config=config)
     assert done.returncode == 0, done.stdout
     stricter = copy.directory / "results" / "members"
@@ -149,7 +150,7 @@ def test_members_are_searched_and_take_away_what_representatives_would_and_more(
 
 
 def sequences(logs):
-    """Sequences that were searched, and held-out sequences that they were searched against."""
+    """[Sequences that were searched, held-out sequences that they were searched against], from the log."""
     text = (logs / "prepare.log").read_text()
     return [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:train|held-out) sequences", text)]
 

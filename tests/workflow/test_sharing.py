@@ -1,4 +1,4 @@
-"""Runs side by side that share what is equal (`run.base`), executed."""
+"""Runs that share equal stages with another one (`run.base`)."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def several(finished, tmp_path_factory):
     for name, target in (("longer", "all"), ("seeded", "shard")):
         done = run.snakemake(target, config=directory / f"{name}.yaml")
         assert done.returncode == 0, done.stdout
-    assert state(run, "small") == before, "no run writes into another's finished stages"
+    assert state(run, "small") == before, "a run wrote into another's finished stages"
     return run
 
 
@@ -56,8 +56,8 @@ def test_a_run_that_differs_in_training_trains_on_the_shards_of_its_base(several
 
 def test_a_run_that_differs_in_the_split_shares_what_is_before_it_through_its_base(several):
     results = several.directory / "results"
-    own = {path.name for path in (results / "seeded").iterdir() if path.is_dir()}
-    assert own == {"split", "decontaminate", "shard"}
+    written = {path.name for path in (results / "seeded").iterdir() if path.is_dir()}
+    assert written == {"split", "decontaminate", "shard"}
     found = json.loads((results / "seeded/places.json").read_text())
     assert found == {stage: f"../small/{stage}" for stage in ("release", "records", "curate", "cluster")}
     assert several.unirefine("shard", "verify", results / "seeded/shard").returncode == 0
@@ -68,12 +68,12 @@ def test_a_run_that_differs_in_the_split_shares_what_is_before_it_through_its_ba
     assert several.planned("shard", config=several.directory / "seeded.yaml") == set()
 
 
-def test_who_reads_a_run_finds_what_is_shared(several):
+def test_commands_that_read_a_run_find_its_shared_stages(several):
     results = several.directory / "results"
     kept = pl.read_parquet(results / "small/records/uniref50/records-000-of-002.parquet")["id"][0]
-    fates = [several.unirefine("trace", kept, "--results", results / run).stdout for run in ("small", "longer")]
-    assert fates[0] == fates[1]
-    assert kept in fates[0]
+    traces = [several.unirefine("trace", kept, "--results", results / run).stdout for run in ("small", "longer")]
+    assert traces[0] == traces[1]
+    assert kept in traces[0]
     report = (results / "longer/report/report.html").read_text(encoding="utf-8")
     assert "Run longer: from release 2026_03" in report
     assert "longer" in (results / "longer/train/model-card.md").read_text()
@@ -86,7 +86,7 @@ def test_who_reads_a_run_finds_what_is_shared(several):
     assert "in results/" not in lines["train"]
 
 
-def test_clean_takes_nothing_away_from_another_run(several):
+def test_clean_removes_nothing_that_another_run_uses(several):
     before = state(several, "small")
     done = several.unirefine("clean", "split", "--config", "longer.yaml", "--yes")
     assert done.returncode == 1
@@ -99,7 +99,7 @@ def test_clean_takes_nothing_away_from_another_run(several):
     assert state(several, "small") == before
 
 
-def test_what_is_missing_in_the_base_is_made_there_and_what_is_stale_is_left_to_it(several, tmp_path):
+def test_missing_files_of_the_base_are_made_there_and_stale_ones_are_refused(several, tmp_path):
     shutil.copytree(several.directory, tmp_path / "copy", symlinks=True)
     run = type(several)(tmp_path / "copy")
     config = run.config_with("fresh", {"run": {"name": "fresh", "base": "small"}, "train": {"steps": 10}})

@@ -1,4 +1,4 @@
-"""Results in a bucket: the small workflow against a real S3 server, a second machine, and what can be wrong."""
+"""Results in a bucket: the small workflow with an S3 server, from a second machine, and with faults."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def in_bucket(workflow, directory, endpoint, keys=("a", "b")):
-    """The prepared workflow, in a new directory, with the profile for S3 and only `keys` as credentials."""
+    """The prepared workflow in a new directory, with the S3 profile and no credentials but `keys`."""
     shutil.copytree(
         workflow.directory, directory, ignore=shutil.ignore_patterns(".snakemake", "results", "logs", "benchmarks")
     )
@@ -62,7 +62,7 @@ def stored(tmp_path_factory, workflow, bucket, endpoint):
 
 @pytest.fixture
 def elsewhere(stored, tmp_path, endpoint):
-    """Another machine: the same config and sources, none of the results and nothing that Snakemake noted."""
+    """Another machine: the same config and sources, without results and without Snakemake's records."""
     return in_bucket(stored, tmp_path / "machine", endpoint)
 
 
@@ -82,7 +82,7 @@ def test_shards_are_those_of_a_local_run(stored, bucket, finished):
         assert body(bucket, f"shard/{name}") == (shards / name).read_bytes(), name
 
 
-def test_the_model_is_there_with_its_whole_way(stored, bucket):
+def test_the_model_is_there_with_its_whole_lineage(stored, bucket):
     lineage = json.loads(body(bucket, "train/final/huggingface/lineage.json"))
     assert lineage["unknown"] == []
     assert [step["stage"] for step in lineage["steps"]][-2:] == ["shard", "train"]
@@ -90,7 +90,7 @@ def test_the_model_is_there_with_its_whole_way(stored, bucket):
     assert b"<svg" in body(bucket, "report/report.html")
 
 
-def test_results_are_not_kept_here_but_checkpoints_are(stored):
+def test_only_checkpoints_stay_on_this_machine(stored):
     assert not (stored.directory / "results").exists()
     kept = [path for path in stored.directory.rglob("*") if path.is_file()]
     assert not [path for path in kept if path.suffix in (".bin", ".idx")]

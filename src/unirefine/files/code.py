@@ -50,15 +50,15 @@ def stage_files(stage: str, package: Path = PACKAGE) -> list[Path]:
 def imported(path: Path, package: Path = PACKAGE) -> Iterator[Path]:
     """Modules of LIBRARIES that a module imports, at its top or inside a function."""
     for parts in _imports(path.read_bytes()):
-        place = package.joinpath(*parts)
-        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        target = package.joinpath(*parts)
+        module = target / "__init__.py" if target.is_dir() else target.with_suffix(".py")
         if module.is_file():
             yield module
 
 
-@functools.cache  # every start of Snakemake asks for the digests of all stages, which share modules
+@functools.cache  # Snakemake asks for the digest of every stage at each start, and stages share modules
 def _imports(content: bytes) -> tuple[tuple[str, ...], ...]:
-    """Names below `unirefine` that a module imports from LIBRARIES, each as its parts."""
+    """What a module imports of LIBRARIES: names without `unirefine`, split at dots; also names that are no modules."""
     found = []
     for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Import):
