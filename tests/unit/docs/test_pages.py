@@ -80,7 +80,7 @@ def test_links_lead_somewhere():
 def test_files_exist():
     """Paths in code quotes that begin with a directory of the repository or of the package, and Python modules."""
     folders = {path.name for base in (ROOT, SOURCE) for path in base.iterdir() if path.is_dir()}
-    folders -= {"results", "logs", *STAGES}
+    folders -= {"results", "logs", ".snakemake", *STAGES}
     for page in PRESENT:
         bases = (ROOT, SOURCE, ROOT / "tests", ROOT / "tests/workflow", page.parent)
         for path in re.findall(r"`([\w.-]+/[\w./-]*|[\w/]+\.py)`", page.read_text()):

@@ -57,8 +57,8 @@ def test_only_a_path_is_a_local_download():
         ({"release": {"taxdump": None}}, [], 4),
         ({"release": RELEASE}, [], 4 + 1 + 2),
         ({"release": RELEASE | {"source": "archive"}}, ["uniref50.xml.gz", "uniref90.xml.gz"], 1 + 2),
-        ({"release": {"format": "fasta", "taxdump": None}, "cluster": {"membership": "idmapping"}}, [], 4 + 1),
-        ({"release": {"source": "fasta", "fasta": "a", "taxdump": None}, "cluster": {"membership": "mmseqs"}}, [], 0),
+        ({"release": {"format": "fasta", "taxdump": None}}, [], 4 + 1),
+        ({"release": {"source": "fasta", "fasta": "a", "taxdump": None}}, [], 0),
     ],
 )
 def test_downloads_by_source(blocks, archived, single):

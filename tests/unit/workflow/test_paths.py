@@ -31,9 +31,9 @@ def test_records_of_xml_of_fasta_and_of_a_custom_fasta():
     xml = paths().records()
     assert len(xml) == 2 * (2 + 2 + 1)
     assert "results/small/records/uniref50/members-001-of-002.parquet" in xml
-    fasta = paths(release={"format": "fasta"}, cluster={"membership": "idmapping"})
+    fasta = paths(release={"format": "fasta"})
     assert len(fasta.records()) == 2 * (2 + 1)
-    custom = paths(release={"source": "fasta", "fasta": "a.fasta"}, cluster={"membership": "mmseqs"})
+    custom = paths(release={"source": "fasta", "fasta": "a.fasta"})
     assert custom.levels == ["uniref90"]
     assert custom.records() == [
         "results/small/records/uniref90/records-000-of-002.parquet",
