@@ -136,9 +136,6 @@ def import_megatron() -> None:
     hide_transformer_engine()
     with without_compiler(), without_wandb():
         importlib.import_module("megatron.core")
-    for each in PATCHES.values():
-        if each.when == "import":
-            require(each)
 
 
 @patch(
@@ -171,6 +168,7 @@ def without_compiler() -> Iterator[None]:
         yield
     finally:
         torch.compile = compiler
+    require(PATCHES["without_compiler"])
     importlib.import_module("megatron.core.jit").disable_jit_fuser()  # for modules that are imported later
 
 
