@@ -1,4 +1,4 @@
-# Tokens on disk: Megatron indexed shards, their ids, and the manifest that vouches for them.
+# Tokens on disk: Megatron indexed shards, their ids, and a manifest with the hash of each file.
 
 SHARDS = PATHS.directory("shard")
 
@@ -8,7 +8,7 @@ rule shard:
         records=PATHS.records(),
         clusters=rules.cluster.output,
         split=rules.decontaminate_remove.output.split,
-        # an audit must have passed; another sample of it makes no other shards
+        # an audit must have passed; another sample of it does not change the shards
         audit=ancient(f"{DECONTAMINATE}/identity.json"),
         release=rules.release.output,
         lineage=ancient(PATHS.lineage("decontaminate")),
