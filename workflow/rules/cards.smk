@@ -1,5 +1,5 @@
-# A data card beside the shards and a model card beside the model. The copy inside final/, which is train's, is undeclared.
-# Shards of another run have that run's card.
+# A data card beside the shards and a model card beside the model. A copy of the latter goes into final/, undeclared, because
+# that directory is an output of train. Shards of another run keep that run's card.
 
 
 rule cards:

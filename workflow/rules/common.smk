@@ -1,4 +1,4 @@
-# The validated config, and what every rule uses: paths, checks before a start.
+# The validated config, the paths of the run, and checks before a start.
 
 import re
 import sys

@@ -1,4 +1,4 @@
-# Train clusters similar to validation are removed; what is left is searched again with a more sensitive setting.
+# Train clusters similar to validation are removed. The remaining ones are searched again, more sensitively.
 
 DECONTAMINATE = PATHS.directory("decontaminate")
 

@@ -1,4 +1,4 @@
-# Verified downloads. A file that is a path on this machine is an input, so that an edit reruns what depends on it.
+# Verified downloads. A source that is a file on this machine is an input, so that an edit of it reruns what depends on it.
 
 RELEASE = PATHS.directory("release")
 DOWNLOADS = release_files(CONFIG)

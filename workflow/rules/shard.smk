@@ -1,4 +1,4 @@
-# Token shards in Megatron's indexed format, their ids, and the manifest with their hashes.
+# Tokens on disk: Megatron indexed shards, their ids, and a manifest with the hash of each file.
 
 SHARDS = PATHS.directory("shard")
 

@@ -1,5 +1,5 @@
-# ESM-2 on Megatron-core. Only final/ is declared, because it is written last: checkpoints lie beside it, undeclared, so
-# that a retry resumes from the newest complete one instead of starting over.
+# ESM-2 on Megatron-core. Only final/ is declared, which is written last. Checkpoints beside it are undeclared, so that a retry
+# resumes from the newest complete one instead of starting over.
 
 TRAIN = PATHS.directory("train")
 
@@ -22,8 +22,7 @@ rule train:
     threads: CONFIG.train.parallel.processes_per_node
     resources:
         nodes=CONFIG.train.parallel.nodes,
-        # On Slurm: one task a node, and no srun around the job (which `mpi` means even when empty), because
-        # `unirefine train` calls it.
+        # On Slurm: one task a node. `mpi`, even empty, means no srun around the job: `unirefine train` calls it itself.
         tasks=CONFIG.train.parallel.nodes,
         mpi="",
         mem_mb=8000,
