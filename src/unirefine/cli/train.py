@@ -47,7 +47,7 @@ def train(arguments: argparse.Namespace) -> None:
     launcher.exec_srun(config, arguments.shards, arguments.output)
     try:
         run(config, arguments.shards, arguments.output)
-        if launcher.has_rank():  # not the launcher, which does without Megatron
+        if launcher.has_rank():  # one of the job's processes, whose process group run() leaves up
             from unirefine.megatron.platform import shutdown
 
             shutdown()

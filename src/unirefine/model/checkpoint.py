@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 
 from unirefine.config.training import PRESETS, Model
 from unirefine.errors import UserError
-from unirefine.files.atomic import fsync_directory, read_json, write_json
+from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
 from unirefine.model.esm2 import Esm2
 
@@ -201,14 +201,3 @@ def _allocate_state(optimizer: Any) -> None:
 def temporary_directory(directory: Path) -> Path:
     """Where `directory` is written before `replace_directory`: `.<name>.part` beside it."""
     return directory.with_name(f".{directory.name}.part")
-
-
-def replace_directory(temporary: Path, directory: Path) -> None:
-    """Rename `temporary` to `directory`. An older `directory` is renamed first and deleted last."""
-    old = directory.with_name(f".{directory.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.rename(old)
-    temporary.rename(directory)
-    fsync_directory(directory.parent)
-    shutil.rmtree(old, ignore_errors=True)

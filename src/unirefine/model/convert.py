@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from unirefine.config.training import Model
 from unirefine.core.alphabet import CLS, EOS, MASK, PAD, TOKENS, UNK
 from unirefine.errors import UserError
-from unirefine.files.atomic import read_json, write_json
-from unirefine.model.checkpoint import model_of_sizes, replace_directory, temporary_directory, unwrap
+from unirefine.files.atomic import read_json, replace_directory, write_json
+from unirefine.model.checkpoint import model_of_sizes, temporary_directory, unwrap
 from unirefine.model.esm2 import Esm2
 from unirefine.model.layout import EMBEDDING, global_parameters, is_vocabulary, local_slice, split_dimension
 from unirefine.model.settings import LAYER_NORM_EPS, ROPE_THETA, VOCABULARY, pipeline_stages

@@ -66,9 +66,24 @@ def use_slurm_rank(parallel: Parallel) -> None:
     environment.setdefault("MASTER_PORT", port)
 
 
-def use_single_rank() -> None:
-    """Make this process rank 0 of 1. In a batch job, Slurm's variables would describe the job's tasks instead."""
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+def single_rank() -> contextlib.AbstractContextManager[None]:
+    """Within the block, this process is rank 0 of 1, whatever Slurm's variables say about the tasks of a job."""
+    return _environment(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables within the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def exec_srun(config: Train, shards: Path, output: Path) -> None:
@@ -103,9 +118,11 @@ def launch(config: Train, shards: Path, output: Path) -> None:
 
     parallel, timeout = config.parallel, shutdown_seconds()
     endpoint = _rendezvous_endpoint() if parallel.nodes > 1 else "127.0.0.1:0"
-    with tempfile.TemporaryDirectory(prefix="unirefine-train-") as scratch, _forwarded_signals(Path(scratch)):
-        os.environ[WORKERS_VARIABLE] = scratch
-        _divide_threads(parallel)
+    with (
+        tempfile.TemporaryDirectory(prefix="unirefine-train-") as scratch,
+        _forwarded_signals(Path(scratch)),
+        _environment(**{WORKERS_VARIABLE: scratch, **_thread_variables(parallel)}),
+    ):
         agent = LaunchConfig(
             min_nodes=parallel.nodes,
             max_nodes=parallel.nodes,
@@ -231,11 +248,13 @@ def _forwarded_signals(directory: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _divide_threads(parallel: Parallel) -> None:
-    """Divide OMP_NUM_THREADS (Snakemake's `threads`), or else the cores, among the processes of this node."""
+def _thread_variables(parallel: Parallel) -> dict[str, str]:
+    """Variables that give a worker its threads: OMP_NUM_THREADS of this process (Snakemake's `threads`), or else the
+    cores, divided evenly. Snakemake also sets MKL_NUM_THREADS, which torch prefers.
+    """
     threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
-    os.environ["OMP_NUM_THREADS"] = str(max(1, threads // parallel.processes_per_node))
-    os.environ.pop("MKL_NUM_THREADS", None)  # Snakemake sets both, and torch prefers this one
+    share = str(max(1, threads // parallel.processes_per_node))
+    return {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
 
 
 def _rendezvous_endpoint() -> str:

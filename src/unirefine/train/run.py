@@ -18,12 +18,17 @@ def run(config: Train, shards: Path, output: Path) -> None:
     with status `launcher.EXIT_PREEMPTED` after SIGTERM or SIGUSR1, with a checkpoint saved.
     """
     launcher.use_slurm_rank(config.parallel)
-    if not launcher.has_rank():
-        if config.parallel.world > 1:
-            open_shards(shards)  # report broken shards before any process starts
-            launcher.launch(config, shards, output)
-            return
-        launcher.use_single_rank()
-    from unirefine.train.loop import train  # imports Megatron, which the launcher does not need
+    if not launcher.has_rank() and config.parallel.world > 1:
+        open_shards(shards)  # report broken shards before any process starts
+        launcher.launch(config, shards, output)
+        return
+    from unirefine.megatron import platform  # imports Megatron, which the launcher does not need
 
-    train(config, shards, output)
+    from unirefine.train.loop import train
+
+    if launcher.has_rank():
+        train(config, shards, output)  # the process group stays up, for the caller to end
+        return
+    with launcher.single_rank():
+        train(config, shards, output)
+        platform.shutdown()

@@ -75,6 +75,15 @@ def test_the_first_host_of_slurms_list(nodes, first):
     assert launcher.first_host(nodes) == first
 
 
+def test_a_single_rank_is_one_within_the_block_only(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with launcher.single_rank():
+        assert [os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")] == ["0", "0", "1"]
+    assert not launcher.has_rank()
+    assert os.environ["WORLD_SIZE"] == "4"
+
+
 @pytest.fixture
 def handlers():
     before = {number: signal.getsignal(number) for number in launcher.SIGNALS}
