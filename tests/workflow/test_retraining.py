@@ -38,8 +38,7 @@ def test_an_edit_of_an_early_stage_does_not_replace_a_long_training(long, tmp_pa
 
 
 def test_nor_do_shards_that_were_built_again_before(long):
-    # one search takes half the time of two
-    config = long.config_with("seeded", {"split": {"seed": 3}, "decontaminate": {"parts": 1}})
+    config = long.config_with("seeded", {"shard": {"seed": 3}})
     assert long.snakemake("shard", config=config).returncode == 0
     assert "because of train (changed input " in refused(long, config=config)
 
