@@ -9,6 +9,7 @@ from pathlib import Path
 from minisite.taxonomy import ARTIFICIAL, Taxonomy
 from unirefine.core import levels
 from unirefine.core.crc64 import crc64_hex
+from unirefine.core.fasta import read_entries
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
@@ -66,7 +67,7 @@ def read_proteins(fasta: Iterable[Path], clusters: Path, organisms: Path) -> lis
     """
     clusters_of = {row[0]: row[1:] for row in read_table(clusters, 3)}
     taxa = {row[0]: row[1:] for row in read_table(organisms, 3)}
-    entries = [entry for path in fasta for entry in read_fasta(path)]
+    entries = [(path, entry.header, entry.sequence) for path in fasta for entry in read_entries(path)]
     found, identical = [], {}
     for where, header, sequence in entries:
         match = _HEADER.fullmatch(header)
@@ -140,23 +141,6 @@ def read_table(path: Path, columns: int) -> Iterator[list[str]]:
             if len(row) != columns:
                 raise UserError(f"line {number} has {len(row)} columns, not {columns}", where=path)
             yield row
-
-
-def read_fasta(path: Path) -> Iterator[tuple[Path, str, str]]:
-    """(path, header without `>`, sequence) of every entry of a FASTA file (plain or xz). Unlike `core.fasta` it keeps
-    the whole header, which is where UniProtKB has name and organism."""
-    header, sequence = None, []
-    with _open(path) as lines:
-        for line in lines:
-            if line.startswith(">"):
-                if header is not None:
-                    yield path, header, "".join(sequence)
-                header, sequence = line[1:].strip(), []
-            else:
-                sequence.append(line.strip())
-    if header is None:
-        raise UserError("no sequences in it", where=path, fix="give a FASTA file")
-    yield path, header, "".join(sequence)
 
 
 def _open(path: Path):

@@ -19,7 +19,7 @@ DEMO = Path(__file__).parents[1] / "demo"
 RELEASE, ARCHIVE = "2026_03", "2024_03"
 """The demo's current release, and the one that exists only as an archive."""
 
-_README = """A miniature UniProt release, built by `unirefine minisite` from a few thousand UniProtKB entries in the
+_README = """A miniature UniProt release, built by resources/minisite from a few thousand UniProtKB entries in the
 layout and formats of ftp.uniprot.org. For tests and demonstrations only: it is not a UniProt release.
 UniProt's data are distributed under the Creative Commons Attribution (CC BY 4.0) License.
 """

@@ -36,8 +36,8 @@ rule cluster:
         curated=lambda wildcards, input: parent(input.curated),
         directory=lambda wildcards, output: parent(output.counts),
         idmapping=lambda wildcards, input: words("--idmapping", input.idmapping),
-        mmseqs=MMSEQS if OWN_FASTA else [],
-        tool=MMSEQS_VERSION if OWN_FASTA else "",
+        mmseqs=MMSEQS if CUSTOM_FASTA else [],
+        tool=MMSEQS_VERSION if CUSTOM_FASTA else "",
         code=code_digest("cluster"),
     shell:
         "unirefine cluster --config {params.config:q} --records {params.records:q} --curated {params.curated:q}"

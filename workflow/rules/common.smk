@@ -66,7 +66,7 @@ if CALL.is_main and (
     print(f"unirefine: {line}", file=sys.stderr)
 
 LEVELS = PATHS.levels
-OWN_FASTA = CONFIG.release.source == "fasta"
+CUSTOM_FASTA = CONFIG.release.source == "fasta"
 MMSEQS = words("--mmseqs", CONFIG.tools.mmseqs)
 MMSEQS_VERSION = mmseqs_version(CONFIG)
 

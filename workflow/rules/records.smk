@@ -10,12 +10,12 @@ for records_level_name in LEVELS:
         input:
             file=(
                 local_input(CONFIG.release.fasta)
-                if OWN_FASTA
+                if CUSTOM_FASTA
                 else f"{RELEASE}/{names.level_download(records_level_name, CONFIG.release.format)}"
             ),
             note=(
                 []
-                if OWN_FASTA
+                if CUSTOM_FASTA
                 else f"{RELEASE}/{names.release_note(records_level_name)}"
             ),
         output:

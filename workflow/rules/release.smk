@@ -60,7 +60,7 @@ rule release:
     input:
         files=expand(f"{RELEASE}/{{file}}", file=DOWNLOADS),
         facts=expand(f"{RELEASE}/{{file}}.json", file=DOWNLOADS),
-        fasta=local_input(CONFIG.release.fasta) if OWN_FASTA else [],
+        fasta=local_input(CONFIG.release.fasta) if CUSTOM_FASTA else [],
     output:
         f"{RELEASE}/release.json",
     log:

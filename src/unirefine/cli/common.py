@@ -61,7 +61,7 @@ def config_of(arguments: argparse.Namespace, kind: type[AnyBlock], block: str) -
     return load_block(kind, block, arguments.config, overrides)
 
 
-def alone(
+def with_lock(
     run: Callable[[argparse.Namespace], None],
     lock: Callable[[argparse.Namespace], Path | None] = lambda arguments: Path(arguments.output) / ".lock",
 ) -> Callable[[argparse.Namespace], None]:

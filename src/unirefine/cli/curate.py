@@ -2,7 +2,7 @@
 
 import argparse
 
-from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
+from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 from unirefine.core.levels import LEVELS
 
 
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=at_least_one, default=1, metavar="N", help="threads of jackhmmer (curate.designs)"
     )
     made.add_argument("--output", required=True, metavar="DIR", help="where to write")
-    made.set_defaults(run=alone(_run))
+    made.set_defaults(run=with_lock(_run))
     return made
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
+from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 
 _EXAMPLE = """cd results/demo
   unirefine decontaminate prepare --records records --clusters cluster --split split --output decontaminate
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def _step(steps: argparse._SubParsersAction, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
     step = steps.add_parser(name, help=text, description=text)
     add_config(step, "decontaminate")
-    step.set_defaults(run=alone(run, _lock))
+    step.set_defaults(run=with_lock(run, _lock))
     return step
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
 from unirefine.config import Embed
 
 
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--parquet", type=Path, metavar="FILE", help="Parquet with columns id and sequence")
     source.add_argument("--shards", type=Path, metavar="DIR", help="the first embed.sequences of the validation shard")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the Parquet files go")
-    made.set_defaults(run=alone(embed))
+    made.set_defaults(run=with_lock(embed))
     return made
 
 

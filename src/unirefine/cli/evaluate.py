@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
 from unirefine.config import Evaluate
 
 MODEL = "final/ of a training run, or a Hugging Face ESM-2 directory"
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     _add_variants(more)
     _add_contacts(more)
     made.set_defaults(
-        run=alone(
+        run=with_lock(
             lambda arguments: _perplexity(made, arguments),
             lambda arguments: arguments.output and arguments.output / ".lock",
         )
@@ -63,7 +63,7 @@ def _add_variants(more: argparse._SubParsersAction) -> None:
     made.add_argument("--measured", metavar="COLUMN", help="column of measured values")
     made.add_argument("--offset", type=int, default=0, help="number of the first residue, minus 1 (default: 0)")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
-    made.set_defaults(run=alone(_variants))
+    made.set_defaults(run=with_lock(_variants))
 
 
 def _add_contacts(more: argparse._SubParsersAction) -> None:
@@ -83,7 +83,7 @@ def _add_contacts(more: argparse._SubParsersAction) -> None:
     made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of the same names")
     made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
-    made.set_defaults(run=alone(_contacts))
+    made.set_defaults(run=with_lock(_contacts))
 
 
 def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

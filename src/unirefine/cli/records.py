@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
+from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 from unirefine.core.levels import LEVELS
 
 
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--threads", type=at_least_one, default=min(4, os.cpu_count() or 1), metavar="N", help="default: %(default)s"
     )
-    made.set_defaults(run=alone(run, lambda arguments: arguments.output / arguments.level / ".lock"))
+    made.set_defaults(run=with_lock(run, lambda arguments: arguments.output / arguments.level / ".lock"))
     return made
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--show", action="store_true", help="write nothing; print where the report is and the perplexities"
     )
-    built.set_defaults(run=alone(_run, _lock))
+    built.set_defaults(run=with_lock(_run, _lock))
     return built
 
 

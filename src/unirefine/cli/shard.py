@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, at_least_one, config_of, stage_parser
+from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 from unirefine.config import Shard
 
 
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--release", type=Path, required=True, metavar="FILE", help="release.json")
     build.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the shards go")
     build.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="threads (default: 1)")
-    build.set_defaults(run=alone(_build))
+    build.set_defaults(run=with_lock(_build))
 
     verify = command(
         "verify", "hash every file again and check every index", "unirefine shard verify results/demo/shard"

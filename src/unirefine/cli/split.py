@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, alone, config_of, stage_parser
+from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     )
     split.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write")
     add_config(split, "split")
-    split.set_defaults(run=alone(_run))
+    split.set_defaults(run=with_lock(_run))
     return split
 
 

@@ -98,8 +98,9 @@ def model_command(config: Config, stage: str) -> str:
     processes = getattr(config, stage).parallel.processes
     if processes == 1:
         return f"unirefine {stage}"
+    threads = max(1, config.run.threads // processes)  # Snakemake gives each of them all threads of the rule
     launcher = f"torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node {processes}"
-    return f"{launcher} -m unirefine.cli.main {stage}"
+    return f"env OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads} {launcher} -m unirefine.cli.main {stage}"
 
 
 def container_prefix(image: str, arguments: str, nodes: int) -> str:

@@ -87,8 +87,15 @@ def test_mmseqs_that_is_not_here_is_no_error():
 
 def test_a_model_of_one_process_needs_no_launcher():
     assert options.model_command(config(), "evaluate") == "unirefine evaluate"
-    many = options.model_command(config(embed={"parallel": {"tensor": 4, "pipeline": 2}}), "embed")
-    assert many == "torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node 8 -m unirefine.cli.main embed"
+
+
+def test_the_processes_of_a_model_divide_the_threads():
+    """Snakemake sets both variables to all threads of the rule, and torch prefers MKL's."""
+    eight = {"embed": {"parallel": {"tensor": 4, "pipeline": 2}}}
+    many = options.model_command(config(run={"name": "a", "threads": 17}, **eight), "embed")
+    launcher = "torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node 8 -m unirefine.cli.main embed"
+    assert many == f"env OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 {launcher}"
+    assert " OMP_NUM_THREADS=1 " in options.model_command(config(run={"name": "a", "threads": 2}, **eight), "embed")
 
 
 def test_a_container_is_started_on_every_node():
