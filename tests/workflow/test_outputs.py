@@ -13,7 +13,7 @@ from unirefine.cli.main import main
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 UNDECLARED = re.compile(r"train/(checkpoints|tensorboard)/|train/(metrics\.jsonl|lineage\.json)$|places\.json$")
 """What training keeps for its next start, and the note about shared stages."""
-FASTA = {"release": {"format": "fasta"}, "cluster": {"membership": "idmapping"}}
+FASTA = {"release": {"format": "fasta"}}
 HELD_OUT = {"split": {"test_fraction": 0.1}, "decontaminate": {"parts": 1}}
 SEARCHED = ["decontaminate_prepare", "decontaminate_search", "decontaminate_remove", "decontaminate"]
 ROWS = {

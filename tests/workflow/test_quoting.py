@@ -45,7 +45,6 @@ def test_the_users_own_files_are_one_word_each(plan, tmp_path):
         (tmp_path / name).write_text("")
     jobs = plan(
         release={"source": "fasta", "fasta": ODD, "taxdump": None, "purge_lists": [ODD], "directory": f"down {ODD}"},
-        cluster={"membership": "mmseqs"},
         curate={"designs": f"designs {ODD}"},
         split={"method": "ids", "ids": f"ids {ODD}"},
         embed={"fasta": ODD},
@@ -65,7 +64,6 @@ def test_a_command_with_such_a_path_runs_and_executes_nothing_of_it(plan, tmp_pa
     (tmp_path / ODD).symlink_to(DEMO)
     jobs = plan(
         release={"source": "fasta", "fasta": ODD, "taxdump": None},
-        cluster={"membership": "mmseqs"},
         records={"parts": 1},
     )
     job = jobs["records_uniref90"]

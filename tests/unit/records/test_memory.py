@@ -13,8 +13,8 @@ from unirefine.core.crc64 import crc64_hex
 
 pytestmark = pytest.mark.slow
 MIB = 1 << 20
-INPUT = 1200 * MIB
-"""Least size of the stream, decompressed: 600 blocks."""
+INPUT = 1600 * MIB
+"""Least size of the stream, decompressed: 800 blocks."""
 GIANT = 100 * MIB
 """Least size of one entry in the middle of it: 50 blocks, twice UniRef's largest."""
 CEILING = INPUT
