@@ -1,5 +1,6 @@
 """Jobs of the workflow, run as Snakemake runs them but without it, and what is done to them."""
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -141,7 +142,7 @@ def kill_9(process: subprocess.Popen[str]) -> None:
     everything = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     for child in everything:
-        if child.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it died with the group
             child.send_signal(signal.SIGKILL)
     psutil.wait_procs(everything, timeout=30)
     process.communicate()
