@@ -30,6 +30,6 @@ fi
 export PYTHONPATH="src:tests/unit/model"
 UNIREFINE_TE_TEST=1 "$TE_PYTHON" -m pytest -q -W ignore tests/te "$@"
 if (( $# == 0 )); then
-    "$TE_PYTHON" -m pytest -q -W ignore -m "not slow" tests/unit/model/test_checkpoint.py \
+    "$TE_PYTHON" -m pytest -q -W ignore -m "not slow" tests/unit/model/test_checkpoint.py tests/unit/files/test_code.py \
         tests/unit/megatron tests/distributed/test_model_optimizer.py tests/distributed/test_train.py
 fi

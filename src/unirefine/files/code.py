@@ -83,11 +83,15 @@ def _syntax(content: bytes) -> bytes:
 
 
 def _plain(node: Any) -> Any:
-    """A tree as nested tuples, without docstrings and without empty fields, which differ between Python versions."""
+    """A tree as nested tuples, without docstrings, and without what differs between Python versions: empty fields, and
+    the empty text that 3.12 adds to some f-strings.
+    """
     if isinstance(node, list):
         return [_plain(each) for each in node if not _is_docstring(each)]
     if not isinstance(node, ast.AST):
         return node
+    if isinstance(node, ast.JoinedStr):
+        node.values = [each for each in node.values if not (isinstance(each, ast.Constant) and each.value == "")]
     fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
     return type(node).__name__, *((name, value) for name, value in fields if value is not None and value != [])
 

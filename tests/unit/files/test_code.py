@@ -1,11 +1,12 @@
 """A stage's digest is of its package and of what it imports of the libraries that decide results, and of code only."""
 
+import hashlib
 import shutil
 
 import pytest
 
 from unirefine.core.levels import STAGES
-from unirefine.files.code import PACKAGE, stage_digest, stage_files
+from unirefine.files.code import PACKAGE, stage_digest, stage_files, syntax
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,20 @@ def test_the_files_of_a_stage(original):
 def test_a_stage_without_a_package_is_a_bug():
     with pytest.raises(ValueError, match="no package of a stage"):
         stage_digest("shards")
+
+
+def test_the_syntax_is_the_same_in_every_version_of_python(tmp_path):
+    """A golden vector, also checked by `make te-test` on Python 3.12. Another digest would rerun every stage."""
+    (tmp_path / "module.py").write_text(
+        '''"""A docstring."""
+def table(rows: list[str], *, width=8, digits=2, **more) -> str:
+    """Another."""
+    lines = [f"{name:<{width}}{value:>{width}.{digits}f}{value!r:{chr(60)}}" for name, value in rows]  # a comment
+    try:
+        return "".join(["", *lines]) or f""
+    except* ValueError as errors:
+        raise RuntimeError(errors, b"\\0", 1.5, 2j, ...) from None
+'''
+    )
+    digest = hashlib.sha256(syntax(tmp_path / "module.py")).hexdigest()
+    assert digest == "be5f0bc53f6c392746074d7694560104cd00fc8c5c47c94b25f7e74f54c6fe33"
