@@ -10,8 +10,9 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Set to 1 in CI to see every test; otherwise two workers share the cores.
-WORKERS ?= 2
+
+# Processes of pytest, for two cores: the tests of faults and of the network wait a third of their time.
+WORKERS ?= 3
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
 
