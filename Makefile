@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# Processes of pytest, for two cores: the tests of faults and of the network wait a third of their time.
+# Processes of pytest. Three for two cores: with two, the cores were idle a quarter of the time, because many tests wait.
 WORKERS ?= 3
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
