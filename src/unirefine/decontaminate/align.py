@@ -12,11 +12,14 @@ finished alignments only, and truncates identities to three decimals, while thre
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from unirefine.config import Search
+from unirefine.decontaminate.bands import length_bands
 from unirefine.decontaminate.memory import KMER, prefilter_bytes
 from unirefine.decontaminate.mmseqs import Options, Workspace
 from unirefine.progress import human
@@ -87,19 +90,26 @@ def _prefilter(tool: Workspace, train: int, held_out: int, settings: Search, mem
     swap = held_out < train
     asks, index = ("target", "query") if swap else ("query", "target")
     fewer, more = min(train, held_out), max(train, held_out)
-    size = prefilter_bytes(more, (tool.directory / index).stat().st_size - 2 * more, tool.threads)
-    sides = ("held-out", "train") if swap else ("train", "held-out")
-    tool.say(
-        f"prefilter {fewer:,} {sides[0]} sequences against {more:,} {sides[1]} ones, in {human(size, 'B')} of memory"
-    )
+    lengths = [tool.lengths(name) for name in (asks, index)]
+    size = prefilter_bytes(more, int(lengths[1].sum()), tool.threads)
+    first, second = ("held-out", "train") if swap else ("train", "held-out")
     options = {
         "-s": settings.sensitivity,
         "-k": KMER,
         "--max-seqs": more,
         "-c": settings.coverage,
         "--cov-mode": _TURNED.get(settings.coverage_mode, settings.coverage_mode) if swap else settings.coverage_mode,
-    }
-    tool.run("prefilter", asks, index, "found", options=options | memory, total=fewer)
+    } | memory
+    bands = [] if settings.coverage_mode else list(length_bands(*lengths, settings.coverage))
+    in_bands = f", in {len(bands)} bands of length" if len(bands) > 1 else ""
+    tool.say(
+        f"prefilter {fewer:,} {first} sequences against {more:,} {second} ones,"
+        f" in {human(size, 'B')} of memory at most{in_bands}"
+    )
+    if in_bands:
+        _prefilter_bands(tool, asks, index, bands, options)
+    else:
+        tool.run("prefilter", asks, index, "found", options=options, total=fewer)
     if not swap:
         return "found"
     # not swapresults, which crashes on large results of MMseqs2 18
@@ -108,8 +118,22 @@ def _prefilter(tool: Workspace, train: int, held_out: int, settings: Search, mem
     return "candidates"
 
 
+def _prefilter_bands(
+    tool: Workspace, asks: str, index: str, bands: Sequence[tuple[np.ndarray, np.ndarray]], options: Options
+) -> None:
+    """Search each band with its own index; `found` gets the candidates of all."""
+    parts = [f"band-{number}" for number in range(len(bands))]
+    for number, (part, (asking, indexed)) in enumerate(zip(parts, bands, strict=True), start=1):
+        tool.say(f"band {number} of {len(bands)}: {len(asking):,} sequences against {len(indexed):,}")
+        tool.subset(asks, "band-asks", asking)
+        tool.subset(index, "band-index", indexed)
+        tool.run("prefilter", "band-asks", "band-index", part, options=options, total=len(asking))
+    tool.run("mergedbs", asks, "found", *parts, threaded=False)
+    tool.delete("band-")
+
+
 def _memory_limit(memory_mb: int | None) -> Options:
-    """The option that makes the prefilter go through its index in pieces; MMseqs2 keeps to the machine's memory itself."""
+    """The option that makes the prefilter go through its index in pieces, where that is less than the machine has."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if memory_mb is None or memory_mb * 1_000_000 >= machine:
         return {}

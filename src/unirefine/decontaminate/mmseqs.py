@@ -5,6 +5,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import polars as pl
 
 from unirefine.progress import Meter, meter
 from unirefine.tools import run_tool
@@ -13,7 +17,11 @@ _BAR = 65
 """MMseqs2's progress bar has so many `=`."""
 _STEP = re.compile(rb"Starting prefiltering scores calculation \(step (\d+) of (\d+)\)")
 
+_END = 2
+"""Bytes after a sequence: a line feed and a zero."""
+
 Options = Mapping[str, object]
+_NONE: Options = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -32,19 +40,36 @@ class Workspace:
         run_tool([self.binary, "createdb", fasta, self.directory / name, "--dbtype", 1, "--shuffle", 0, "-v", 1])
         return _lines(self.directory / f"{name}.index")
 
-    def run(self, module: str, *names: str, options: Options, total: int | None = None) -> None:
+    def subset(self, name: str, subset: str, keys: np.ndarray) -> None:
+        """Make a database of some sequences of another, with the same keys. keys: int [k]."""
+        chosen = self.directory / f"{subset}.keys"
+        np.savetxt(chosen, keys, fmt="%d")
+        self.delete(f"{subset}.index")
+        self.run("createsubdb", chosen.name, name, subset, options={"--subdb-mode": 1}, threaded=False)
+
+    def run(
+        self, module: str, *names: str, options: Options = _NONE, total: int | None = None, threaded: bool = True
+    ) -> None:
         """Run a module on files of the directory. total: show progress, of so many sequences.
 
         Raises UserError when it fails.
         """
         words = [word for option in options.items() for word in option]
-        argv = [self.binary, module, *(self.directory / name for name in names), *words, "--threads", self.threads]
+        argv = [self.binary, module, *(self.directory / name for name in names), *words]
+        argv += ["--threads", self.threads] if threaded else []
         if total is None:
             run_tool([*argv, "-v", 1])
             return
         with meter(f"{self.title}: {module}", total=total, unit="sequences") as progress:
             run_tool([*argv, "-v", 3], follow=_follower(progress, total))
             progress.advance(total - progress.done)
+
+    def lengths(self, name: str) -> np.ndarray:
+        """Residues of each sequence of a database in the order of its keys, from 0: int64 [n]."""
+        columns = {"key": pl.Int64, "offset": pl.Int64, "bytes": pl.Int64}
+        path = self.directory / f"{name}.index"
+        index = pl.read_csv(path, separator="\t", has_header=False, schema=columns)
+        return index.sort("key")["bytes"].to_numpy() - _END
 
     def entries(self, name: str) -> int:
         """Number of lines of all entries of a result database, which may be in several files."""

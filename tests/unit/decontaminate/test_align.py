@@ -45,7 +45,9 @@ def write(path: Path, sequences: list[str]) -> Path:
 def published(query: Path, target: Path, work: Path) -> set[tuple]:
     """What the published command writes."""
     table = work / "published.tsv"
-    flags = [word for pair in (PUBLISHED | {"--format-output": OUTPUT, "--threads": 1, "-v": 1}).items() for word in pair]
+    flags = [
+        word for pair in (PUBLISHED | {"--format-output": OUTPUT, "--threads": 1, "-v": 1}).items() for word in pair
+    ]
     run_tool([find_mmseqs(), "easy-search", query, target, table, work / "tmp", *flags])
     rows = [line.split("\t") for line in table.read_text().splitlines()]
     return {(row[0], int(row[1]), *map(np.float32, row[2:5]), float(row[5]), np.float32(row[6])) for row in rows}
@@ -71,7 +73,10 @@ def test_the_table_is_that_of_the_published_command(families, tmp_path, monkeypa
     identities = sorted(row[2] for row in found)
     assert len(found) > 100 and identities[0] < 0.55 and identities[-1] > 0.9
     said = capfd.readouterr().err
-    asked = {"held-out": "134 held-out sequences against 434 train", "train": "134 train sequences against 434 held-out"}
+    asked = {
+        "held-out": "134 held-out sequences against 434 train",
+        "train": "134 train sequences against 434 held-out",
+    }
     assert f"prefilter {asked[fewer]} ones, in 1.0" in said
     assert re.search(r"align [\d,]+ pairs", said)
     estimate = re.search(r"Estimated memory consumption: (\d+)M", log.read_text())
