@@ -97,6 +97,7 @@ def _prefilter(tool: Workspace, train: int, held_out: int, settings: Search, mem
         "-s": settings.sensitivity,
         "-k": KMER,
         "--max-seqs": more,
+        "--mask": 0,  # masks the index: pairs that are found from one side would not be from the other
         "-c": settings.coverage,
         "--cov-mode": _TURNED.get(settings.coverage_mode, settings.coverage_mode) if swap else settings.coverage_mode,
     } | memory
