@@ -2,7 +2,7 @@
 
 import pytest
 
-from unirefine.config import Decontaminate
+from unirefine.config import Decontaminate, Search
 from unirefine.report.ledger import Entry
 from unirefine.report.sections import release_section, removal_section, split_section
 
@@ -27,7 +27,10 @@ def test_the_split_section_names_the_settings_of_both_searches():
     assert [picture.name for picture in section.figures] == ["identity"]
     assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity" in section.text[0]
     assert "0 after it; the search found no train sequence at all for 3 before, 3 after." in section.text[0]
-    assert "(-s 7.5 --max-seqs 1000, after -s 7 --max-seqs 300), found 0 hits" in section.text[1]
+    assert "(-s 7.5, after -s 6.5), found 0 hits" in section.text[1]
+    published = Search(direction="published", sensitivity=7).model_dump(mode="json")
+    section = split_section(identity() | {"search": published})
+    assert "(-s 7.5, after -s 7 --max-seqs 300), found 0 hits" in section.text[1]
     assert "of 9 train clusters" in section.text[1] and "the searches had missed 1." in section.text[1]
 
 
