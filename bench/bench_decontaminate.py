@@ -36,7 +36,7 @@ from unirefine.files.atomic import write_json
 from unirefine.tools import find_mmseqs, run_tool, tool_version
 
 LEVELS = {"representatives": (328_360, 65_343_779, 9), "members": (927_373, 186_454_645, 24)}
-"""Held-out sequences, train sequences and parts of release 2024_03 (bench/rehearsal.py); parts as in docs/cluster.md."""
+"""Held-out sequences, train sequences and parts of release 2024_03 (bench/rehearsal.py, docs/cluster.md)."""
 HELD_OUT, TRAIN, PARTS = LEVELS["representatives"]
 QUERIES = {"published": (200, 1_200), "ours": (500, 2_000)}
 WINDOW = 20
