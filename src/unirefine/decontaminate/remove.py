@@ -12,6 +12,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.core.tables import record_parts, strings_at, table_writer, take_strings
+from unirefine.decontaminate.giants import read_giants
 from unirefine.decontaminate.inputs import SEARCHED, Clusters, open_result, read_clusters, read_results
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -68,6 +69,7 @@ def run(config: Decontaminate, *, directory: Path, records: Path, clusters: Path
         },
         level=config.level,
         removed_by_audit=by_audit,
+        giants=read_giants(config, directory),
     )
     with table_writer(directory / "split.parquet", SPLIT_SCHEMA) as writer:
         writer.write({"side": side})

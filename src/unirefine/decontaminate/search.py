@@ -16,6 +16,7 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
 from unirefine.decontaminate.align import SCHEMA, align, hits_among
+from unirefine.decontaminate.giants import COUNTED, align_giants, counts, with_giants
 from unirefine.decontaminate.inputs import SEARCHED, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
@@ -60,16 +61,22 @@ def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, 
             raise UserError("no such file", where=path, fix="run `unirefine decontaminate prepare` with this config")
     binary = find_mmseqs(mmseqs)
     with temporary_directory(directory / f"search-{search_part(part, config.parts)}") as work:
+        giants = align_giants(query, target, config.search, threads=threads)
         searched = align(binary, query, target, config.search, work=work, threads=threads)
+        searched = with_giants(searched, giants.alignments)
         hits = hits_among(searched, config.search)
         left = work / "left.fasta"
         copy_without(query, left, hits["cluster"].unique())
         audited = align(binary, left, target, config.audit, work=work, threads=threads)
+        audited = with_giants(audited, align_giants(left, target, config.audit, threads=threads).alignments)
         audit = hits_among(audited, config.audit)
     write_hits(result_path(directory, "audit", part, config.parts), audit)
     write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
     options = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
-    metadata = {"mmseqs": tool_version(binary), **options}
+    metadata = {
+        SEARCHED: {"mmseqs": tool_version(binary), **options},
+        COUNTED: counts(giants, config.search),
+    }
     write_hits(result_path(directory, "hits", part, config.parts), hits, metadata)
     return Found(len(hits), hits["cluster"].n_unique(), len(audit), audit["cluster"].n_unique())
 
@@ -85,9 +92,10 @@ def copy_without(source: Path, copy: Path, clusters: Iterable[int]) -> None:
                 out.write(sequence)
 
 
-def write_hits(path: Path, hits: pl.DataFrame, searched: dict[str, Any] | None = None) -> None:
-    """Write hits, a frame of align.SCHEMA. searched: version and options for the file's metadata (see SEARCHED)."""
-    with table_writer(path, HIT_SCHEMA, {SEARCHED: json.dumps(searched)} if searched else None) as writer:
+def write_hits(path: Path, hits: pl.DataFrame, metadata: dict[str, Any] | None = None) -> None:
+    """Write hits, a frame of align.SCHEMA. metadata: of the file, to be written as JSON (see SEARCHED and COUNTED)."""
+    text = {key: json.dumps(value) for key, value in metadata.items()} if metadata else None
+    with table_writer(path, HIT_SCHEMA, text) as writer:
         writer.write({name: hits[name].to_arrow() for name in HIT_SCHEMA.names})
 
 
