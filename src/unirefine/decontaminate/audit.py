@@ -18,7 +18,7 @@ from unirefine.core.levels import TEST, TRAIN, VALIDATION
 from unirefine.core.tables import table_writer
 from unirefine.decontaminate.giants import read_giants
 from unirefine.decontaminate.inputs import Clusters, read_clusters, read_results
-from unirefine.decontaminate.remove import check_hits, names_of
+from unirefine.decontaminate.remove import check_hits, names_of, read_searched
 from unirefine.decontaminate.sample import Sample, align_sample, interval
 from unirefine.decontaminate.search import HIT_SCHEMA
 from unirefine.errors import UserError
@@ -60,6 +60,7 @@ def run(
     split: directory of the split stage, for the sides before removal. Raises UserError when a cluster left in train has
     a hit and `audit_failures` is `error`, when a part is missing, or when the final split does not follow from the hits.
     """
+    read_searched(config, directory)  # of the level of this config
     before, final = read_clusters(clusters, split), read_clusters(clusters, directory)
     hits = read_results(config, directory, "hits")
     check_hits(hits, before, directory)

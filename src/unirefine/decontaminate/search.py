@@ -17,7 +17,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
 from unirefine.decontaminate.align import SCHEMA, align, hits_among
 from unirefine.decontaminate.giants import COUNTED, align_giants, counts, with_giants
-from unirefine.decontaminate.inputs import SEARCHED, query_path, result_path, target_path
+from unirefine.decontaminate.inputs import SEARCHED, level_of, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
 from unirefine.files.names import search_part
@@ -74,7 +74,7 @@ def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, 
     write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
     options = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
     metadata = {
-        SEARCHED: {"mmseqs": tool_version(binary), **options},
+        SEARCHED: {"mmseqs": tool_version(binary), "level": level_of(target), **options},
         COUNTED: counts(giants, config.search),
     }
     write_hits(result_path(directory, "hits", part, config.parts), hits, metadata)

@@ -14,6 +14,8 @@ from unirefine.core.ids import key_of
 from unirefine.decontaminate import audit, prepare, remove, search
 from unirefine.tools import find_mmseqs
 
+PUBLISHED = Decontaminate(parts=2, level="representatives")
+"""The published settings, in two parts."""
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -158,7 +160,7 @@ class Stage:
 
     def audit(self, config: Decontaminate):
         """Run audit."""
-        return audit.run(config, **self.inputs, directory=self.path(), mmseqs=self.mmseqs)
+        return audit.run(config, **self.inputs, directory=self.path())
 
     def side(self, role: str) -> int:
         """Final side of a planted cluster."""
@@ -200,9 +202,22 @@ def finished(tmp_path_factory) -> Stage:
     """The planted world after all four steps at the published settings, in two parts. Not to be changed."""
     world, names = planted_world()
     done = Stage(world.write(tmp_path_factory.mktemp("finished")), names, world)
-    config = Decontaminate(parts=2)
-    done.prepare(config)
-    done.search(config)
-    done.remove(config)
-    done.audit(config)
+    done.prepare(PUBLISHED)
+    done.search(PUBLISHED)
+    done.remove(PUBLISHED)
+    done.audit(PUBLISHED)
     return done
+
+
+@pytest.fixture(scope="session")
+def new_stage():
+    """Make the Stage of other clusters, in a directory: {role: (side, sequence, or None for a random one)}."""
+
+    def make(planted: dict[str, tuple[int, str | None]], directory: Path) -> Stage:
+        world = World()
+        names = {role: world.add(side, sequence) for role, (side, sequence) in planted.items()}
+        made = Stage(world.write(directory), names, world)
+        made.skip_prefilter()
+        return made
+
+    return make
