@@ -1,7 +1,7 @@
 """All pairs of two sets of proteins, aligned exactly: no prefilter, no limit on scores, nothing of MMseqs2.
 
-A pair is scored first, by Opal (SIMD, in 8, 16 or 32 bits, whichever the score needs), which is enough for its E-value.
-Only a pair whose E-value passes is aligned once more for its identity and coverage (`smith_waterman`).
+A pair is scored first, by Opal (SIMD, in 8, 16 or 32 bits, whichever the score needs). Only a pair whose E-value may pass
+is aligned once more, for the score corrected for composition, for identity and coverage (`smith_waterman`).
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from pyopal import Aligner, Database
+from scoring_matrices import ScoringMatrix
 
 from unirefine.core import smith_waterman
 from unirefine.progress import meter
@@ -20,7 +21,11 @@ _SLICE = 1 << 10
 """Targets scored at a time by one thread."""
 _STACK_BYTES_PER_RESIDUE = 160
 """Opal keeps a column of its matrix on the stack: 68 bytes a residue of the query with 256-bit registers."""
-_ALIGNER = Aligner(smith_waterman.MATRIX, smith_waterman.GAP_OPEN, smith_waterman.GAP_EXTEND)
+_ALIGNER = Aligner(
+    ScoringMatrix(smith_waterman.SCORES.tolist(), smith_waterman.LETTERS),
+    smith_waterman.GAP_OPEN,
+    smith_waterman.GAP_EXTEND,
+)
 
 
 class Limits(NamedTuple):
@@ -70,13 +75,15 @@ def align_all(
     limits: Limits,
     *,
     residues: int | None = None,
+    most: bool = True,
     threads: int = 1,
     title: str | None = None,
 ) -> tuple[Pairs, int]:
     """Align every query with every target whose length allows the coverage: the pairs found, and how many were aligned.
 
     queries, targets: of `smith_waterman.as_residues`, not empty. residues: size of the database for E-values; by default
-    that of the targets. title: of the progress lines, which count cells (pairs of residues); None shows none.
+    that of the targets. most: of several best alignments of a pair, take the one with most identical residues, or with
+    fewest. title: of the progress lines, which count cells (pairs of residues); None shows none.
     """
     order = np.argsort([len(target) for target in targets], kind="stable")
     ordered = [targets[at] for at in order]
@@ -95,7 +102,7 @@ def align_all(
 
     def search(cells: int, number: int, first: int, end: int) -> tuple[int, list[tuple]]:
         query = queries[number]
-        found = _search(query, ordered, database, first, end, limits, size)
+        found = _search(query, ordered[first:end], database, first, limits, size, most)
         return cells, [(number, int(order[at]), *rest) for at, *rest in found]
 
     longest = max((len(query) for query in queries), default=0)
@@ -128,21 +135,22 @@ def _workers(threads: int, longest: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _search(
-    query: bytes, targets: Sequence[bytes], database: Database, first: int, end: int, limits: Limits, residues: int
+    query: bytes, targets: Sequence[bytes], database: Database, first: int, limits: Limits, residues: int, most: bool
 ) -> Iterator[tuple[int, float, float, float, float, float]]:
-    """What is found of one query among targets[first:end], which are `database` too: number of the target, identity,
-    both coverages, E-value, bits.
+    """What is found of one query among `targets`, which are in `database` from `first` on: number of the target in the
+    database, identity, both coverages, E-value, bits.
     """
     lowest = smith_waterman.lowest_score(len(query), residues, limits.evalue)
-    results = _ALIGNER.align(query, database, mode="score", algorithm="sw", start=first, end=end)
-    for at, result in enumerate(results, first):
-        if result.score < lowest:
+    corrected = smith_waterman.corrections(query)
+    gain = int(corrected.clip(0).sum())  # Opal does not correct for composition; no alignment gains more by that
+    results = _ALIGNER.align(query, database, mode="score", algorithm="sw", start=first, end=first + len(targets))
+    for at, result in enumerate(results):
+        if result.score < lowest - gain:
             continue
-        aligned = smith_waterman.align(query, targets[at])
-        assert aligned.score == result.score, (at, aligned.score, result.score)
-        if is_covered(aligned, limits):
+        aligned = smith_waterman.align(query, targets[at], corrected, most=most)
+        if aligned.score >= lowest and is_covered(aligned, limits):
             evalue = smith_waterman.evalue(aligned.score, len(query), residues)
-            yield at, *aligned[1:], evalue, smith_waterman.bits(aligned.score)
+            yield first + at, *aligned[1:], evalue, smith_waterman.bits(aligned.score)
 
 
 def is_covered(aligned: smith_waterman.Alignment, limits: Limits) -> bool:

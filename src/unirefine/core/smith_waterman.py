@@ -1,7 +1,8 @@
-"""One exact local alignment of two proteins, and its E-value: independent of MMseqs2, without limits on score or length.
+"""One exact local alignment of two proteins, and its E-value: MMseqs2's definitions without its program and its limits.
 
-Scores are BLOSUM62 with gaps of 11 and 1, as in MMseqs2. What MMseqs2 adds and this does not is its correction for the
-composition around each residue. The E-value is its formula (ALP: Gumbel parameters with the finite-size correction).
+The scores are BLOSUM62, gaps cost 11 and 1. To the score of each residue of the query a correction is added for the
+composition around it, so that stretches of a few kinds of residues do not make proteins similar. The E-value is that of
+ALP (Gumbel parameters with the finite-size correction).
 """
 
 import math
@@ -11,25 +12,32 @@ import numba
 import numpy as np
 from scoring_matrices import ScoringMatrix
 
-MATRIX = ScoringMatrix.from_name("BLOSUM62")
+LETTERS = "ACDEFGHIKLMNPQRSTVWYX"
 GAP_OPEN, GAP_EXTEND = 11, 1
 """What the first and each further residue of a gap cost."""
-_LETTERS = MATRIX.alphabet
-_SCORES = np.array([list(row) for row in MATRIX], np.int64)
 _SAME_AS = {"B": "D", "Z": "E", "J": "L"}  # as MMseqs2 reads them; U, O and * are X
-_KNOWN = "ACDEFGHIKLMNPQRSTVWY"
 _TO_LETTER = bytes(
-    ord(_SAME_AS.get(chr(byte).upper(), chr(byte).upper() if chr(byte).upper() in _KNOWN else "X"))
-    for byte in range(256)
+    ord(letter if letter in LETTERS else _SAME_AS.get(letter, "X")) for letter in (chr(at).upper() for at in range(256))
 )
 _TO_CODE = np.zeros(256, np.uint8)
-_TO_CODE[list(_LETTERS.encode())] = range(len(_LETTERS))
-HIGHEST = _SCORES.max(axis=1)
+_TO_CODE[list(LETTERS.encode())] = range(len(LETTERS))
+SCORES = np.full((len(LETTERS), len(LETTERS)), -1, np.int64)  # of X
+SCORES[:-1, :-1] = [[ScoringMatrix.from_name("BLOSUM62")[a, b] for b in LETTERS[:-1]] for a in LETTERS[:-1]]
+HIGHEST = SCORES.max(axis=1)
 """The highest score of each letter: that of a residue with itself."""
+_FREQUENCY = np.array(
+    [0.07422, 0.02469, 0.05363, 0.05431, 0.04742, 0.07415, 0.02621, 0.06792, 0.05815, 0.09891, 0.02499, 0.04465, 0.03854,
+     0.03426, 0.05161, 0.05723, 0.05089, 0.07292, 0.01303, 0.03228, 0.0]
+)  # fmt: skip
+_EXPECTED = (SCORES @ _FREQUENCY).astype(np.float32)  # score of a letter with a random one
+_AROUND = 20
 
-# What an alignment is worth, in one integer: its score, then its identical residues, then the fewest columns.
+# What an alignment is worth, in one integer: its score, then its identical residues (most or fewest), then few columns.
 _SCORE, _IDENTICAL, _COLUMN = 1 << 40, 1 << 20, -1
-_STEPS = _SCORES * _SCORE + np.eye(len(_LETTERS), dtype=np.int64) * _IDENTICAL + _COLUMN
+_STEPS = {
+    most: SCORES * _SCORE + np.eye(len(LETTERS), dtype=np.int64) * (_IDENTICAL if most else -_IDENTICAL) + _COLUMN
+    for most in (True, False)
+}
 _HALF = _SCORE >> 1  # more than identical residues and columns can make up, less than a score of 1
 _LOW = -(1 << 60)
 LONGEST = (1 << 18) - 1
@@ -59,22 +67,34 @@ def as_residues(sequence: str | bytes) -> bytes:
 
 def self_score(residues: bytes) -> int:
     """The score of a sequence with itself: no alignment with it has a higher one. residues: of `as_residues`."""
-    counts = np.bincount(_encoded(residues), minlength=len(_LETTERS))
+    counts = np.bincount(_encoded(residues), minlength=len(LETTERS))
     return int(counts @ HIGHEST)
 
 
-def align(query: bytes, target: bytes) -> Alignment:
-    """The best local alignment; of several with the best score the one with most identical residues.
+def corrections(query: bytes) -> np.ndarray:
+    """What is added to the scores of each residue of a query for the composition of the 40 around it: int64[n].
 
-    query, target: of `as_residues`, not empty, at most LONGEST residues. Memory: 32 bytes a residue of the target.
+    It is the mean score with a random residue less the mean score with those around. query: of `as_residues`.
+    """
+    return _corrections(_encoded(query), SCORES, _EXPECTED)
+
+
+def align(query: bytes, target: bytes, corrected: np.ndarray | None = None, *, most: bool = True) -> Alignment:
+    """The best local alignment; of several with the best score the one with most identical residues, or with fewest.
+
+    query, target: of `as_residues`, not empty, at most LONGEST residues. corrected: `corrections` of the query, to save
+    time. Memory: 32 bytes a residue of the target.
     """
     assert max(len(query), len(target)) <= LONGEST
+    added = corrections(query) if corrected is None else corrected
     gaps = (GAP_OPEN * _SCORE - _COLUMN, GAP_EXTEND * _SCORE - _COLUMN)
-    worth, first, last, target_first, target_last = _align(_encoded(query), _encoded(target), _STEPS, *gaps)
+    found = _align(_encoded(query), _encoded(target), _STEPS[most], added * _SCORE, *gaps)
+    worth, first, last, target_first, target_last = found
     if worth == 0:
         return Alignment(0, 0.0, 0.0, 0.0)
     columns = -worth % _IDENTICAL
-    score, identical = divmod((worth + columns) // _IDENTICAL, _SCORE // _IDENTICAL)
+    score = (worth + _HALF) // _SCORE
+    identical = abs((worth + columns - score * _SCORE) // _IDENTICAL)
     spans = (last - first + 1) / len(query), (target_last - target_first + 1) / len(target)
     return Alignment(score, identical / columns, *spans)
 
@@ -84,7 +104,24 @@ def _encoded(residues: bytes) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True)
-def _align(query, target, steps, gap_open, gap_extend):
+def _corrections(query, scores, expected):
+    around = np.zeros(len(scores), np.int64)  # letters in the window
+    out = np.empty(len(query), np.int64)
+    for letter in query[:_AROUND]:
+        around[letter] += 1
+    for i in range(len(query)):
+        if i > _AROUND:
+            around[query[i - _AROUND - 1]] -= 1
+        if i and i + _AROUND - 1 < len(query):
+            around[query[i + _AROUND - 1]] += 1
+        total = np.float32((scores[query[i]] * around).sum() - scores[query[i], query[i]])
+        value = expected[query[i]] - total / np.float32(around.sum())
+        out[i] = int(value - 0.5) if value < 0 else int(value + 0.5)
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _align(query, target, steps, added, gap_open, gap_extend):
     """(worth of the best alignment, first and last residue of the query, first and last of the target).
 
     One row of the matrix of Gotoh's algorithm is kept; beside each worth goes where its alignment began.
@@ -96,7 +133,7 @@ def _align(query, target, steps, gap_open, gap_extend):
     down_start = np.zeros(width + 1, np.int64)
     top, top_start, top_i, top_j = np.int64(0), np.int64(0), 0, 0
     for i in range(len(query)):
-        row = steps[query[i]]
+        row = steps[query[i]] + added[i]
         diagonal, diagonal_start = np.int64(0), np.int64(0)
         left, left_start = np.int64(0), np.int64(0)
         right, right_start = np.int64(_LOW), np.int64(0)  # ends with a gap in the query

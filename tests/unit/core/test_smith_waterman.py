@@ -1,4 +1,4 @@
-"""The exact alignment of one pair, beside Biopython's aligner and parasail's published example of MMseqs2's statistics."""
+"""The exact alignment of one pair, beside Biopython's aligner; its E-value, beside MMseqs2's in tests of decontaminate."""
 
 import math
 
@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from Bio.Align import PairwiseAligner, substitution_matrices
 
-from unirefine.core.smith_waterman import Alignment, align, as_residues, bits, evalue, lowest_score, self_score
+from unirefine.core.smith_waterman import Alignment, align, as_residues, bits, corrections, evalue, lowest_score, self_score
 
+LETTERS_IN_ORDER = "ARNDCQEGHILKMFPSTWYV"
+FREQUENCY = [0.074, 0.052, 0.045, 0.054, 0.025, 0.034, 0.054, 0.074, 0.026, 0.068, 0.099, 0.058, 0.025, 0.047, 0.039, 0.057,
+             0.051, 0.013, 0.032, 0.073]  # fmt: skip
+"""Of BLOSUM62, to three decimals as its output has them."""
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
 
 
@@ -43,14 +47,12 @@ def test_alignments_are_among_the_best_of_biopython():
     for _ in range(60):
         query, target = relatives(random)
         score, expected = oracle(query, target)
-        found = align(query, target)
-        assert found.score == score
-        best = {(identical / columns, *rest) for identical, columns, *rest in expected}
-        assert found[1:] in best, (query, target)
-        most = max(identical for identical, *_ in expected)
-        assert round(found.identity * 1e6) in {
-            round(identical / columns * 1e6) for identical, columns, *_ in expected if identical == most
-        }
+        for most, choose in ((True, max), (False, min)):
+            found = align(query, target, np.zeros(len(query), np.int64), most=most)
+            assert found.score == score
+            assert found[1:] in {(identical / columns, *rest) for identical, columns, *rest in expected}
+            count = choose(identical for identical, *_ in expected)
+            assert found.identity in {identical / columns for identical, columns, *_ in expected if identical == count}
 
 
 def test_a_pair_without_a_positive_score_has_no_alignment():
@@ -64,8 +66,30 @@ def test_letters_are_read_as_mmseqs2_reads_them():
 @pytest.mark.parametrize("sequence", ["ACDEFGHIKLMNPQRSTVWY", "WXW", "MKBZJ"])
 def test_no_alignment_scores_higher_than_a_sequence_with_itself(sequence):
     residues = as_residues(sequence)
-    assert align(residues, residues).score <= self_score(residues)
-    assert "X" in sequence or align(residues, residues).score == self_score(residues)
+    score = align(residues, residues, np.zeros(len(residues), np.int64)).score
+    assert score <= self_score(residues)
+    assert "X" in sequence or score == self_score(residues)
+
+
+def test_corrections_are_the_mean_score_with_a_random_residue_less_that_with_those_around():
+    """By the definition, one residue at a time."""
+    query = as_residues("W" * 30 + "ACDEFGHIKLMNPQRSTVWY" * 4 + "DDDDX")
+    matrix = substitution_matrices.load("BLOSUM62")
+    frequency = dict(zip(LETTERS_IN_ORDER, FREQUENCY, strict=True))
+    text, found = query.decode(), corrections(query).tolist()
+    for at in range(len(text) - 5):
+        around = [other for other in text[max(0, at - 20) : at + 20] if other != "X"]
+        mean = (sum(matrix[text[at]][other] for other in around) - matrix[text[at]][text[at]]) / len(around)
+        by_chance = sum(frequency[other] * matrix[text[at]][other] for other in LETTERS_IN_ORDER)
+        if "X" not in text[max(0, at - 20) : at + 20]:
+            assert found[at] == math.floor(by_chance - mean + 0.5) or abs((by_chance - mean) % 1 - 0.5) < 1e-6
+    assert min(found[:10]) < -9  # tryptophan among its like
+
+
+def test_of_a_composition_that_is_its_own_less_is_similar():
+    query = b"WCWCWCWC" * 6
+    plain = align(query, query, np.zeros(len(query), np.int64)).score
+    assert align(query, query).score < 0.7 * plain
 
 
 def test_the_lowest_score_is_the_first_whose_evalue_passes():

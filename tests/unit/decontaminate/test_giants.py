@@ -10,12 +10,14 @@ import pytest
 
 from unirefine.config import Decontaminate, Search
 from unirefine.core import summaries
+from unirefine.core.exact import align_all
 from unirefine.core.giants import FULL_SCORE, is_giant
 from unirefine.core.smith_waterman import bits
 from unirefine.decontaminate import search
 from unirefine.decontaminate.align import SCHEMA, align
-from unirefine.decontaminate.giants import Giants, align_giants, with_giants
+from unirefine.decontaminate.giants import Giants, align_giants, limits_of, to_frame, with_giants
 from unirefine.errors import UserError
+from unirefine.tools import find_mmseqs
 
 CONFIG = Decontaminate(parts=1)
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
@@ -102,3 +104,37 @@ def test_the_audit_of_what_is_left_states_the_giants(long_run):
     text = summaries.searched_text(identity)
     assert text.startswith("Every member of the train clusters")
     assert "1 pairs of them were aligned by an exact aligner, 1 of them hits." in text
+
+
+def test_the_exact_aligner_agrees_with_mmseqs2_on_proteins_of_usual_length(tmp_path):
+    """Identity, coverage, E-value and bits of pairs with gaps and odd compositions, around the thresholds too."""
+    random, sequences = np.random.default_rng(12), {"query": [], "target": []}
+    for at in range(60):
+        letters = LETTERS if at % 3 else random.choice(LETTERS, 9)
+        first = random.choice(letters, int(random.integers(80, 400)))
+        keep = random.random(len(first)) < random.uniform(0.35, 0.95)
+        second = np.where(keep, first, random.choice(LETTERS, len(first))).tobytes()
+        cut, gap = int(random.integers(20, 60)), int(random.integers(1, 9))
+        sequences["query"].append(first.tobytes())
+        sequences["target"].append(second[:cut] + second[cut + gap :])
+    for name, texts in sequences.items():
+        lines = [f">{at}_0\n{text.decode()}\n" for at, text in enumerate(texts)]
+        (tmp_path / name).write_text("".join(lines))
+    theirs = align(str(find_mmseqs()), tmp_path / "query", tmp_path / "target", Search(), work=tmp_path, threads=1,
+                   exhaustive=True)  # fmt: skip
+    frames = []
+    for most in (True, False):
+        found, _ = align_all(sequences["query"], sequences["target"], limits_of(Search()), most=most)
+        names = [f"{at}_0" for at in range(60)]
+        frames.append(to_frame(found, names, names))
+    for ours in frames:
+        assert ours.select("query", "target").equals(theirs.select("query", "target"))
+        assert (ours["bits"] - theirs["bits"]).abs().max() <= 0.51  # which MMseqs2 rounds
+        # MMseqs2 writes four digits
+        assert ((ours["evalue"] / theirs["evalue"]).log().abs() < 1e-3).all()
+        both = zip(ours.iter_rows(named=True), theirs.iter_rows(named=True), strict=True)
+        near = [all(abs(a[c] - b[c]) < 1e-3 for c in ("query_coverage", "target_coverage")) for a, b in both]
+        assert sum(near) >= 0.95 * len(near)  # of several best alignments it may take a longer one
+    most, fewest = (frame["identity"] for frame in frames)
+    assert len(theirs) > 45
+    assert ((fewest <= theirs["identity"] + 1e-3) & (theirs["identity"] <= most + 1e-3)).mean() >= 0.95
