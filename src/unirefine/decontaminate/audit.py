@@ -73,7 +73,7 @@ def run(
     found = found.filter(pl.Series(final.side[found["cluster"].to_numpy()] == TRAIN))
     sample = align_sample(config, final, records, threads=threads)
     missed = sample.hits.filter(~pl.col("cluster").is_in(found["cluster"].unique().implode()))
-    left = pl.concat([found.with_columns(check=pl.lit("search")), missed.with_columns(check=pl.lit("exhaustive"))])
+    left = pl.concat([found.with_columns(check=pl.lit("search")), missed.with_columns(check=pl.lit("exact"))])
     result = Audit(
         hits=len(left),
         clusters=left["cluster"].n_unique(),

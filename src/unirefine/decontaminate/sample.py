@@ -78,7 +78,9 @@ def align_sample(config: Decontaminate, final: Clusters, records: Path, *, threa
     )
     hits = hits_among(to_frame(found, queries.names, targets.names), config.audit)
     similar = set(hits["query"])
-    similar_members = sum(name in similar for name, member in zip(queries.names, queries.is_member, strict=True) if member)
+    similar_members = sum(
+        name in similar for name, member in zip(queries.names, queries.is_member, strict=True) if member
+    )
     searched = pl.lit(members) | ~pl.col("query").str.contains("_")
     return Sample(
         count,

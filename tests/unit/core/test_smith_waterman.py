@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from Bio.Align import PairwiseAligner, substitution_matrices
 
-from unirefine.core.smith_waterman import Alignment, align, as_residues, bits, corrections, evalue, lowest_score, self_score
+from unirefine.core.smith_waterman import (
+    Alignment,
+    align,
+    as_residues,
+    bits,
+    corrections,
+    evalue,
+    lowest_score,
+    self_score,
+)
 
 LETTERS_IN_ORDER = "ARNDCQEGHILKMFPSTWYV"
 FREQUENCY = [0.074, 0.052, 0.045, 0.054, 0.025, 0.034, 0.054, 0.074, 0.026, 0.068, 0.099, 0.058, 0.025, 0.047, 0.039, 0.057,
