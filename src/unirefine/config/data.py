@@ -211,9 +211,10 @@ _AS_WIDE = {0: (0, 1, 2)} | {mode: (mode,) for mode in (1, 2, 3, 4, 5)}
 
 
 class Decontaminate(Block):
-    level: Literal["representatives", "members"] = "representatives"
-    """What is searched: UniRef50 representatives (as published), or every UniRef90 member of train against every one of
-    validation and test, which is stricter. A cluster with a hit is removed as a whole."""
+    level: Literal["representatives", "members"] = "members"
+    """What is searched: every UniRef90 member of train against every one of validation and test, or the UniRef50
+    representatives alone (as published). Training draws members, so `representatives` leaves similar ones in train: how
+    many is counted in a sample. A cluster with a hit is removed as a whole."""
     parts: Annotated[int, Field(ge=1, le=999)] = 24
     """Parts of the train set, searched independently (one job each). Each costs a pass over the held-out sequences, so
     take as few as the memory of a job allows: 24 hold the 186 million members of release 2024_03 in 32 GB each, with 16
@@ -226,8 +227,8 @@ class Decontaminate(Block):
     audit_failures: Literal["error", "remove", "report"] = "error"
     """What a hit of the audit does: fail the stage, remove that cluster too, or be reported only."""
     audit_sample: Annotated[int, Field(ge=0)] = 1000
-    """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence
-    without a prefilter, to measure what a fast search misses. 0 turns it off."""
+    """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence by an
+    exact aligner that is not MMseqs2, to measure what the searches miss. 0 turns it off."""
 
     @model_validator(mode="after")
     def _audit_sees_more(self) -> "Decontaminate":

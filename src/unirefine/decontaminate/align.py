@@ -50,16 +50,14 @@ def align(
     *,
     work: Path,
     threads: int,
-    exhaustive: bool = False,
     memory_mb: int | None = None,
     title: str = "decontaminate",
 ) -> pl.DataFrame:
     """Search `query` against `target`: every alignment that passes all thresholds but that of identity, as in SCHEMA.
 
     query, target: FASTA of train and of held-out sequences; an empty file gives an empty frame. work: directory for
-    MMseqs2's files, which are deleted. exhaustive: align every query with every target, without a prefilter. memory_mb:
-    what the prefilter may take; it goes through an index that is too large in pieces. title: begins the lines on stderr
-    that say what is being done. Raises UserError when MMseqs2 fails.
+    MMseqs2's files, which are deleted. memory_mb: what the prefilter may take; it goes through an index that is too
+    large in pieces. title: begins the lines on stderr that say what is being done. Raises UserError when MMseqs2 fails.
     """
     if query.stat().st_size == 0 or target.stat().st_size == 0:
         return pl.DataFrame(schema=SCHEMA)
@@ -68,11 +66,11 @@ def align(
     tool = Workspace(mmseqs, work, threads, title)
     train, held_out = tool.createdb("query", query), tool.createdb("target", target)
     memory = _memory_limit(memory_mb)
-    if settings.direction == "published" and not exhaustive:
+    if settings.direction == "published":
         tool.say(f"search {train:,} train sequences against {held_out:,} held-out ones, as published")
         limits = {"--max-seqs": settings.max_seqs, "-s": settings.sensitivity} | memory
         tool.run("search", "query", "target", "result", "tmp", options=limits | _thresholds(settings))
-    elif exhaustive or train * held_out <= FEW_PAIRS:
+    elif train * held_out <= FEW_PAIRS:
         tool.say(f"align {train:,} train sequences with {held_out:,} held-out ones, every pair")
         tool.run("search", "query", "target", "result", "tmp", options={"--prefilter-mode": 2} | _thresholds(settings))
     else:

@@ -13,6 +13,8 @@ from unirefine.config import Decontaminate
 from unirefine.core.ids import key_of
 from unirefine.decontaminate import audit, prepare, remove, search
 
+PUBLISHED = Decontaminate(parts=2, level="representatives")
+"""The published settings, in two parts."""
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -178,9 +180,20 @@ def finished(tmp_path_factory) -> Stage:
     """The planted world after all four steps at the default settings, in two parts. Not to be changed."""
     world, names = planted_world()
     done = Stage(world.write(tmp_path_factory.mktemp("finished")), names, world)
-    config = Decontaminate(parts=2)
-    done.prepare(config)
-    done.search(config)
-    done.remove(config)
-    done.audit(config)
+    done.prepare(PUBLISHED)
+    done.search(PUBLISHED)
+    done.remove(PUBLISHED)
+    done.audit(PUBLISHED)
     return done
+
+
+@pytest.fixture(scope="session")
+def new_stage():
+    """Make the Stage of other clusters, in a directory: {role: (side, sequence, or None for a random one)}."""
+
+    def make(planted: dict[str, tuple[int, str | None]], directory: Path) -> Stage:
+        world = World()
+        names = {role: world.add(side, sequence) for role, (side, sequence) in planted.items()}
+        return Stage(world.write(directory), names, world)
+
+    return make

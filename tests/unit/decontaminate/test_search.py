@@ -16,6 +16,8 @@ from unirefine.config import Decontaminate, Search
 from unirefine.decontaminate.align import SCHEMA, hits_among
 from unirefine.errors import UserError
 
+PUBLISHED_LEVEL = Decontaminate(parts=1, level="representatives")
+
 
 @pytest.mark.parametrize("hundredths", range(1, 100))
 def test_a_threshold_of_two_decimals_survives_identities_cut_to_three(hundredths):
@@ -52,7 +54,7 @@ def search_command(stage, mmseqs, part=0):
     ],
 )
 def test_an_mmseqs_that_fails_is_one_line_and_leaves_nothing(stage, capfd, body, message):
-    stage.prepare(Decontaminate(parts=1))
+    stage.prepare(PUBLISHED_LEVEL)
     capfd.readouterr()
     assert main(search_command(stage, fake_mmseqs(stage.directory, body))) == 1
     line = capfd.readouterr().err
@@ -61,7 +63,7 @@ def test_an_mmseqs_that_fails_is_one_line_and_leaves_nothing(stage, capfd, body,
 
 
 def test_a_killed_search_leaves_no_result_and_its_directory_goes_with_the_next(stage):
-    stage.prepare(Decontaminate(parts=1))
+    stage.prepare(PUBLISHED_LEVEL)
     slow = fake_mmseqs(stage.directory, "time.sleep(600)")
     process = subprocess.Popen([sys.executable, "-m", "unirefine.cli.main", *search_command(stage, slow)])
     for _ in range(600):
@@ -76,7 +78,7 @@ def test_a_killed_search_leaves_no_result_and_its_directory_goes_with_the_next(s
         os.kill(int(child), signal.SIGKILL)
     assert left.exists() and not stage.path("hits").exists()
     (left / "mmseqs" / "query").write_text("torn")
-    stage.search(Decontaminate(parts=1))
+    stage.search(PUBLISHED_LEVEL)
     assert not left.exists()
     assert len(pl.read_parquet(stage.path("hits", "part-000-of-001.parquet"))) == 2
 
@@ -95,7 +97,7 @@ def test_empty_parts_and_no_targets(stage):
 
 
 def test_a_part_without_anything_left_after_the_search(stage):
-    config = Decontaminate(parts=1)
+    config = PUBLISHED_LEVEL
     stage.prepare(config)
     shutil.copy(stage.path("target.fasta"), stage.path("queries", "part-000-of-001.fasta"))
     (found,) = stage.search(config)
@@ -108,7 +110,7 @@ def test_a_part_without_anything_left_after_the_search(stage):
 )
 def test_a_part_that_is_not_there(stage, part, message):
     with pytest.raises(UserError, match=message):
-        stage.search(Decontaminate(parts=1), range(part, part + 1))
+        stage.search(PUBLISHED_LEVEL, range(part, part + 1))
 
 
 def test_a_threshold_of_three_decimals_is_refused():
