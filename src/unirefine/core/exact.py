@@ -1,7 +1,7 @@
 """All pairs of two sets of proteins, aligned exactly: no prefilter, no limit on scores, nothing of MMseqs2.
 
-A pair is scored first, by Opal (SIMD, in 8, 16 or 32 bits, whichever the score needs). Only a pair whose E-value may pass
-is aligned once more, for the score corrected for composition, for identity and coverage (`smith_waterman`).
+A pair is scored first, by Opal (SIMD, in 8, 16 or 32 bits, whichever the score needs). Only a pair whose E-value may
+pass is aligned once more, for the score corrected for composition, for identity and coverage (`smith_waterman`).
 """
 
 import contextlib
@@ -81,9 +81,9 @@ def align_all(
 ) -> tuple[Pairs, int]:
     """Align every query with every target whose length allows the coverage: the pairs found, and how many were aligned.
 
-    queries, targets: of `smith_waterman.as_residues`, not empty. residues: size of the database for E-values; by default
-    that of the targets. most: of several best alignments of a pair, take the one with most identical residues, or with
-    fewest. title: of the progress lines, which count cells (pairs of residues); None shows none.
+    queries, targets: of `smith_waterman.as_residues`, not empty. residues: size of the database for E-values; by
+    default that of the targets. most: of several best alignments of a pair, take the one with most identical residues,
+    or with fewest. title: of the progress lines, which count cells (pairs of residues); None shows none.
     """
     order = np.argsort([len(target) for target in targets], kind="stable")
     ordered = [targets[at] for at in order]

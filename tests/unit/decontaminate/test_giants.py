@@ -1,4 +1,4 @@
-"""Proteins too long for MMseqs2's 16-bit scores: it drops the pair, we find it; and the exact sample does not trust it."""
+"""Proteins too long for MMseqs2's 16-bit scores: it drops the pair, we find it; the exact sample does not trust it."""
 
 import json
 import shutil
