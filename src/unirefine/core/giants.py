@@ -10,8 +10,8 @@ from unirefine.core import smith_waterman
 FULL_SCORE = (1 << 15) - 1
 """The score at which MMseqs2's alignment ends."""
 _CORRECTION = 0.25
-"""MMseqs2 also corrects a residue's score for the composition around it. That lowers most scores; of 400 proteins of the
-demo it raised the score with itself by at most 0.04 a residue."""
+"""MMseqs2 also corrects a residue's score for the composition around it. That lowers most scores; of 400 proteins of
+the demo it raised the score with itself by at most 0.04 a residue."""
 SHORTEST = int(FULL_SCORE / (int(smith_waterman.HIGHEST.max()) + _CORRECTION))
 """No shorter protein is a giant: 2,912 residues, all of them tryptophan."""
 

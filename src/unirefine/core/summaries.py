@@ -77,7 +77,7 @@ def searched_text(identity: Mapping[str, Any]) -> str:
     if giants["train"] and giants["held_out"]:
         text += (
             f" {giants['train']:,} train and {giants['held_out']:,} held-out proteins are too long for MMseqs2's"
-            f" scores: {giants['pairs']:,} pairs of them were aligned by an exact aligner, {giants['hits']:,} of them hits."
+            f" scores: {giants['pairs']:,} pairs of them were aligned by an exact aligner, {giants['hits']:,} are hits."
         )
     return text
 

@@ -1,7 +1,8 @@
 """The exact check: a sample of the train clusters that are left, aligned with every held-out sequence.
 
 It shares nothing with the searches: the sequences are read from the records again, and the aligner is not MMseqs2 and
-has no prefilter. Of a sampled cluster every sequence that trains is aligned, also where only representatives were searched.
+has no prefilter. Of a sampled cluster every sequence that trains is aligned, also where only representatives were
+searched.
 """
 
 import math

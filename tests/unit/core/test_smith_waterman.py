@@ -18,7 +18,7 @@ from unirefine.core.smith_waterman import (
 )
 
 LETTERS_IN_ORDER = "ARNDCQEGHILKMFPSTWYV"
-FREQUENCY = [0.074, 0.052, 0.045, 0.054, 0.025, 0.034, 0.054, 0.074, 0.026, 0.068, 0.099, 0.058, 0.025, 0.047, 0.039, 
+FREQUENCY = [0.074, 0.052, 0.045, 0.054, 0.025, 0.034, 0.054, 0.074, 0.026, 0.068, 0.099, 0.058, 0.025, 0.047, 0.039,
              0.057, 0.051, 0.013, 0.032, 0.073]  # fmt: skip
 """Of BLOSUM62, to three decimals as its output has them."""
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
