@@ -8,13 +8,14 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from unirefine.errors import UserError
 
 _TAIL_BYTES = 4096
+_FOLLOW_S = 1.0
 _FULL_BYTES = 1 << 22
 """A disk with less than this free counts as full."""
 _SIGNAL_HINTS = {
@@ -64,29 +65,38 @@ def tool_version(binary: Path | str) -> str:
 
 
 def run_tool(
-    argv: Sequence[Path | str], *, log: Path | str | None = None, environment: dict[str, str] | None = None
+    argv: Sequence[object],
+    *,
+    log: Path | str | None = None,
+    environment: dict[str, str] | None = None,
+    follow: Callable[[bytes], None] | None = None,
 ) -> None:
     """Run a program and wait for it. Its process group is killed when this process is interrupted or terminated.
 
     argv: program and arguments. log: file that its stdout and then its stderr are appended to. environment: variables
-    beside this process's. Raises UserError with the last line of stderr, and the exit code or the signal, when
-    it fails.
+    beside this process's. follow: called about every second with all of its stdout so far. Raises UserError with the
+    last line of stderr, and the exit code or the signal, when it fails.
     """
     words = [str(word) for word in argv]
     if log is None:
         with tempfile.TemporaryFile() as output:
-            _run(words, output, environment=environment)
+            _run(words, output, environment=environment, follow=follow)
         return
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab+") as output:
         output.write(f"$ {' '.join(words)}\n".encode())
         output.flush()
-        _run(words, output, where=log, environment=environment)
+        _run(words, output, where=log, environment=environment, follow=follow)
 
 
 def _run(
-    words: list[str], output: IO[bytes], *, where: Path | None = None, environment: dict[str, str] | None = None
+    words: list[str],
+    output: IO[bytes],
+    *,
+    where: Path | None = None,
+    environment: dict[str, str] | None = None,
+    follow: Callable[[bytes], None] | None = None,
 ) -> None:
     begin = output.tell()
     with tempfile.TemporaryFile() as errors:
@@ -105,7 +115,7 @@ def _run(
             ) from None
         with _terminated_as_exception():
             try:
-                code = process.wait()
+                code = process.wait() if follow is None else _follow(process, output, begin, follow)
             except BaseException:
                 _kill_group(process)
                 raise
@@ -115,6 +125,14 @@ def _run(
         if code:
             last = _last_line(errors) or _last_line(output, begin) or "no output"
             raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code, words))
+
+
+def _follow(process: subprocess.Popen, output: IO[bytes], begin: int, follow: Callable[[bytes], None]) -> int:
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=_FOLLOW_S)
+        # not seek and read: the program shares this file's position
+        follow(os.pread(output.fileno(), os.fstat(output.fileno()).st_size - begin, begin))
 
 
 def _kill_group(process: subprocess.Popen) -> None:

@@ -36,7 +36,7 @@ def test_a_copy_of_the_model_has_its_whole_lineage(finished, tmp_path):
         released = json.loads((results(finished) / "release" / "release.json").read_text())
         assert found["release"] == released
         assert found["steps"][5]["tools"]["mmseqs"]
-        assert found["steps"][5]["config"]["search"]["sensitivity"] == 7.0
+        assert found["steps"][5]["config"]["search"]["sensitivity"] == 6.5
     weights = {file["name"]: file["sha256"] for file in found["files"]}
     assert weights["validation.bin"] == hashlib.sha256((tmp_path / "shard/validation.bin").read_bytes()).hexdigest()
     exported = json.loads((tmp_path / "train/final/huggingface/lineage.json").read_text())

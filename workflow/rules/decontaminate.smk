@@ -47,7 +47,7 @@ rule decontaminate_search:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
     resources:
-        mem_mb=16000,
+        mem_mb=32000,
         runtime="12h",
     params:
         config=stage_options(CONFIG, "decontaminate", "parts", "search", "audit"),
@@ -57,7 +57,7 @@ rule decontaminate_search:
         code=code_digest("decontaminate"),
     shell:
         "unirefine decontaminate search --config {params.config:q} --directory {params.directory:q}"
-        " --part {wildcards.part:q} --threads {threads} {params.mmseqs:q} 2>&1 | tee {log:q}"
+        " --part {wildcards.part:q} --threads {threads} --memory-mb {resources.mem_mb:q} {params.mmseqs:q} 2>&1 | tee {log:q}"
 
 
 rule decontaminate_remove:

@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
     )
     search.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
     search.add_argument("--part", type=int, required=True, metavar="I", help="number of the part, from 0")
+    search.add_argument(
+        "--memory-mb", type=at_least_one, metavar="MB", help="for MMseqs2's prefilter (default: all that there is)"
+    )
     remove = _step(steps, "remove", "collect the hits; write the final split and what was removed", _remove)
     audit = _step(steps, "audit", "check what is left: the audit's hits, a sample aligned exactly, histograms", _audit)
     for step in (remove, audit):
@@ -79,6 +82,7 @@ def _search(arguments: argparse.Namespace) -> None:
         directory=arguments.directory,
         part=arguments.part,
         threads=arguments.threads,
+        memory_mb=arguments.memory_mb,
         mmseqs=arguments.mmseqs,
     )
     print(

@@ -47,11 +47,20 @@ class Found:
     audit_clusters: int
 
 
-def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, mmseqs: str | None = None) -> Found:
+def run(
+    config: Decontaminate,
+    *,
+    directory: Path,
+    part: int,
+    threads: int = 1,
+    memory_mb: int | None = None,
+    mmseqs: str | None = None,
+) -> Found:
     """Search one part; write `hits/`, `audit/` and `nearest/part-*.parquet` to `directory`, which prepare has filled.
 
-    part: its number, from 0. mmseqs: the MMseqs2 binary, found by itself by default. Raises UserError when the part
-    does not exist, or when MMseqs2 is missing or fails.
+    part: its number, from 0. memory_mb: what the prefilter may take, by default all of the machine's memory. mmseqs:
+    the MMseqs2 binary, found by itself by default. Raises UserError when the part does not exist, or when MMseqs2 is
+    missing or fails.
     """
     if not 0 <= part < config.parts:
         raise UserError(f"--part {part}: parts are 0 to {config.parts - 1}", fix="see decontaminate.parts")
@@ -61,20 +70,21 @@ def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, 
             raise UserError("no such file", where=path, fix="run `unirefine decontaminate prepare` with this config")
     binary = find_mmseqs(mmseqs)
     with temporary_directory(directory / f"search-{search_part(part, config.parts)}") as work:
+        options = {"work": work, "threads": threads, "memory_mb": memory_mb}
         giants = align_giants(query, target, config.search, threads=threads)
-        searched = align(binary, query, target, config.search, work=work, threads=threads)
+        searched = align(binary, query, target, config.search, **options, title=f"search of part {part}")
         searched = with_giants(searched, giants.alignments)
         hits = hits_among(searched, config.search)
         left = work / "left.fasta"
         copy_without(query, left, hits["cluster"].unique())
-        audited = align(binary, left, target, config.audit, work=work, threads=threads)
+        audited = align(binary, left, target, config.audit, **options, title=f"audit of part {part}")
         audited = with_giants(audited, align_giants(left, target, config.audit, threads=threads).alignments)
         audit = hits_among(audited, config.audit)
     write_hits(result_path(directory, "audit", part, config.parts), audit)
     write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
-    options = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
+    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
     metadata = {
-        SEARCHED: {"mmseqs": tool_version(binary), "level": level_of(target), **options},
+        SEARCHED: {"mmseqs": tool_version(binary), "level": level_of(target), **settings},
         COUNTED: counts(giants, config.search),
     }
     write_hits(result_path(directory, "hits", part, config.parts), hits, metadata)

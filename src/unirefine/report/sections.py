@@ -154,7 +154,8 @@ def split_section(identity: Mapping[str, Any]) -> Section:
 
 
 def _settings(search: Mapping[str, Any]) -> str:
-    return f"-s {search['sensitivity']:g} --max-seqs {search['max_seqs']}"
+    limit = f" --max-seqs {search['max_seqs']}" if search["direction"] == "published" else ""
+    return f"-s {search['sensitivity']:g}{limit}"
 
 
 def _identity_picture(name: str, side: Mapping[str, Any], identity: Mapping[str, Any]) -> Picture:

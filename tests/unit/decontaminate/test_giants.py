@@ -47,9 +47,9 @@ def queries(run):
 
 def test_mmseqs2_finds_the_control_and_loses_the_giants(long_run, tmp_path):
     """If this fails, MMseqs2 has learnt to align giants: see whether align_giants is still needed."""
-    alone = align(long_run.mmseqs, *queries(long_run), Search(), work=tmp_path, threads=1)
+    alone = align(find_mmseqs(), *queries(long_run), Search(), work=tmp_path, threads=1)
     assert alone["cluster"].to_list() == [long_run.world.index(long_run.names["control"])]
-    cut = align(long_run.mmseqs, *queries(long_run), Search(coverage=0.1), work=tmp_path, threads=1)
+    cut = align(find_mmseqs(), *queries(long_run), Search(coverage=0.1), work=tmp_path, threads=1)
     giant = cut.filter(cluster=long_run.world.index(long_run.names["giant"]))
     assert giant["query_coverage"][0] < 0.8 and giant["bits"][0] == pytest.approx(bits(FULL_SCORE), abs=2)
 
@@ -83,7 +83,7 @@ def test_what_mmseqs2_says_of_giants_is_replaced():
 
 def test_the_exact_sample_finds_what_mmseqs2_cannot_align(long_run, tmp_path, monkeypatch):
     """As if nobody had known of the limit: search and audit pass, the sample does not."""
-    run = type(long_run)(tmp_path / "run", long_run.names, long_run.world, long_run.mmseqs)
+    run = type(long_run)(tmp_path / "run", long_run.names, long_run.world)
     shutil.copytree(long_run.directory, run.directory)
     nothing = Giants(pl.DataFrame(schema=SCHEMA), 0, 0, 0)
     monkeypatch.setattr(search, "align_giants", lambda query, target, settings, threads: nothing)
@@ -120,8 +120,7 @@ def test_the_exact_aligner_agrees_with_mmseqs2_on_proteins_of_usual_length(tmp_p
     for name, texts in sequences.items():
         lines = [f">{at}_0\n{text.decode()}\n" for at, text in enumerate(texts)]
         (tmp_path / name).write_text("".join(lines))
-    theirs = align(str(find_mmseqs()), tmp_path / "query", tmp_path / "target", Search(), work=tmp_path, threads=1,
-                   exhaustive=True)  # fmt: skip
+    theirs = align(find_mmseqs(), tmp_path / "query", tmp_path / "target", Search(), work=tmp_path, threads=1)
     frames = []
     for most in (True, False):
         found, _ = align_all(sequences["query"], sequences["target"], limits_of(Search()), most=most)

@@ -102,6 +102,7 @@ def test_identity_before_and_after(finished):
     settings = identity["audit"].pop("settings")
     assert (settings["sensitivity"], settings["max_seqs"], settings["evalue"]) == (7.5, 1000, 1e-3)
     assert identity["search"] | {"sensitivity": 7.5, "max_seqs": 1000} == settings
+    assert (identity["search"]["direction"], identity["search"]["sensitivity"]) == ("smaller", 6.5)
     sides = pl.read_parquet(finished.path("split.parquet"))["side"]
     members = sum(
         len(found) for name, found in finished.world.members.items() if sides[finished.world.index(name)] == 0
@@ -242,11 +243,9 @@ def results(stage):
     return {kind: stage.path(kind, "part-000-of-002.parquet").read_bytes() for kind in KINDS}
 
 
-@pytest.mark.slow
 def test_results_do_not_depend_on_threads(finished, stage):
     config = PUBLISHED
     stage.prepare(config)
-    stage.mmseqs = None
     stage.search(config, range(1), threads=2)
     assert results(stage) == results(finished)
 
@@ -256,11 +255,11 @@ def test_the_options_of_the_searches_are_recorded_with_the_hits_and_must_be_the_
     given = config.model_copy(update={"search": Search(sensitivity=3), "audit_failures": "report"})
     mmseqs, whole = read_searched(given, finished.path())
     assert whole == config.model_copy(update={"audit_failures": "report"})
-    assert whole.search.sensitivity == 7.0 and whole.audit.sensitivity == 7.5
+    assert whole.search.sensitivity == 6.5 and whole.audit.sensitivity == 7.5
     assert mmseqs == tool_version(find_mmseqs())
     stage.prepare(config)
     stage.search(config, range(1))
-    stage.search(config.model_copy(update={"search": Search(sensitivity=6.5)}), range(1, 2))
+    stage.search(config.model_copy(update={"search": Search(sensitivity=5)}), range(1, 2))
     with pytest.raises(UserError, match="the parts were searched with different options"):
         read_searched(config, stage.path())
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unirefine.config import Decontaminate
+from unirefine.config import Decontaminate, Search
 from unirefine.report.ledger import Entry
 from unirefine.report.sections import release_section, removal_section, split_section
 
@@ -36,7 +36,9 @@ def test_the_split_section_names_the_settings_of_both_searches():
     assert searched == "Every member of the train clusters was searched against every member of the held-out clusters."
     assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity over 80% of both" in validation
     assert "0 after it; the search found no train sequence at all for 3 before, 3 after." in validation
-    assert "(-s 7.5 --max-seqs 1000, after -s 7 --max-seqs 300), found 0 hits" in audit
+    assert "(-s 7.5, after -s 6.5), found 0 hits" in audit
+    published = Search(direction="published", sensitivity=7).model_dump(mode="json")
+    assert "(-s 7.5, after -s 7 --max-seqs 300)" in split_section(identity() | {"search": published}).text[2]
     assert "Of 9 train clusters" in audit and "the searches had missed 1." in audit
     assert "Of the 21 members of these clusters, 3 are similar to a held-out sequence, in 2 clusters" in audit
     assert "of all 400 train clusters, 25 to 219 have such a member (95% interval)." in audit
