@@ -80,7 +80,7 @@ def align_sample(config: Decontaminate, final: Clusters, records: Path, *, threa
     hits = hits_among(to_frame(found, queries.names, targets.names), config.audit)
     similar = set(hits["query"])
     names = zip(queries.names, queries.is_member, strict=True)
-    similar_members = sum(member and name in similar for name, member in names)
+    similar_members = sum(bool(member) and name in similar for name, member in names)
     searched = pl.lit(members) | ~pl.col("query").str.contains("_")
     return Sample(
         count,
