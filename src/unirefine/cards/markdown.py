@@ -51,9 +51,9 @@ def audit_text(identity: Mapping[str, Any]) -> str:
     """What decontamination removed, and what the audit found. identity: identity.json."""
     held_out = "validation or test" if identity["test"] else "validation"
     return (
-        f"{summaries.searched_text(identity)} Train clusters with a sequence that was found similar to {held_out} (MMseqs2: "
-        f"at least {summaries.similar_text(identity)}) were removed. A more sensitive search of what is left found "
-        f"{identity['audit']['hits']:,} hits. {summaries.sample_text(identity)}"
+        f"{summaries.searched_text(identity)} Train clusters with a sequence that was found similar to {held_out} "
+        f"(MMseqs2: at least {summaries.similar_text(identity)}) were removed. A more sensitive search of what is left "
+        f"found {identity['audit']['hits']:,} hits. {summaries.sample_text(identity)}"
     )
 
 

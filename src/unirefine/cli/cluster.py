@@ -55,8 +55,8 @@ def _run(arguments: argparse.Namespace) -> None:
     for level, apart in zip(counts["mmseqs"]["identities"], counts["giants"], strict=True):
         if apart["giants"]:
             print(
-                f"at {level}: {apart['giants']:,} clusters of proteins too long for MMseqs2's scores, {apart['pairs']:,}"
-                f" pairs aligned exactly, {apart['joined']:,} clusters joined"
+                f"at {level}: {apart['giants']:,} clusters of proteins too long for MMseqs2's scores,"
+                f" {apart['pairs']:,} pairs aligned exactly, {apart['joined']:,} clusters joined"
             )
 
 

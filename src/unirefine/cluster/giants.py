@@ -1,7 +1,7 @@
 """Join clusters of proteins that are too long for MMseqs2's alignment (core.giants).
 
-MMseqs2 leaves two such proteins in two clusters, however similar they are. Their representatives are compared once more,
-all pairs, by an exact aligner.
+MMseqs2 leaves two such proteins in two clusters, however similar they are. Their representatives are compared once
+more, by an exact aligner.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """All pairs of two sets of proteins, aligned exactly: no prefilter, no limit on scores, nothing of MMseqs2.
 
-A pair is scored first, by Opal (SIMD, in 8, 16 or 32 bits, whichever the score needs). Only a pair whose E-value may pass
-is aligned once more, for the score corrected for composition, for identity and coverage (`smith_waterman`).
+A pair is scored first, by Opal (SIMD, in 8, 16 or 32 bits, whichever the score needs). Only a pair whose E-value may
+pass is aligned once more, for the score corrected for composition, for identity and coverage (`smith_waterman`).
 """
 
 import contextlib
@@ -17,8 +17,10 @@ from scoring_matrices import ScoringMatrix
 from unirefine.core import smith_waterman
 from unirefine.progress import meter
 
-_SLICE = 1 << 10
-"""Targets scored at a time by one thread."""
+_SLICE = 1 << 14
+"""Most targets scored at a time by one thread; fewer where threads would be idle."""
+_LANES = 32
+"""Targets that Opal scores at once; fewer take as long."""
 _STACK_BYTES_PER_RESIDUE = 160
 """Opal keeps a column of its matrix on the stack: 68 bytes a residue of the query with 256-bit registers."""
 _ALIGNER = Aligner(
@@ -81,9 +83,9 @@ def align_all(
 ) -> tuple[Pairs, int]:
     """Align every query with every target whose length allows the coverage: the pairs found, and how many were aligned.
 
-    queries, targets: of `smith_waterman.as_residues`, not empty. residues: size of the database for E-values; by default
-    that of the targets. most: of several best alignments of a pair, take the one with most identical residues, or with
-    fewest. title: of the progress lines, which count cells (pairs of residues); None shows none.
+    queries, targets: of `smith_waterman.as_residues`, not empty. residues: size of the database for E-values; by
+    default that of the targets. most: of several best alignments of a pair, take the one with most identical residues,
+    or with fewest. title: of the progress lines, which count cells (pairs of residues); None shows none.
     """
     order = np.argsort([len(target) for target in targets], kind="stable")
     ordered = [targets[at] for at in order]
@@ -92,10 +94,11 @@ def align_all(
     size = int(ends[-1]) if residues is None else residues
     database = Database(ordered, _ALIGNER.alphabet)
     windows = [length_window(len(query), lengths, limits) for query in queries]
+    step = max(_LANES, min(_SLICE, len(targets) // (4 * threads)))
     tasks = [
-        (len(queries[number]) * int(ends[min(at + _SLICE, end)] - ends[at]), number, at, min(at + _SLICE, end))
+        (len(queries[number]) * int(ends[min(at + step, end)] - ends[at]), number, at, min(at + step, end))
         for number, (first, end) in enumerate(windows)
-        for at in range(first, end, _SLICE)
+        for at in range(first, end, step)
     ]
     tasks.sort(key=lambda task: -task[0])  # the longest first, so that no thread ends alone
     rows: list[tuple] = []

@@ -1,8 +1,8 @@
 """Proteins so long that MMseqs2's alignment of two of them may be cut off.
 
-MMseqs2 keeps scores in 16 bits. An alignment ends where its score reaches 32,767; what is reported covers a part of both
-proteins, and the thresholds of coverage drop the pair without a word. No alignment scores higher than the lower of the
-two self-scores, so only a pair of giants can be cut off. Such pairs are aligned by `exact` instead.
+MMseqs2 keeps scores in 16 bits. An alignment ends where its score reaches 32,767; what is reported covers a part of
+both proteins, and the thresholds of coverage drop the pair without a word. No alignment scores higher than the lower of
+the two self-scores, so only a pair of giants can be cut off. Such pairs are aligned by `exact` instead.
 """
 
 from unirefine.core import smith_waterman
@@ -10,8 +10,8 @@ from unirefine.core import smith_waterman
 FULL_SCORE = (1 << 15) - 1
 """The score at which MMseqs2's alignment ends."""
 _CORRECTION = 0.25
-"""MMseqs2 also corrects a residue's score for the composition around it. That lowers most scores; by no protein of 400 of
-the demo was the score with itself raised by more than 0.04 a residue."""
+"""MMseqs2 also corrects a residue's score for the composition around it. That lowers most scores; of 400 proteins of
+the demo it raised the score with itself by at most 0.04 a residue."""
 SHORTEST = int(FULL_SCORE / (int(smith_waterman.HIGHEST.max()) + _CORRECTION))
 """No shorter protein is a giant: 2,912 residues, all of them tryptophan."""
 

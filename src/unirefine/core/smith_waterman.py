@@ -26,8 +26,8 @@ SCORES[:-1, :-1] = [[ScoringMatrix.from_name("BLOSUM62")[a, b] for b in LETTERS[
 HIGHEST = SCORES.max(axis=1)
 """The highest score of each letter: that of a residue with itself."""
 _FREQUENCY = np.array(
-    [0.07422, 0.02469, 0.05363, 0.05431, 0.04742, 0.07415, 0.02621, 0.06792, 0.05815, 0.09891, 0.02499, 0.04465, 0.03854,
-     0.03426, 0.05161, 0.05723, 0.05089, 0.07292, 0.01303, 0.03228, 0.0]
+    [0.07422, 0.02469, 0.05363, 0.05431, 0.04742, 0.07415, 0.02621, 0.06792, 0.05815, 0.09891, 0.02499, 0.04465,
+     0.03854, 0.03426, 0.05161, 0.05723, 0.05089, 0.07292, 0.01303, 0.03228, 0.0]
 )  # fmt: skip
 _EXPECTED = (SCORES @ _FREQUENCY).astype(np.float32)  # score of a letter with a random one
 _AROUND = 20

@@ -68,7 +68,7 @@ def similar_text(identity: Mapping[str, Any]) -> str:
 
 
 def searched_text(identity: Mapping[str, Any]) -> str:
-    """Which sequences were searched, and how many pairs MMseqs2 could not align, as sentences. identity: identity.json."""
+    """Which sequences were searched, and how many pairs MMseqs2 could not align. identity: identity.json."""
     if identity["level"] == "members":
         text = "Every member of the train clusters was searched against every member of the held-out clusters."
     else:
@@ -76,8 +76,8 @@ def searched_text(identity: Mapping[str, Any]) -> str:
     giants = identity["giants"]
     if giants["train"] and giants["held_out"]:
         text += (
-            f" {giants['train']:,} train and {giants['held_out']:,} held-out proteins are too long for MMseqs2's scores:"
-            f" {giants['pairs']:,} pairs of them were aligned by an exact aligner, {giants['hits']:,} of them hits."
+            f" {giants['train']:,} train and {giants['held_out']:,} held-out proteins are too long for MMseqs2's"
+            f" scores: {giants['pairs']:,} pairs of them were aligned by an exact aligner, {giants['hits']:,} are hits."
         )
     return text
 
@@ -89,13 +89,13 @@ def sample_text(identity: Mapping[str, Any]) -> str:
         return "No sample was aligned exactly."
     clusters = left["clusters"]
     text = (
-        f"Of {audit['sampled_clusters']:,} train clusters, drawn at random and aligned with every held-out sequence by an "
-        f"exact aligner that is not MMseqs2, the searches had missed {audit['sampled_clusters_missed']:,}. Of the "
+        f"Of {audit['sampled_clusters']:,} train clusters, drawn at random and aligned with every held-out sequence by "
+        f"an exact aligner that is not MMseqs2, the searches had missed {audit['sampled_clusters_missed']:,}. Of the "
         f"{left['sampled']:,} members of these clusters, {left['similar']:,} are similar to a held-out sequence"
     )
     if clusters["sampled"] == clusters["train"]:
         return f"{text}; these are all of train."
     return (
-        f"{text}, in {clusters['similar']:,} clusters; of all {clusters['train']:,} train clusters, {clusters['low']:,} to "
-        f"{clusters['high']:,} have such a member (95% interval)."
+        f"{text}, in {clusters['similar']:,} clusters; of all {clusters['train']:,} train clusters, "
+        f"{clusters['low']:,} to {clusters['high']:,} have such a member (95% interval)."
     )

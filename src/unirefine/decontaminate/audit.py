@@ -1,8 +1,8 @@
 """The audit of the final split: remaining hits, an exact check of a sample, and the identity histograms.
 
 There are two checks of the clusters that are left in train. One is for hits of the audit's searches, which are more
-sensitive than the search was. The other is for what MMseqs2 itself can miss, by its prefilter or its aligner: a sample of
-train clusters is aligned with all held-out sequences by another aligner (`sample`). Where only representatives were
+sensitive than the search was. The other is for what MMseqs2 itself can miss, by its prefilter or its aligner: a sample
+of train clusters is aligned with all held-out sequences by another aligner (`sample`). Where only representatives were
 searched, the sample also counts the members that train and are similar to a held-out sequence.
 """
 
@@ -58,7 +58,8 @@ def run(
     """Write `audit.parquet` and `identity.json` to `directory`, which holds the final `split.parquet`.
 
     split: directory of the split stage, for the sides before removal. Raises UserError when a cluster left in train has
-    a hit and `audit_failures` is `error`, when a part is missing, or when the final split does not follow from the hits.
+    a hit and `audit_failures` is `error`, when a part is missing or of another level, or when the final split does not
+    follow from the hits.
     """
     read_searched(config, directory)  # of the level of this config
     before, final = read_clusters(clusters, split), read_clusters(clusters, directory)

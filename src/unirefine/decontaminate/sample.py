@@ -1,7 +1,8 @@
 """The exact check: a sample of the train clusters that are left, aligned with every held-out sequence.
 
-It shares nothing with the searches: the sequences are read from the records again, and the aligner is not MMseqs2 and has
-no prefilter. Of a sampled cluster every sequence that trains is aligned, also where only representatives were searched.
+It shares nothing with the searches: the sequences are read from the records again, and the aligner is not MMseqs2 and
+has no prefilter. Of a sampled cluster every sequence that trains is aligned, also where only representatives were
+searched.
 """
 
 import math
@@ -71,16 +72,15 @@ def align_sample(config: Decontaminate, final: Clusters, records: Path, *, threa
     queries = _read(final, sampled, records, representatives=config.level == "representatives", members=True)
     members = config.level == "members"
     targets = _read(final, final.held_out, records, representatives=not members, members=members)
-    # with fewest identical residues: MMseqs2 reports any of several best alignments, and must not be blamed for its choice
+    # with fewest identical residues: MMseqs2 reports any of several best alignments, and its choice is no miss
     limits = limits_of(config.audit)
     found, aligned = align_all(
         queries.residues, targets.residues, limits, most=False, threads=threads, title="exact sample"
     )
     hits = hits_among(to_frame(found, queries.names, targets.names), config.audit)
     similar = set(hits["query"])
-    similar_members = sum(
-        name in similar for name, member in zip(queries.names, queries.is_member, strict=True) if member
-    )
+    names = zip(queries.names, queries.is_member, strict=True)
+    similar_members = sum(bool(member) and name in similar for name, member in names)
     searched = pl.lit(members) | ~pl.col("query").str.contains("_")
     return Sample(
         count,

@@ -9,8 +9,8 @@ _REMOVED = (
 )
 _IDENTITY = (
     "How similar the nearest train sequence that the searches found is to each {} cluster. Right of the dotted line,"
-    " which is the threshold, nothing may be left after decontamination. The text says which sequences were searched, and"
-    " counts the clusters for which nothing was found, which are not drawn."
+    " which is the threshold, nothing may be left after decontamination. The text says which sequences were searched,"
+    " and counts the clusters for which nothing was found, which are not drawn."
 )
 CAPTIONS = {
     "loss": (

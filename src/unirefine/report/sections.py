@@ -142,8 +142,8 @@ def split_section(identity: Mapping[str, Any]) -> Section:
         near = {when: int(np.array(side[when]["counts"])[above].sum()) for when in ("before", "after")}
         text.append(
             f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train {unit} at or above "
-            f"{summaries.similar_text(identity)} before decontamination, {near['after']:,} after it; the search found no "
-            f"train {unit} at all for {side['before']['none']:,} before, {side['after']['none']:,} after."
+            f"{summaries.similar_text(identity)} before decontamination, {near['after']:,} after it; the search found "
+            f"no train {unit} at all for {side['before']['none']:,} before, {side['after']['none']:,} after."
         )
     text.append(
         f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "

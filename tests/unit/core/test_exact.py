@@ -80,7 +80,7 @@ def test_threads_and_slices_change_nothing(proteins, monkeypatch):
     queries, targets = proteins
     limits = Limits(0.8, 0, 1e-3)
     once, count = align_all(queries, targets, limits)
-    monkeypatch.setattr("unirefine.core.exact._SLICE", 7)
+    monkeypatch.setattr("unirefine.core.exact._LANES", 7)
     again, same = align_all(queries, targets, limits, threads=3)
     assert count == same
     assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))

@@ -1,4 +1,4 @@
-"""The exact alignment of one pair, beside Biopython's aligner; its E-value, beside MMseqs2's in tests of decontaminate."""
+"""The exact alignment of one pair, beside Biopython's aligner. Tests of decontaminate compare it with MMseqs2's."""
 
 import math
 
@@ -18,8 +18,8 @@ from unirefine.core.smith_waterman import (
 )
 
 LETTERS_IN_ORDER = "ARNDCQEGHILKMFPSTWYV"
-FREQUENCY = [0.074, 0.052, 0.045, 0.054, 0.025, 0.034, 0.054, 0.074, 0.026, 0.068, 0.099, 0.058, 0.025, 0.047, 0.039, 0.057,
-             0.051, 0.013, 0.032, 0.073]  # fmt: skip
+FREQUENCY = [0.074, 0.052, 0.045, 0.054, 0.025, 0.034, 0.054, 0.074, 0.026, 0.068, 0.099, 0.058, 0.025, 0.047, 0.039,
+             0.057, 0.051, 0.013, 0.032, 0.073]  # fmt: skip
 """Of BLOSUM62, to three decimals as its output has them."""
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
 
@@ -38,7 +38,7 @@ def relatives(random):
 
 
 def oracle(query, target):
-    """Biopython's best score, its alignments of that score, as (identical, columns, query coverage, target coverage)."""
+    """Biopython's best score, and its alignments: (identical, columns, query coverage, target coverage)."""
     aligner = PairwiseAligner(mode="local", open_gap_score=-11, extend_gap_score=-1)
     aligner.substitution_matrix = substitution_matrices.load("BLOSUM62")
     found = set()

@@ -1,4 +1,4 @@
-"""Proteins too long for MMseqs2's 16-bit scores: it drops the pair, we find it; and the exact sample does not trust it."""
+"""Proteins too long for MMseqs2's 16-bit scores: it drops the pair, we find it; the exact sample does not trust it."""
 
 import json
 import shutil
@@ -103,7 +103,7 @@ def test_the_audit_of_what_is_left_states_the_giants(long_run):
     assert identity["giants"] == {"train": 1, "held_out": 1, "pairs": 1, "hits": 1}
     text = summaries.searched_text(identity)
     assert text.startswith("Every member of the train clusters")
-    assert "1 pairs of them were aligned by an exact aligner, 1 of them hits." in text
+    assert "1 pairs of them were aligned by an exact aligner, 1 are hits." in text
 
 
 def test_the_exact_aligner_agrees_with_mmseqs2_on_proteins_of_usual_length(tmp_path):

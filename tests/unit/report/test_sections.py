@@ -23,7 +23,8 @@ def identity(test=None, level="members", giants=NO_GIANTS):
     audit = {"settings": CONFIG.audit.model_dump(), "hits": 0, "sampled_clusters": 9, "sampled_clusters_missed": 1,
              "members_left": LEFT}  # fmt: skip
     return {
-        "level": level, "giants": giants, "threshold": 0.5, "coverage": 0.8, "edges": EDGES, "validation_clusters": 7, "before": counts(3, 24, 25, 40),
+        "level": level, "giants": giants, "threshold": 0.5,
+        "coverage": 0.8, "edges": EDGES, "validation_clusters": 7, "before": counts(3, 24, 25, 40),
         "after": counts(3, 24), "test": test, "search": CONFIG.search.model_dump(), "audit": audit,
     }  # fmt: skip
 
