@@ -5,6 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
+import forked
+import pytest
+
 # also where the suite runs in the background of a shell that ignores SIGINT
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -31,3 +34,10 @@ def pytest_collection_modifyitems(items):
     """Sort the modules of FIRST to the front, in this order."""
     places = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server(tmp_path_factory):
+    """Where the processes of pytest find their server, which starts when a test needs it."""
+    base = tmp_path_factory.getbasetemp()
+    os.environ[forked.VARIABLE] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "forks.sock")

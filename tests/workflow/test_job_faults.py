@@ -13,7 +13,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from jobs import error_lines, failing_calls, jobs_of, snapshot, with_mounts
+from jobs import error_lines, jobs_of, snapshot, with_mounts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 DATA = (
@@ -170,7 +170,7 @@ def test_what_a_file_system_answers_is_one_line_with_the_file(before, complete, 
     """The kernel makes fsync or rename fail: so NFS and Lustre report errors of earlier writes."""
     job, run = jobs[rule], before(rule)
     rest = snapshot(run.directory / "results")
-    process = job.start(run.directory, run.environment, lambda: failing_calls(call, number))
+    process = job.start(run.directory, run.environment, failing=(call, number))
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 1, output
     (line,) = error_lines(output)
