@@ -1,7 +1,6 @@
 """System calls that fail."""
 
 import ctypes
-import os
 import platform
 import struct
 

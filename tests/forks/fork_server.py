@@ -1,12 +1,12 @@
 """A server that forks the commands of tests from a process in which all of their modules are loaded.
 
 A start of `unirefine` or of Snakemake takes 1 to 4 s of CPU for imports, a fork takes milliseconds. A fork is a process
-like any other: it has its own arguments, environment, directory, output, session, signals and exit status, and it can be
+like any other: it has its own arguments, environment, directory, output, session, signals and exit status. It can be
 killed, lose its disk or meet failing system calls. What it does not show is that a new process starts at all.
 
-`python fork_server.py SOCKET PID` serves SOCKET until process PID ends. A connection is for one command: a request as JSON
-with its output and error file, answered with the process id and, at its end, the exit status. When the connection ends
-before, the command is killed.
+`python fork_server.py SOCKET PID` serves SOCKET until process PID ends. A connection is for one command: a request as
+JSON with its output and error file, answered with the process id and, at its end, the exit status. When the connection
+ends before, the command is killed.
 """
 
 import atexit
@@ -35,6 +35,12 @@ from failing import failing_calls
 
 MESSAGE = 1 << 20
 """Bytes of the longest request."""
+LAZILY = (
+    "snakemake.cli",
+    "transformers.models.esm.modeling_esm",
+    "transformers.models.esm.tokenization_esm",
+)
+"""What commands import when they need it."""
 THREADS = {"jemalloc_bg_thd", "polars-ooc-clea"}
 """Threads that Polars starts when it is imported: they tidy up, and nothing waits for them."""
 NAMESPACES = {"user": 0x10000000, "mnt": 0x00020000}
@@ -46,16 +52,14 @@ def load() -> None:
 
     Raises AssertionError when that has started a thread that commands use: forks would not have it.
     """
-    import unirefine.megatron  # noqa: F401, I001 - before Megatron itself
-    import snakemake.cli
-    import torch
-    import transformers.models.esm.modeling_esm
-    import transformers.models.esm.tokenization_esm  # noqa: F401
+    import unirefine.megatron
 
-    import unirefine
+    import torch
 
     for module in pkgutil.walk_packages(unirefine.__path__, "unirefine."):
         importlib.import_module(module.name)
+    for name in LAZILY:
+        importlib.import_module(name)
     torch.set_num_threads(1)
     threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")} - {"python"}
     assert threads <= THREADS, threads

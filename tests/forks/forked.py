@@ -35,7 +35,8 @@ def start_server() -> str:
             with path.with_suffix(".log").open("wb") as log:
                 server = subprocess.Popen(
                     [sys.executable, str(HERE / "fork_server.py"), str(path), str(owner)],
-                    env=os.environ | QUIET | SINGLE, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                    env=os.environ | QUIET | SINGLE, start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )  # fmt: skip
             while not path.exists():
                 assert server.poll() is None, path.with_suffix(".log").read_text()
@@ -59,13 +60,13 @@ class Forked:
     ) -> None:
         """Start it in a session of its own.
 
-        merged: errors go where the output goes. failing: arguments of `failing_calls`. file_size: the largest file that it
-        may write, in bytes.
+        merged: errors go where the output goes. failing: arguments of `failing_calls`. file_size: the largest file that
+        it may write, in bytes.
         """
         self.args = [program, *map(str, arguments)]
         self.returncode: int | None = None
-        self._output = tempfile.TemporaryFile()
-        self._errors = self._output if merged else tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = self._output if merged else tempfile.TemporaryFile()  # noqa: SIM115
         request = {
             "program": program, "arguments": self.args[1:], "directory": str(directory or Path.cwd()),
             "environment": dict(os.environ if environment is None else environment),

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from forked import HERE as FORKS
 from forked import EXHAUSTIVE, Forked, completed
+from forked import HERE as FORKS
 from minisite.site import build_demo
 
 from unirefine.files import locks
@@ -60,10 +60,9 @@ class Workflow:
         """That of a shell in which the project's environment is active."""
         programs = [str(FORKS)] if self.forks else []
         path = os.pathsep.join([*programs, str(Path(sys.executable).parent), os.environ["PATH"]])
-        tools = (
-            {"CONDA_PREFIX": str(EXHAUSTIVE), "UNIREFINE_TEST_MMSEQS": str(find_mmseqs())} if self.exhaustive else {}
-        )
-        changed = {"PATH": path, **tools, **self.variables}
+        changed = {"PATH": path, **self.variables}
+        if self.exhaustive:
+            changed |= {"CONDA_PREFIX": str(EXHAUSTIVE), "UNIREFINE_TEST_MMSEQS": str(find_mmseqs())}
         return os.environ | changed | ({"PYTHONPATH": str(self.source)} if self.source else {})
 
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,6 @@ import pytest
 from forked import MMSEQS
 from jobs import error_lines, first_write, jobs_of, kill_9, snapshot, with_mounts
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
@@ -123,7 +122,8 @@ def test_a_clock_that_jumps_back_and_forth_does_not_disturb_a_training(finished,
     path = ":".join([str(tmp_path / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.run(
         ["bash", "-c", job.script], cwd=copy.directory, text=True, check=False, timeout=600,
-        env=replace(copy, new=True).environment | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=replace(copy, new=True).environment | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     output = process.stdout
     assert process.returncode == 0, output
