@@ -38,7 +38,7 @@ def start(
 ) -> subprocess.Popen | Forked:
     """Start `unirefine train` in the background, with additional environment variables.
 
-    new: as a new process, whose launcher starts new ones, instead of forks. options: of Forked.
+    new: as a new process whose launcher starts new ones, as a user's; else all are forks. options: of Forked.
     """
     command = ["train", "--config", json.dumps(config), "--shards", str(shards), "--output", str(output)]
     inherited = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
@@ -98,9 +98,9 @@ def losses(output: Path) -> list[float]:
 
 @pytest.fixture(scope="module")
 def long_run(shards, tmp_path_factory) -> Path:
-    """The uninterrupted run, of new processes, whose losses the interrupted ones must repeat."""
+    """The uninterrupted run, whose losses the interrupted ones must repeat."""
     output = tmp_path_factory.mktemp("long") / "train"
-    code, out, errors = run(CONFIG | {"steps": STEPS}, shards, output, new=True)
+    code, out, errors = run(CONFIG | {"steps": STEPS}, shards, output)
     assert (code, errors) == (0, [])
     assert f"trained {STEPS} steps" in out
     return output
