@@ -15,17 +15,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A module runs in one worker, so that its fixtures are made once. Modules of `workflow` wait for a run that they share:
-# while the first worker makes it, the second runs a module that does not need it.
+# A module runs in one worker, so that its fixtures are made once. Modules of `workflow` wait for a run that they share.
+# It compiles numba's functions for all. While the first worker makes it, the others run modules that do not need it.
 FIRST = (
     "workflow/test_job_faults.py",
     "distributed/test_train_faults.py",
-    "workflow/test_storage.py",
     "distributed/test_train.py",
+    "distributed/test_train_parity.py",
+    "distributed/test_train_four.py",
+    "workflow/test_storage.py",
     "workflow/test_faults.py",
-    "workflow/test_sharing.py",
-    "workflow/test_retraining.py",
     "workflow/test_run.py",
+    "workflow/test_sharing.py",
+    "workflow/test_outputs.py",
+    "workflow/test_retraining.py",
     "unit/decontaminate/test_stage.py",
 )
 
