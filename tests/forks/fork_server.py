@@ -165,7 +165,7 @@ def run(program: str, arguments: list[str]) -> None:
 
         main(arguments)
     else:
-        sys.path[0] = str(Path(program).parent)
+        sys.path.insert(0, str(Path(program).parent))
         runpy.run_path(program, run_name="__main__")
 
 
