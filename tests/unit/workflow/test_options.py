@@ -86,22 +86,22 @@ def test_mmseqs_that_is_not_here_is_no_error():
 
 
 def test_a_model_of_one_process_needs_no_launcher():
-    assert options.model_command(config(), "evaluate") == "unirefine evaluate"
+    assert options.model_command(config(), "evaluate") == ["unirefine", "evaluate"]
 
 
 def test_the_processes_of_a_model_divide_the_threads():
     """Snakemake sets both variables to all threads of the rule, and torch prefers MKL's."""
     eight = {"embed": {"parallel": {"tensor": 4, "pipeline": 2}}}
-    many = options.model_command(config(run={"name": "a", "threads": 17}, **eight), "embed")
+    many = " ".join(options.model_command(config(run={"name": "a", "threads": 17}, **eight), "embed"))
     launcher = "torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node 8 -m unirefine.cli.main embed"
     assert many == f"env OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 {launcher}"
-    assert " OMP_NUM_THREADS=1 " in options.model_command(config(run={"name": "a", "threads": 2}, **eight), "embed")
+    assert "OMP_NUM_THREADS=1" in options.model_command(config(run={"name": "a", "threads": 2}, **eight), "embed")
 
 
 def test_a_container_is_started_on_every_node():
     prefix = options.container_prefix("a.sif", "--nv", 3)
     assert prefix.startswith("${SLURM_JOB_ID:+srun --nodes 3 --ntasks 3 --ntasks-per-node 1 ")
-    assert prefix.endswith("} apptainer exec --home $PWD --nv a.sif")
+    assert prefix.endswith('} apptainer exec --home "$PWD" --nv a.sif')
 
 
 def test_the_parent_of_a_file():
