@@ -23,9 +23,12 @@ class Block(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_typed(cls, values: Any) -> Any:
-        """Take a literal also as the text `3`, and as the boolean that YAML 1.1 makes of `off`."""
+        """Take a literal also as the text `3`, and as the boolean that YAML 1.1 makes of `off`.
+
+        A block without a line, as when all are commented out, is None.
+        """
         if not isinstance(values, dict):
-            return values
+            return {} if values is None else values
         return {key: _literal(cls.model_fields.get(key), value) for key, value in values.items()}
 
 

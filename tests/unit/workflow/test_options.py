@@ -49,6 +49,7 @@ def test_only_a_path_is_a_local_download():
     assert options.local_download(found, "purge-0.txt") == "lists/a.txt"
     for name in ("purge-1.txt", "taxdump.tar.gz", "uniref50.xml.gz"):
         assert options.local_download(found, name) is None
+    assert options.local_download(config(release={"purge_lists": ["my: list.txt"]}), "purge-0.txt") == "my: list.txt"
 
 
 @pytest.mark.parametrize(
