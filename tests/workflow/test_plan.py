@@ -72,7 +72,7 @@ def test_a_typo_in_the_config_is_one_line(workflow):
         ({"release": {"name": "2024-03"}}, "release.name '2024-03' is no release of UniProt"),
         (
             {"embed": {"fasta": "e.fasta"}, "train": {"init": "m"}, "tools": {"mmseqs": "no-tool"}},
-            "no such file: train.init: m, embed.fasta: e.fasta, tools.mmseqs: no-tool; nothing was started; correct",
+            "no such file: train.init: m, embed.fasta: e.fasta, tools.mmseqs: no-tool (no program); nothing",
         ),
     ],
 )

@@ -59,6 +59,7 @@ def test_every_placeholder_of_a_command_is_quoted():
 def test_the_users_own_files_are_one_word_each(plan, tmp_path):
     for name in (ODD, f"ids {ODD}", f"designs {ODD}", f"tool {ODD}"):
         (tmp_path / name).write_text("")
+    (tmp_path / f"tool {ODD}").chmod(0o755)
     jobs = plan(
         release={"source": "fasta", "fasta": ODD, "taxdump": None, "purge_lists": [ODD], "directory": f"down {ODD}"},
         curate={"designs": f"designs {ODD}"},

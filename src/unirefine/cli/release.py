@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     collect = action(
         "collect",
         "write release.json, and compare with what config/sources.tsv knows",
-        "--directory results/release --files uniref50.xml.gz uniref90.xml.gz --output results/release/release.json",
+        "--directory results/demo/release --files uniref50.xml.gz uniref90.xml.gz --output release.json",
     )
     collect.add_argument("--directory", metavar="DIR", type=Path, required=True, help="where the downloads are")
     collect.add_argument("--files", metavar="NAME", nargs="*", default=[], help="the downloads, by name")

@@ -59,7 +59,7 @@ def require_files(config: Config, *, find_tools: bool, downloads: Path | None = 
         try:
             find_mmseqs(config.tools.mmseqs)
         except UserError:
-            wrong.append(f"tools.mmseqs: {config.tools.mmseqs}")
+            wrong.append(f"tools.mmseqs: {config.tools.mmseqs} (no program)")
     if wrong:
         raise UserError(
             f"no such file: {', '.join(wrong)}",

@@ -45,7 +45,7 @@ def test_all_files_that_are_missing_are_reported_with_their_keys(tmp_path, monke
         "embed.fasta": "~/embed.fasta",
     }
     tools = {"tools": {"mmseqs": "no-such-mmseqs"}}
-    assert missing(OWN | tools, find_tools=True) == files | {"tools.mmseqs": "no-such-mmseqs"}
+    assert missing(OWN | tools, find_tools=True) == files | {"tools.mmseqs": "no-such-mmseqs (no program)"}
     assert missing(OWN | tools) == files  # in a container it may be there
     for number, path in enumerate(files.values()):
         (tmp_path / path).parent.mkdir(exist_ok=True)
