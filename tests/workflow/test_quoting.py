@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
@@ -81,7 +82,7 @@ def test_the_users_own_files_are_one_word_each(plan, tmp_path):
 @pytest.mark.timeout(900)
 def test_the_whole_workflow_runs_where_every_path_is_odd(tmp_path, workflow):
     """Run, checkout, working directory, FASTA, purge list, MMseqs2, downloads. Nothing in a name is executed."""
-    base, name = tmp_path / "my (odd) $dir; é", "my (odd) $dir; é $(touch INJECTED) 'a\""
+    base, name = tmp_path / "my (odd) $dir; é", "my (odd) $dir; é $(touch INJECTED) 'a\" [1]*"
     base.mkdir()
     shutil.copytree(ROOT / "workflow", base / "checkout/workflow")
     shutil.copy(ROOT / "Snakefile", base / "checkout")
@@ -123,6 +124,9 @@ def test_the_whole_workflow_runs_where_every_path_is_odd(tmp_path, workflow):
     assert name in (results / "cards/model/README.md").read_text()
     assert not list(tmp_path.rglob("INJECTED"))
     assert odd.planned(config=config) == set()
+    kept = pl.read_parquet(results / "shard/train-000-of-001.ids.parquet", glob=False)["id"][0]
+    traced = odd.unirefine("trace", kept, "--results", results)
+    assert "train-000-of-001" in traced.stdout, traced.stderr
 
 
 def test_a_brace_is_refused_in_one_line(workflow):
