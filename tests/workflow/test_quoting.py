@@ -59,14 +59,14 @@ def test_every_placeholder_of_a_command_is_quoted():
 
 def test_the_users_own_files_are_one_word_each(plan, tmp_path):
     for name in (ODD, f"ids {ODD}", f"designs {ODD}", f"tool {ODD}"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).touch(mode=0o755)
     (tmp_path / f"tool {ODD}").chmod(0o755)
     jobs = plan(
         release={"source": "fasta", "fasta": ODD, "taxdump": None, "purge_lists": [ODD], "directory": f"down {ODD}"},
         curate={"designs": f"designs {ODD}"},
         split={"method": "ids", "ids": f"ids {ODD}"},
         embed={"fasta": ODD},
-        tools={"mmseqs": f"tool {ODD}"},
+        tools={"mmseqs": f"./tool {ODD}"},
         records={"parts": 1},
     )
     assert words(jobs["records_uniref90"])[words(jobs["records_uniref90"]).index("--input") + 1] == ODD
@@ -74,7 +74,7 @@ def test_the_users_own_files_are_one_word_each(plan, tmp_path):
     assert f"down {ODD}/purge-0.txt" in words(jobs["release_fetch"])
     assert ODD in words(jobs["embed"])
     for rule in ("cluster", "decontaminate_search", "decontaminate"):
-        assert words(jobs[rule])[words(jobs[rule]).index("--mmseqs") + 1] == f"tool {ODD}", rule
+        assert words(jobs[rule])[words(jobs[rule]).index("--mmseqs") + 1] == f"./tool {ODD}", rule
     assert {str(path) for path in jobs["split"].input} > {f"ids {ODD}"}
 
 
@@ -129,9 +129,22 @@ def test_the_whole_workflow_runs_where_every_path_is_odd(tmp_path, workflow):
     assert "train-000-of-001" in traced.stdout, traced.stderr
 
 
-def test_a_brace_is_refused_in_one_line(workflow):
+def test_braces_are_refused_in_one_line(workflow, tmp_path, capsys):
+    """In the config and in the path of the checkout. The working directory may have them."""
     config = workflow.config_with("brace", {"curate": {"designs": "designs{1}.fasta"}})
-    done = workflow.snakemake("--dry-run", config=config)
-    assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if "error:" in line]
-    assert "curate.designs is 'designs{1}.fasta', and Snakemake takes braces for wildcards; rename it" in line
+    checkout, work = tmp_path / "a {b}/checkout", tmp_path / "a {b}/work"
+    for directory in (checkout, work):
+        directory.mkdir(parents=True)
+    shutil.copytree(ROOT / "workflow", checkout / "workflow")
+    shutil.copy(ROOT / "Snakefile", checkout)
+    small = workflow.directory / "small.yaml"
+    for run, options, says in (
+        (workflow, config, "curate.designs is 'designs{1}.fasta'"),
+        (replace(workflow, checkout=checkout), small, f"the checkout is '{checkout}'"),
+    ):
+        with pytest.raises(SystemExit):
+            run.planned(config=options)
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+        assert f"{says}, and Snakemake takes braces for wildcards; rename it" in line
+    (work / "purge.txt").touch()
+    assert "train" in replace(workflow, directory=work).planned(config=small)

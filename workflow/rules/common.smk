@@ -41,7 +41,7 @@ CALL = call_of(workflow)
 try:
     # not Snakemake's own `config`, which has YAML 1.1's idea of what `off` and `2024_03` are
     CONFIG = merge_configs(CALL.config_files, CALL.given)
-    refuse_braces(CONFIG)
+    refuse_braces(CONFIG, workflow.basedir)
     if CALL.bucket and CALL.is_main:
         require_bucket(storage_of(workflow), CALL.bucket)
     # A job takes the directories that its workflow has written down: the other run may have gone on since.

@@ -121,9 +121,13 @@ def parent(path: Path | str, levels: int = 1) -> str:
     return str(Path(path).parents[levels - 1])
 
 
-def refuse_braces(config: Config) -> None:
-    """Raises UserError for an option with a brace in its text, which Snakemake would read as a wildcard."""
-    for name, text in _texts("", config.model_dump(mode="json")):
+def refuse_braces(config: Config, checkout: Path | str) -> None:
+    """Raises UserError for a brace in the text of an option or in the path of the checkout.
+
+    Snakemake would read it as a wildcard or a variable. checkout: where the Snakefile is.
+    """
+    texts = [*_texts("", config.model_dump(mode="json")), ("the checkout", str(checkout))]
+    for name, text in texts:
         if "{" in text or "}" in text:
             raise UserError(
                 f"{name} is {text!r}, and Snakemake takes braces for wildcards", fix="rename it without { and }"

@@ -120,5 +120,9 @@ def test_the_parent_of_a_file():
 )
 def test_braces_are_refused_in_one_line(blocks, name):
     with pytest.raises(UserError, match=rf"{name} is '.*', and Snakemake takes braces for wildcards; rename it"):
-        options.refuse_braces(config(**blocks))
-    options.refuse_braces(config(embed={"fasta": "a (1) $x;'.fasta"}))
+        options.refuse_braces(config(**blocks), "checkout")
+    options.refuse_braces(config(embed={"fasta": "a (1) $x;'.fasta"}), "/my (odd) $dir; é")
+    with pytest.raises(
+        UserError, match=r"the checkout is '/a\{b\}', and Snakemake takes braces for wildcards; rename it"
+    ):
+        options.refuse_braces(config(), "/a{b}")
