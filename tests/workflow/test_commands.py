@@ -161,4 +161,4 @@ def test_yaml_on_the_pages_is_a_config():
     blocks = [(page, code) for page in PAGES for kind, code, *_ in CODE.findall(page.read_text()) if kind == "yaml"]
     assert blocks
     for page, code in blocks:
-        assert parse_config(parse_yaml(code), where=str(page))
+        assert parse_config(parse_yaml(code, where=page), where=str(page))

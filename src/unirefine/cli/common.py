@@ -55,11 +55,8 @@ def config_of(arguments: argparse.Namespace, kind: type[AnyBlock], block: str) -
     for text in arguments.overrides:
         key, separator, value = text.partition("=")
         if not separator:
-            raise UserError(f"{text!r} is not KEY=VALUE", where="--set")
-        try:
-            overrides[key] = parse_yaml(value)
-        except ValueError as error:
-            raise UserError(f"{text!r} is not valid YAML: {error}", where="--set") from None
+            raise UserError(f"--set {text!r} is not KEY=VALUE")
+        overrides[key] = parse_yaml(value, where=f"--set {text}")
     return load_block(kind, block, arguments.config, overrides)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from unirefine.config.base import Block
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Shard, Split, Tools
-from unirefine.config.text import parse_yaml
+from unirefine.config.text import parse_yaml, plain
 from unirefine.config.training import Embed, Evaluate, Report, Train
 from unirefine.errors import UserError
 
@@ -55,13 +55,13 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
 
     Raises UserError with one line for anything wrong with it.
     """
-    values = read_config(path)
-    return _validate_both(Config, values, _with_overrides(values, overrides or {}), str(path), "--set")
+    values, overrides = read_config(path), plain(overrides or {}, where="--set")
+    return _validate_both(Config, values, _with_overrides(values, overrides), str(path), "--set")
 
 
 def parse_config(values: Mapping[str, Any], *, where: str = "config") -> Config:
     """Validate a mapping as a whole config."""
-    return _validate(Config, values, where)
+    return _validate(Config, plain(values, where=where), where)
 
 
 def merge_configs(files: Sequence[Path | str], given: Mapping[str, Any]) -> Config:
@@ -69,6 +69,7 @@ def merge_configs(files: Sequence[Path | str], given: Mapping[str, Any]) -> Conf
 
     given: by block; values are text. Raises UserError, also for a file that is missing.
     """
+    given = plain(given, where="--config")
     values: dict[str, Any] = {}
     for file in files:
         values = _merged(values, read_config(file))
@@ -82,7 +83,7 @@ def load_block(kind: type[AnyBlock], name: str, source: str | None, overrides: M
     `source` is a config file (its block `name` is used), the block itself as a JSON object, or None for defaults.
     overrides: by option, as in `steps` or `train.steps`.
     """
-    overrides = {_option_of(name, key): value for key, value in overrides.items()}
+    overrides = {_option_of(name, key): value for key, value in plain(overrides, where="--set").items()}
     if source is not None and not source.lstrip().startswith("{"):
         # the whole file: a typo in another block is an error here too
         whole = read_config(source)
@@ -90,7 +91,7 @@ def load_block(kind: type[AnyBlock], name: str, source: str | None, overrides: M
         return getattr(_validate_both(Config, whole, changed, source, "--set"), name)
     try:
         values = json.loads(source or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--config is not valid JSON: {error}") from None
     return _validate_both(kind, values, _with_overrides(values, overrides), f"--config ({name})", "--set", name)
 
@@ -109,13 +110,12 @@ def read_config(path: Path | str) -> dict[str, Any]:
     """The blocks of a config file; their values are text where the file is YAML (see `unirefine.config.text`)."""
     path = Path(path)
     try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
+        written = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError("no such config file", where=path, fix="config/demo.yaml is one to start from") from None
     except UnicodeDecodeError as error:
         raise UserError(f"not valid YAML: {error}", where=path, fix="save it as UTF-8") from None
-    except ValueError as error:
-        raise UserError(f"not valid YAML: {error}", where=path) from None
+    values = parse_yaml(written, where=path)
     if not isinstance(values or {}, dict):
         raise UserError("a config file is a mapping of blocks, as in `split:`", where=path)
     return values or {}
@@ -123,7 +123,7 @@ def read_config(path: Path | str) -> dict[str, Any]:
 
 def _with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values with dotted overrides."""
-    changed = json.loads(json.dumps(values, default=str))
+    changed = json.loads(json.dumps(values))
     for dotted, value in overrides.items():
         *parents, last = dotted.split(".")
         block = changed
@@ -173,7 +173,7 @@ def _validate_both(
 def _validate(kind: type[AnyBlock], values: Mapping[str, Any], where: str, prefix: str = "") -> AnyBlock:
     try:
         # JSON mode: lists become tuples, and text becomes what the option is
-        return kind.model_validate_json(json.dumps(values, default=str), strict=False)
+        return kind.model_validate_json(json.dumps(values), strict=False)
     except ValidationError as error:
         raise UserError(_explain(kind, error, prefix), where=where) from None
 

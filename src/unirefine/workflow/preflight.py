@@ -20,6 +20,7 @@ from unirefine.files.urls import is_path, local_path
 from unirefine.progress import duration
 from unirefine.tools import find_mmseqs
 from unirefine.workflow.options import release_files
+from unirefine.workflow.paths import Paths
 from unirefine.workflow.snakemake import MISSING, Plan, read_json_in, read_stored_json, shown
 from unirefine.workflow.status import RUNNING, made_by_other_code, other_code_note, stage_of
 
@@ -78,7 +79,8 @@ def _own_files(config: Config) -> Iterator[tuple[str, str]]:
     files = {
         "curate.designs": config.curate.designs,
         "split.ids": config.split.ids,
-        "train.init": config.train.init,
+        # a model that is not read from this machine is no input
+        "train.init": config.train.init if Paths(config, {}).initial_weights() else None,
         "embed.fasta": config.embed.fasta,
     }
     yield from ((key, path) for key, path in files.items() if path is not None)
