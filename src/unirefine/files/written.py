@@ -84,9 +84,14 @@ def delete_files(directory: Path, files: Iterable[Path]) -> None:
         path.unlink()
         emptied.add(path.parent)
     for parent in sorted(emptied, key=lambda path: len(path.parts), reverse=True):
-        while parent.is_relative_to(directory) and parent.exists() and not any(parent.iterdir()):
+        while parent.is_relative_to(directory) and _is_empty(parent):
             parent.rmdir()
             parent = parent.parent
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether it is a directory, no symbolic link to one, without anything in it."""
+    return directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir())
 
 
 def _files(directory: Path, levels: int | None = None) -> Iterator[Path]:
@@ -113,12 +118,11 @@ def _was_downloaded(path: Path) -> bool:
     """Whether a file of a release directory was downloaded into it: a download has its facts beside it."""
     if path.name == "release.json":
         return _keys(path) >= {"source", "release", "files"}
-    if path.name.endswith(".part"):
-        return True
-    if path.name.endswith(".part.json"):
-        return _keys(path) == {"size", "md5"}
+    if path.name.endswith(".part") and not path.name.startswith("uniref"):
+        return True  # a purge list or taxdump whose md5 nobody states is begun without facts
     facts = path if path.suffix == ".json" else path.with_name(f"{path.name}.json")
-    return _keys(facts) >= {"file", "url", "sha256"}
+    expected = {"size", "md5"} if facts.name.endswith(".part.json") else {"file", "url", "sha256"}
+    return _keys(facts) >= expected
 
 
 def _keys(path: Path) -> set[str]:

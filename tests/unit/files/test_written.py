@@ -63,15 +63,16 @@ def test_a_download_has_its_facts_beside_it(tmp_path):
     """`release.directory` may be a directory of the user's, with files of the same names."""
     own = ["uniref50.xml.gz", "taxdump.tar.gz", "purge-10.txt"]
     make(tmp_path, *own, "uniref90.xml.gz", "purge-0.txt", "purge-0.txt.json", "thesis.txt", "thesis.txt.json")
-    make(tmp_path, "uniref2024_03.tar.gz.part", "uniref50.fasta.gz.part")
+    make(tmp_path, "uniref2024_03.tar.gz.part", "uniref50.fasta.gz.part", "purge-1.txt.part")
     for name in own:
         (tmp_path / f"{name}.json").write_text(json.dumps({"file": name, "url": "https://x", "sha256": "0"}))
     (tmp_path / "uniref2024_03.tar.gz.part.json").write_text(json.dumps({"size": 5, "md5": "0"}))
     (tmp_path / "release.json").write_text(json.dumps({"source": "current", "release": "2026_03", "files": []}))
-    parts = ["uniref2024_03.tar.gz.part", "uniref2024_03.tar.gz.part.json", "uniref50.fasta.gz.part"]
+    parts = ["uniref2024_03.tar.gz.part", "uniref2024_03.tar.gz.part.json", "purge-1.txt.part"]
     found = listed(tmp_path, stage_files(tmp_path, "release"))
     assert found == sorted([*own, *(f"{name}.json" for name in own), *parts, "release.json"])
-    foreign = ["purge-0.txt", "purge-0.txt.json", "thesis.txt", "thesis.txt.json", "uniref90.xml.gz"]
+    foreign = ["purge-0.txt", "purge-0.txt.json", "thesis.txt", "thesis.txt.json"]
+    foreign += ["uniref50.fasta.gz.part", "uniref90.xml.gz"]
     assert listed(tmp_path, other_files(tmp_path, "release")) == foreign
     (tmp_path / "release.json").write_text("[]")
     assert "release.json" in listed(tmp_path, other_files(tmp_path, "release"))
@@ -102,6 +103,13 @@ def test_symbolic_links_are_not_followed(tmp_path):
     delete_files(run, stage_files(run, "train"))
     assert listed(run, run.iterdir()) == ["checkpoints"]
     assert (outside / "step-00000010/common.pt").exists() and (outside / "metrics.jsonl").exists()
+
+
+def test_a_directory_that_is_a_link_stays_when_it_is_empty(tmp_path):
+    make(tmp_path / "big disk", "perplexity.json")
+    (tmp_path / "evaluate").symlink_to(tmp_path / "big disk")
+    delete_files(tmp_path / "evaluate", stage_files(tmp_path / "evaluate", "evaluate"))
+    assert (tmp_path / "evaluate").is_symlink() and not list((tmp_path / "big disk").iterdir())
 
 
 def test_empty_directories_go_with_their_last_file(tmp_path):
