@@ -85,6 +85,7 @@ def test_the_whole_workflow_runs_where_every_path_is_odd(tmp_path, workflow):
     base, name = tmp_path / "my (odd) $dir; é", "my (odd) $dir; é $(touch INJECTED) 'a\" [1]*"
     base.mkdir()
     shutil.copytree(ROOT / "workflow", base / "checkout/workflow")
+    shutil.copytree(ROOT / "envs", base / "checkout/envs")
     shutil.copy(ROOT / "Snakefile", base / "checkout")
     proteins = gzip.decompress(DEMO.read_bytes()).decode().split("\n>")[:40]
     (base / name).write_text("\n>".join(proteins) + "\n")

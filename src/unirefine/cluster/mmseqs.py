@@ -48,6 +48,7 @@ def cluster_sequences(
                         *("--threads", str(threads)),
                     ],
                     log=log,
+                    directory=work,
                 )
                 progress.advance(total)
             run_tool([binary, "createtsv", source, source, clusters, table, "--threads", str(threads)], log=log)
