@@ -37,7 +37,8 @@ class Workspace:
     def createdb(self, name: str, fasta: Path) -> int:
         """Make a database of the amino acid sequences of a FASTA file; return their number."""
         # --dbtype 1: amino acids; MMseqs2 would guess nucleotides from letters like ACGT
-        run_tool([self.binary, "createdb", fasta, self.directory / name, "--dbtype", 1, "--shuffle", 0, "-v", 1])
+        argv = [self.binary, "createdb", fasta, self.directory / name, "--dbtype", 1, "--shuffle", 0, "-v", 1]
+        run_tool(argv, directory=self.directory)
         return _lines(self.directory / f"{name}.index")
 
     def subset(self, name: str, subset: str, keys: np.ndarray) -> None:
@@ -58,17 +59,17 @@ class Workspace:
         argv = [self.binary, module, *(self.directory / name for name in names), *words]
         argv += ["--threads", self.threads] if threaded else []
         if total is None:
-            run_tool([*argv, "-v", 1])
+            run_tool([*argv, "-v", 1], directory=self.directory)
             return
         with meter(f"{self.title}: {module}", total=total, unit="sequences") as progress:
-            run_tool([*argv, "-v", 3], follow=_follower(progress, total))
+            run_tool([*argv, "-v", 3], directory=self.directory, follow=_follower(progress, total))
             progress.advance(total - progress.done)
 
     def lengths(self, name: str) -> np.ndarray:
         """Residues of each sequence of a database in the order of its keys, from 0: int64 [n]."""
         columns = {"key": pl.Int64, "offset": pl.Int64, "bytes": pl.Int64}
         path = self.directory / f"{name}.index"
-        index = pl.read_csv(path, separator="\t", has_header=False, schema=columns)
+        index = pl.read_csv(path, separator="\t", has_header=False, schema=columns, glob=False)
         return index.sort("key")["bytes"].to_numpy() - _END
 
     def entries(self, name: str) -> int:
