@@ -80,7 +80,8 @@ def _extract(tarball: Path, scratch: Path, config: Release, downloader: Download
     extracted = []
     for name in WANTED:
         (scratch / name).replace(directory / name)
-        facts = describe(name, f"{source['url']}#{name}", source["release"], hashes[name])
+        url, asked = (f"{source[key]}#{name}" for key in ("url", "asked_url"))
+        facts = describe(name, url, asked, source["release"], hashes[name], verified_by=source["verified_by"])
         write_json(facts_of(directory / name), facts)
         extracted.append(facts)
     fsync_directory(directory)
