@@ -31,7 +31,7 @@ def protect() -> None:
     """From now on everything that is printed to stdout and stderr passes `printable`, tracebacks and argparse too."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if not isinstance(stream, Printable):
+        if stream is not None and not isinstance(stream, Printable):  # None: the caller has closed it
             setattr(sys, name, Printable(stream))
 
 

@@ -1,6 +1,7 @@
 """Duplicate ids: found from the written keys, one slice of the key space at a time, so that memory is bounded."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numba
@@ -10,8 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from unirefine.core.hashing import keyed_hash
-from unirefine.records.columns import OK, Parsed
-from unirefine.records.stream import Block, read_blocks
+from unirefine.records.stream import read_blocks
 
 KEYS_AT_ONCE = 1 << 25
 """Keys that are sorted together, in a buffer of 0.4 GB."""
@@ -66,19 +66,19 @@ def _ids(paths: Sequence[Path], key: np.uint64) -> list[str]:
     return found
 
 
-def locate(
-    path: Path, marker: bytes, keep: int, ids: Sequence[str], parse: Callable[[Block], Parsed]
-) -> list[tuple[str, int]]:
-    """(id, offset of its entry) of the first two good entries with one of the ids. Reads and parses the input again.
+def locate(path: Path, marker: bytes, keep: int, ids: Sequence[str]) -> list[tuple[str, int]]:
+    """(id, offset of its entry) of the first two entries with one of the ids. Reads the input again.
 
-    marker, keep: as in `read_blocks`. parse: of a block, as it was parsed before.
+    marker, keep: as in `read_blocks`.
     """
-    wanted, found = pa.array(sorted(set(ids))), []
+    names = b"|".join(re.escape(name.encode()) for name in sorted(set(ids)))
+    # no `<` in a tag: from each `<entry` it looks no further than to the next, so the time grows with the length only
+    entry = rb"<entry\b[^<>]*?\sid\s*+=\s*+[\"'](%s)[\"']" % names
+    pattern = re.compile(rb"^>(%s)(?=\s|\Z)|%s" % (names, entry), re.MULTILINE)
+    found: list[tuple[str, int]] = []
     for block in read_blocks(path, marker, keep):
-        parsed = parse(block)
-        names = parsed.records.column("id")
-        here = pc.is_in(names, wanted).to_numpy(zero_copy_only=False) & (parsed.status == OK)
-        found += [(names[row].as_py(), int(parsed.begin[row])) for row in np.flatnonzero(here)]
-        if len(found) >= 2:
-            break
-    return found[:2]
+        for match in pattern.finditer(block.raw):
+            found.append(((match[1] or match[2]).decode(), block.offset + match.start()))
+            if len(found) == 2:
+                return found
+    return found

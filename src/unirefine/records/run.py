@@ -95,9 +95,8 @@ def run(
         part_files(names["records"], names["members"] if found.format == "xml" else [], max(1, threads - 1)) as parts,
         removed_writer(directory / "removed.parquet") as removed,
     ):
-        strict = level != "uniref90" or note is not None
-        _stream(config, found, parts, removed, tally, strict=strict, threads=threads)
-        _check(found, note, parts, tally, _parser(found, strict, config.verify_checksums))
+        _stream(config, found, parts, removed, tally, strict=level != "uniref90" or note is not None, threads=threads)
+        _check(found, note, parts, tally)
         (directory / "counts.json").unlink(missing_ok=True)  # written last: where it is, the level is complete
     counts = level_counts(tally.entries, tally.kept, removed.counts.get(level, {}))
     facts = {
@@ -140,7 +139,10 @@ def _stream(
     config: Records, found: Input, parts: Parts, removed: Removed, tally: _Tally, *, strict: bool, threads: int
 ) -> None:
     """Read, parse and distribute everything."""
-    parse = _parser(found, strict, config.verify_checksums)
+    if found.format == "xml":
+        parse = partial(_parse_xml, found=found, verify=config.verify_checksums)
+    else:
+        parse = partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
     spare: deque[bytearray] = deque()
     source = read_blocks(found.path, found.marker, found.keep, spare)
     # as many parsers as threads: the threads that read and write are often waiting
@@ -162,12 +164,6 @@ def _stream(
             spare.append(block.buffer)
             progress.advance(block.compressed - progress.done)
     parts.finish()
-
-
-def _parser(found: Input, strict: bool, verify: bool) -> Callable[[Block], Parsed]:
-    if found.format == "xml":
-        return partial(_parse_xml, found=found, verify=verify)
-    return partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
 
 
 def _parse_xml(block: Block, *, found: Input, verify: bool) -> Parsed:
@@ -255,9 +251,7 @@ def _raise_bad(parsed: Parsed, i: int, block: Block, found: Input) -> NoReturn:
     raise UserError(f"no usable id {where}: {text[:60]!r}", where=found.path, fix="ids are visible ASCII letters")
 
 
-def _check(
-    found: Input, note: ReleaseNote | None, parts: Parts, tally: _Tally, parse: Callable[[Block], Parsed]
-) -> None:
+def _check(found: Input, note: ReleaseNote | None, parts: Parts, tally: _Tally) -> None:
     """Checks of the whole input: the number of entries, and that no id occurs twice."""
     if tally.entries == 0:
         raise UserError("no entries", where=found.path, fix="check --input")
@@ -270,7 +264,7 @@ def _check(
     ids = find_duplicate(parts.paths, tally.kept)
     if ids is not None:
         entries = " and ".join(
-            f"{name} at byte {offset:,}" for name, offset in locate(found.path, found.marker, found.keep, ids, parse)
+            f"{name} at byte {offset:,}" for name, offset in locate(found.path, found.marker, found.keep, ids)
         )
         what = "duplicate id" if len(set(ids)) == 1 else "ids with the same key"
         raise UserError(f"{what}: {entries} (decompressed)", where=found.path, fix="keep one of them")
