@@ -22,7 +22,9 @@ def test_what_is_shown():
 
 
 def test_messages_of_users_mistakes():
-    assert UserError(HOSTILE, where=HOSTILE, fix="mend\nit").line() == f"{SHOWN}: {SHOWN}; mend it".replace(r"\r", " ").replace(r"\u2028", " ")
+    assert UserError(HOSTILE, where=HOSTILE, fix="mend\nit").line() == f"{SHOWN}: {SHOWN}; mend it".replace(
+        r"\r", " "
+    ).replace(r"\u2028", " ")
 
 
 def clean(text):
