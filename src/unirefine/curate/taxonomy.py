@@ -66,8 +66,8 @@ def _pinned(roots: Sequence[int]) -> ArtificialTaxa:
 
 def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
     tables = _read_dump(taxdump)
-    if "nodes.dmp" not in tables:
-        raise UserError("no nodes.dmp inside", where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
+    if len(tables.get("nodes.dmp", ())) == 0:
+        raise UserError("no nodes.dmp inside, or an empty one", where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
     nodes, merged = tables["nodes.dmp"], tables.get("merged.dmp", np.empty((0, 2), np.int32))
     size = int(max(nodes.max(), merged.max(initial=0), *roots)) + 1
     parent = np.full(size, _UNKNOWN, np.int32)
@@ -78,15 +78,15 @@ def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
             fix = f"it was merged into {now[0]}" if len(now) else "check curate.artificial_taxa"
             raise UserError(f"nodes.dmp has no taxon {taxon}", where=taxdump, fix=fix)
     root = np.where(parent == _UNKNOWN, _UNKNOWN, 0).astype(np.int32)
-    root[list(roots)] = roots
-    known = nodes[:, 0]
-    open_taxa = known[root[known] == 0]
-    while len(open_taxa):  # as many rounds as the artificial subtree is deep
-        above = root[parent[open_taxa]]
-        if not (above > 0).any():
+    is_root = np.zeros(size, bool)
+    is_root[list(roots)] = True
+    up = np.where(is_root | (parent == _UNKNOWN), np.arange(size, dtype=np.int32), parent)
+    for _ in range(size.bit_length()):  # each round doubles the steps up; in a tree of any depth that is enough
+        further = up[up]
+        if np.array_equal(further, up):
             break
-        root[open_taxa] = np.maximum(above, 0)
-        open_taxa = open_taxa[above <= 0]
+        up = further
+    root[is_root[up]] = up[is_root[up]]
     root[merged[:, 0]] = root[merged[:, 1]]  # an older release may use a taxon that was merged into another
     return ArtificialTaxa(root, "taxdump", complete=True)
 
