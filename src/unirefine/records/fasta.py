@@ -34,7 +34,7 @@ _COUNT = np.frombuffer(b" n=", np.uint8)
 _NEWLINE, _RETURN, _GREATER, _SPACE, _TAB = 10, 13, 62, 32, 9
 _USUAL_WIDTH = 60
 _WIDEST_GUESS = 1024
-"""Beyond it a guess is given up when it was wrong: it costs its width, which short lines after a long one would add up."""
+"""A wider one is given up when it was wrong: that costs its width, and many short lines may follow a long one."""
 
 
 def parse(block: Block, prefix: str, *, strict: bool) -> Parsed:

@@ -174,7 +174,7 @@ def test_a_hostile_dump_is_one_line(kind, tmp_path):
 
 @pytest.mark.parametrize("shape", ["chain", "circle"])
 def test_the_time_does_not_grow_with_the_depth(shape, tmp_path):
-    taxa = np.random.default_rng(1).permutation(np.arange(100_000, 300_000)).tolist()
+    taxa = np.random.default_rng(1).permutation(np.arange(100_000, 140_000)).tolist()
     parents = dict(zip(taxa, [81077 if shape == "chain" else taxa[-1], *taxa], strict=False)) | {81077: 1, 1: 1}
     path = write_taxdump(tmp_path / "taxdump.tar.gz", parents)
     began = time.process_time()
