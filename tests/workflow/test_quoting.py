@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,8 @@ def test_a_command_with_such_a_path_runs_and_executes_nothing_of_it(plan, tmp_pa
     )
     job = jobs["records_uniref90"]
     Path(job.log[0]).parent.mkdir(parents=True)
-    subprocess.run(["bash", "-c", job.shellcmd], env=workflow.environment, check=True, stdout=subprocess.DEVNULL)
+    environment = replace(workflow, new=True).environment
+    subprocess.run(["bash", "-c", job.shellcmd], env=environment, check=True, stdout=subprocess.DEVNULL)
     assert Path(job.output[0]).exists()
     assert not (tmp_path / "INJECTED").exists()
 
