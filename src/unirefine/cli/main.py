@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-from unirefine import __version__
+from unirefine import __version__, terminal
 from unirefine.faults import as_user_error
 
 STAGES = {
@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     0: done. 1: a user's mistake or an outside fault, reported in one line. 2: wrong usage. 130: Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
+    terminal.protect()
     parser = argparse.ArgumentParser(
         prog="unirefine",
         description="From a UniProt release to a trained, evaluated ESM-2. The stages, in the order of the workflow:",
