@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 FROM_LOCK = {"megatron-core", "typing-extensions"}
-"""Taken from the lock even if the image has another: checkpoints and layouts were tested with that Megatron, and pydantic of
-the lock needs a newer typing-extensions, which is pure Python, than images of 2025 have."""
+"""Taken from the lock even if the image has another: checkpoints and layouts were tested with that Megatron, and the
+lock's pydantic needs a newer typing-extensions, which is pure Python, than images of 2025 have."""
 
 
 def name_of(line: str) -> str:
