@@ -9,15 +9,13 @@ import email.utils
 import socket
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from unirefine.errors import UserError
+from unirefine.files.urls import local_path
 from unirefine.progress import human
 from unirefine.release.outside import whole_number
 from unirefine.terminal import brief
@@ -89,24 +87,6 @@ def read_from(
             yield opened.url, chunk
     if expected is not None and position < expected:
         raise Interrupted(f"ended after {position:,} of {expected:,} bytes")
-
-
-def local_path(url: str) -> Path | None:
-    """The local file that a `file:` URL (absolute or relative) or a plain path names; None for http and https.
-
-    Raises UserError for any other scheme.
-    """
-    scheme, separator, rest = url.partition(":")
-    if scheme in ("http", "https"):
-        return None
-    if scheme == "file":
-        try:
-            return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path if rest.startswith("//") else rest))
-        except ValueError as error:
-            raise UserError(f"not an address ({error})", where=url) from None
-    if separator and rest.startswith("//"):
-        raise UserError(f"cannot download over {scheme}, only over https, http or from a file: URL", where=url)
-    return Path(url)
 
 
 def host_of(url: str) -> str:

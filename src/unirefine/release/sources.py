@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from unirefine.config import Release
 from unirefine.errors import UserError
 from unirefine.files.names import IDMAPPING, TAXDUMP, parse_purge_list
-from unirefine.release.connection import host_of, local_path
+from unirefine.files.urls import local_path
+from unirefine.release.connection import host_of
 from unirefine.release.metalink import Metalink, parse
 from unirefine.release.transport import Downloader, NotFoundError
 from unirefine.terminal import brief
