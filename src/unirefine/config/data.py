@@ -89,6 +89,9 @@ class Records(Block):
     bad_entries: Literal["error", "remove"] = "error"
     """An entry whose length or checksum is wrong, or whose sequence is empty or has characters that are not
     letters: stop, or remove it with its reason."""
+    allow_nucleotides: bool = False
+    """Your own FASTA only: take a file whose letters are nearly all A, C, G, T, U and N. Otherwise it is an error, as
+    it holds genes and not proteins."""
 
 
 class Curate(Block):

@@ -32,14 +32,17 @@ MEMBERS = pa.schema(
     ]
 )
 
-OK, EMPTY, INVALID, WRONG_LENGTH, WRONG_CHECKSUM, BAD_ID, WRONG_LEVEL, NOT_UNIREF = range(8)
+(OK, EMPTY, INVALID, WRONG_LENGTH, WRONG_CHECKSUM, BAD_ID, WRONG_LEVEL, NOT_UNIREF, LONE_RETURN, INNER_HEADER) = range(
+    10
+)
 REASONS = {
     EMPTY: "empty_sequence",
     INVALID: "invalid_byte",
     WRONG_LENGTH: "wrong_length",
     WRONG_CHECKSUM: "wrong_checksum",
 }
-"""Statuses that `records.bad_entries: remove` removes, with their reasons. The others always stop the stage."""
+"""Statuses that `records.bad_entries: remove` removes, with their reasons. The others always stop the stage; LONE_RETURN
+(a carriage return without a line feed) and INNER_HEADER (`>` inside a line) because other entries hide in such a one."""
 
 LOWER_CASE, INNER_STOP, TRAILING_STOP, CRLF, NO_COUNT, NO_REPRESENTATIVE, NO_MEMBERS, RESIDUES = range(8)
 STATS = {
@@ -85,6 +88,8 @@ class Parsed:
     """int64[n + 1]: members of record i are rows member_end[i] to member_end[i + 1]."""
     stats: np.ndarray
     """int64[]: by the constants of this module."""
+    letters: np.ndarray | None = None
+    """int64[256]: about how often each byte occurs in the sequences; None for XML."""
 
 
 def allocate(entries: int, size: int, members: int) -> Columns:
@@ -113,8 +118,8 @@ def allocate(entries: int, size: int, members: int) -> Columns:
     )
 
 
-def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parsed:
-    """The first n entries as Arrow arrays. offset: of the block in the stream."""
+def to_arrow(columns: Columns, n: int, offset: int, with_members: bool, letters: np.ndarray | None = None) -> Parsed:
+    """The first n entries as Arrow arrays. offset: of the block in the stream. letters: of Parsed."""
     lengths = np.diff(columns.seq_end[: n + 1])
     has_rep = np.diff(columns.rep_end[: n + 1]) > 0
     listed, other_taxa = pa.nulls(n, pa.int32()), pa.nulls(n, RECORDS.field("other_taxa").type)
@@ -148,6 +153,7 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parse
         members=members,
         member_end=columns.member_end[: n + 1],
         stats=columns.stats,
+        letters=letters,
     )
 
 
