@@ -63,7 +63,7 @@ CheckId = Callable[[bytes], tuple[str, str] | None]
 
 
 def raw_entries(lines: Iterable[bytes], first: int = 1) -> Iterator[RawEntry]:
-    """The entries in the lines of a file. first: number of the first line. A byte order mark before line 1 is dropped."""
+    """The entries in the lines of a file. first: number of the first one. A byte order mark in line 1 is dropped."""
     header: bytes | None = None
     sequence: list[bytes] = []
     start = first

@@ -2,15 +2,21 @@
 
 import importlib.resources
 import tarfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from unirefine.core.idlist import some
 from unirefine.errors import UserError
 
 PINNED_ROOT = 81077
+LARGEST = 2**27 - 1
+"""Largest number of a taxon that is taken; NCBI's have reached 4 million. It bounds the memory, 4 bytes a number."""
+_LARGEST_FILE = 2 << 30
+_FILES = ("nodes.dmp", "merged.dmp")
 _UNKNOWN = -1
 
 
@@ -58,8 +64,6 @@ def _pinned(roots: Sequence[int]) -> ArtificialTaxa:
 
 def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
     tables = _read_dump(taxdump)
-    if "nodes.dmp" not in tables:
-        raise UserError("no nodes.dmp inside", where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
     nodes, merged = tables["nodes.dmp"], tables.get("merged.dmp", np.empty((0, 2), np.int32))
     size = int(max(nodes.max(), merged.max(initial=0), *roots)) + 1
     parent = np.full(size, _UNKNOWN, np.int32)
@@ -84,23 +88,49 @@ def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
 
 
 def _read_dump(taxdump: Path) -> dict[str, np.ndarray]:
-    """The first two columns of nodes.dmp and of merged.dmp, int32[rows, 2], read as a stream."""
-    tables = {}
+    """The first two columns of nodes.dmp and of merged.dmp, int32[rows, 2], read as a stream.
+
+    They may be in a directory of the archive, as in `./nodes.dmp`. Raises UserError when there are no nodes.
+    """
+    tables: dict[str, np.ndarray] = {}
+    names = []
+    fix = "fetch NCBI's taxdump.tar.gz again"
     try:
         with tarfile.open(taxdump, mode="r|gz") as archive:
             for member in archive:
-                if member.name in ("nodes.dmp", "merged.dmp"):
-                    tables[member.name] = np.array(list(_two_columns(archive.extractfile(member))), np.int32).reshape(
-                        -1, 2
-                    )
+                names.append(member.name)
+                name = PurePosixPath(member.name).name
+                if name not in _FILES or not member.isfile():
+                    continue
+                if name in tables:
+                    raise UserError(f"two files {name} inside", where=taxdump, fix=fix)
+                if not 0 <= member.size <= _LARGEST_FILE:
+                    raise UserError(f"{name} of {member.size:,} bytes inside", where=taxdump, fix=fix)
+                lines = archive.extractfile(member)
+                tables[name] = np.array(list(_two_columns(lines, name, taxdump)), np.int32).reshape(-1, 2)
     except FileNotFoundError:
         raise UserError("no such file", where=taxdump, fix="run the release stage, or leave --taxdump out") from None
-    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OSError, zlib.error) as error:
         raise UserError(f"not a taxonomy dump ({error})", where=taxdump, fix="fetch taxdump.tar.gz again") from None
+    if "nodes.dmp" not in tables:
+        raise UserError(f"no nodes.dmp inside; it has {some(names) or 'nothing'}", where=taxdump, fix=fix)
+    if not len(tables["nodes.dmp"]):
+        raise UserError("no taxa in nodes.dmp", where=taxdump, fix=fix)
     return tables
 
 
-def _two_columns(lines: Iterator[bytes]) -> Iterator[tuple[int, int]]:
-    for line in lines:
-        first, second, _rest = line.split(b"\t|", 2)
-        yield int(first), int(second)
+def _two_columns(lines: Iterable[bytes], name: str, taxdump: Path) -> Iterator[tuple[int, int]]:
+    """The taxa in the first two columns; lines that are empty or begin with `#` are skipped."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        columns = [column.strip() for column in line.split(b"|", 2)]
+        if len(columns) < 3 or not (columns[0].isdigit() and columns[1].isdigit()):
+            shown = ascii(line[:40].decode("latin-1").strip())
+            what = f"line {number} of {name} does not begin with two taxa: {shown}"
+            raise UserError(what, where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
+        taxa = [int(column) if len(column) <= 10 else LARGEST + 1 for column in columns[:2]]
+        if max(taxa) > LARGEST:
+            what = f"line {number} of {name} has a taxon beyond {LARGEST:,}: {columns[0][:20].decode()}"
+            raise UserError(what, where=taxdump, fix="remove that line: NCBI's numbers are smaller")
+        yield taxa[0], taxa[1]

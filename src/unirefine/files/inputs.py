@@ -21,6 +21,4 @@ def require_file(path: Path | str, fix: str, what: str = "file") -> None:
         raise UserError(f"a directory, not a {what}", where=path, fix=fix)
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
-        raise UserError(
-            f"{kind}, which can be read only once", where=path, fix=f"write it to a file and give that {what}"
-        )
+        raise UserError(f"{kind}, which can be read only once", where=path, fix="write it to a file and give that")

@@ -32,17 +32,16 @@ MEMBERS = pa.schema(
     ]
 )
 
-(OK, EMPTY, INVALID, WRONG_LENGTH, WRONG_CHECKSUM, BAD_ID, WRONG_LEVEL, NOT_UNIREF, LONE_RETURN, INNER_HEADER) = range(
-    10
-)
+OK, EMPTY, INVALID, WRONG_LENGTH, WRONG_CHECKSUM, BAD_ID, WRONG_LEVEL, NOT_UNIREF = range(8)
+LONE_RETURN, INNER_HEADER = 8, 9
+"""A carriage return without a line feed, and `>` inside a line: other entries hide in such an entry of FASTA."""
 REASONS = {
     EMPTY: "empty_sequence",
     INVALID: "invalid_byte",
     WRONG_LENGTH: "wrong_length",
     WRONG_CHECKSUM: "wrong_checksum",
 }
-"""Statuses that `records.bad_entries: remove` removes, with their reasons. The others always stop the stage; LONE_RETURN
-(a carriage return without a line feed) and INNER_HEADER (`>` inside a line) because other entries hide in such a one."""
+"""Statuses that `records.bad_entries: remove` removes, with their reasons. The others always stop the stage."""
 
 LOWER_CASE, INNER_STOP, TRAILING_STOP, CRLF, NO_COUNT, NO_REPRESENTATIVE, NO_MEMBERS, RESIDUES = range(8)
 STATS = {

@@ -91,7 +91,7 @@ def test_a_byte_order_mark_stops_and_allowed_nucleotides(tmp_path):
     text = b"\xef\xbb\xbf>a\n" + b"ACGTTGCAAC" * 5 + b"**\n"
     (tmp_path / "a.fasta").write_bytes(text)
     assert list(read_fasta(tmp_path / "a.fasta", allow_nucleotides=True)) == [("a", "ACGTTGCAAC" * 5)]
-    with pytest.raises(UserError, match="or set embed.allow_nucleotides: true"):
+    with pytest.raises(UserError, match=r"or set embed\.allow_nucleotides: true"):
         list(read_fasta(tmp_path / "a.fasta", option="embed.allow_nucleotides"))
 
 

@@ -217,7 +217,7 @@ GZIPPED = gzip.compress(fasta(2000), 1, mtime=0)
         (">x\nMKV\n".encode("utf-16"), "UTF-16 text; save it as UTF-8 or ASCII"),
         (b"BZh91AY", "compressed with bzip2"),
         (b"\xfd7zXZ\x00", "compressed with xz"),
-        (b"  \n>x\nMKV\n", "input:1: text before the first header"),
+        (b"  \n>UniRef50_x\nMKV\n", "input:1: white space before the first header: line 1; begin with"),
         (b" >x\nMKV\n", "input:1: white space before `>`: line 1; remove it"),
         (b">x\nM-V\n", "input:1: an id that does not begin with UniRef50_"),
         (GZIPPED[:-9], "truncated: the gzip stream ends without its end mark, after byte"),
