@@ -1,7 +1,7 @@
 """Lists of ids that people write: one id a line, in the spellings in which ids are found.
 
-`sp|P12345|AATM_RABIT`, `"P12345",`, `p12345`, `P12345.2`, `P12345/20-100`, `AF-P12345-F1` and `UniRef90_P12345` all mean
-P12345. Only what looks like an id of UniProt is read so; any other id is taken as it is written.
+`sp|P12345|AATM_RABIT`, `"P12345",`, `p12345`, `P12345.2`, `P12345/20-100`, `AF-P12345-F1` and `UniRef90_P12345` all
+mean P12345. Only what looks like an id of UniProt is read so; any other id is taken as it is written.
 """
 
 import re
@@ -16,7 +16,9 @@ _UNIPROT = re.compile(
     r"(?:\.\d+)?(?:\|[^|\s]*)?(?:-F\d+(?:-model_v\d+)?)?(?:/\d+-\d+)?",
     re.IGNORECASE,
 )
-_ENTRY_NAME = re.compile(r"(?:UniRef\d+_)?(?P<name>(?!UniRef\d+_)[A-Z0-9]{1,10}_[A-Z0-9]{1,5})(?:/\d+-\d+)?", re.IGNORECASE)
+_ENTRY_NAME = re.compile(
+    r"(?:UniRef\d+_)?(?P<name>(?!UniRef\d+_)[A-Z0-9]{1,10}_[A-Z0-9]{1,5})(?:/\d+-\d+)?", re.IGNORECASE
+)
 _LEVEL = re.compile(r"UniRef\d+_")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _AROUND = "\"'`\u2018\u2019\u201c\u201d,;"

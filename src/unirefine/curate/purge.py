@@ -152,6 +152,4 @@ def read_purge_lists(paths: Sequence[Path | str]) -> PurgeList:
         if not listed:
             raise UserError("no ids in this purge list", where=path, fix="remove it from release.purge_lists")
         lists.append((path, frozenset(listed)))
-    return PurgeList(
-        tuple(names), tuple(sources), Index.of(spelled), Index.of(entry_names), tuple(lists), repeated
-    )
+    return PurgeList(tuple(names), tuple(sources), Index.of(spelled), Index.of(entry_names), tuple(lists), repeated)

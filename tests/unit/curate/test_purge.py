@@ -47,7 +47,16 @@ def test_sources_are_those_of_the_first_appearance(purge):
 
 
 SPELLINGS = (
-    *("sp|P12345|A_B", '"P12345"', "p12345", "P12345,", "P12345.2", "UniRef90_P12345/1-20", "AF-P12345-F1", "\ufeffP12345"),
+    *(
+        "sp|P12345|A_B",
+        '"P12345"',
+        "p12345",
+        "P12345,",
+        "P12345.2",
+        "UniRef90_P12345/1-20",
+        "AF-P12345-F1",
+        "\ufeffP12345",
+    ),
     *("tr|P12345|A_B/3-9", "uniref50_p12345", "AF-P12345-F1-model_v4", "UniProtKB:P12345", ">sp|P12345|A_B long name"),
     *("P12345 # why", "P12345# why", "P12345#why", "\u2018P12345\u2019;", "P12345\r", "'P12345',"),
 )
