@@ -49,8 +49,9 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     for level, counts in done.counts.items():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
-        name = "sequences" if arguments.levels == [LEVELS[1]] else level  # a FASTA of your own has one level
-        print(f"{name}: {counts['in']:,} records, {counts['kept']:,} kept; removed: {reasons}")
+        own = arguments.levels == [LEVELS[1]]  # a FASTA of your own has one level
+        what = f"your own FASTA: {counts['in']:,} sequences" if own else f"{level}: {counts['in']:,} records"
+        print(f"{what}, {counts['kept']:,} kept; removed: {reasons}")
     roots = ", ".join(map(str, done.taxonomy["roots"]))
     for level, count in done.taxonomy.get("kept_with_artificial_members", {}).items():
         if count:

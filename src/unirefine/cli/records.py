@@ -52,6 +52,6 @@ def run(arguments: argparse.Namespace) -> None:
     note = ", as the release note states" if facts["release_note_entries"] is not None else ""
     members = f", {facts['members']:,} members" if facts["format"] == "xml" else ""
     print(
-        f"{arguments.level}: {counts['in']:,} entries of {facts['format']} ({human(facts['bytes'], 'B')}){note};"
+        f"{'your own FASTA' if built.own else arguments.level}: {counts['in']:,} entries of {facts['format']} ({human(facts['bytes'], 'B')}){note};"
         f" {counts['kept']:,} kept in {config.parts} parts, {facts['residues']:,} residues{members}; removed: {reasons}"
     )

@@ -64,6 +64,8 @@ class Input:
     """The release that the XML states."""
     strict: bool
     """Whether every id must have the prefix of the level: in a release, unlike your own FASTA."""
+    own: bool = False
+    """Whether it is a FASTA whose first id is not of UniRef."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Built:
     """in, kept, removed by reason"""
     facts: dict[str, Any]
     """The rest of counts.json."""
+    own: bool
+    """Whether it was a FASTA whose first id is not of UniRef."""
 
 
 def run(
@@ -115,7 +119,7 @@ def run(
     }
     lineage.write(directory, lineage.step("records", config, counts={level: counts}))
     write_counts(directory / "counts.json", "records", {level: counts}, **facts)
-    return Built(counts, facts)
+    return Built(counts, facts, found.own)
 
 
 def inspect(source: Path, level: str, *, strict: bool) -> Input:
@@ -130,7 +134,8 @@ def inspect(source: Path, level: str, *, strict: bool) -> Input:
         length, release = uniref_xml.read_head(text, LEVEL_NAMES[level], source)
         return Input(source, level, "xml", b"</entry>", 0, mark + length, release, strict)
     if start == b">":
-        found = Input(source, level, "fasta", b"\n>", 1, mark, None, strict)
+        own = re.match(rb">UniRef\d+_", text.lstrip()) is None
+        found = Input(source, level, "fasta", b"\n>", 1, mark, None, strict, own)
         if not text.lstrip(b"\r\n").startswith(b">") or re.search(rb"\r[^\n]", head):
             raise _explain(found, 0)  # before a file without line feeds is read as one block
         return found
