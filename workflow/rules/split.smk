@@ -13,9 +13,7 @@ rule split:
         split=f"{SPLIT}/split.parquet",
         counts=f"{SPLIT}/counts.json",
         lineage=f"{SPLIT}/lineage.json",
-        missing=(
-            f"{SPLIT}/missing_ids.txt" if CONFIG.split.method == "ids" else []
-        ),
+        missing=(f"{SPLIT}/missing_ids.txt" if CONFIG.split.method == "ids" else []),
     log:
         f"{PATHS.logs('split')}/split.log",
     benchmark:

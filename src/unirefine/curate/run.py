@@ -82,7 +82,7 @@ def run(
             counts[level] = level_counts(parts[level].rows, kept, removed.counts.get(level, Counter()))
         found = set().union(*(tally.purged for tally in tallies.values()))
         notes = _check_selection(config, purge, found, set().union(*(tally.roots for tally in tallies.values())))
-        _refuse_nothing(counts, output)
+        notes += [f"nothing is left of {level}" for level, count in counts.items() if not count["kept"]]
         missing = "".join(f"{name}  # {source}\n" for name, source in purge.missing(found))
         write_text(output / NOT_FOUND, missing)
     taxonomy = {
@@ -123,18 +123,6 @@ def _check_selection(config: Curate, purge: PurgeList, found: set[int], roots: s
             )
     notes = [f"no record has a taxon at or below {root}" for root in unused]
     return [*purge.summary(found), *notes]
-
-
-def _refuse_nothing(counts: dict[str, dict[str, Any]], output: Path) -> None:
-    """Raises UserError when nothing is left of a level."""
-    for level, count in counts.items():
-        if count["in"] and not count["kept"]:
-            reasons = ", ".join(f"{reason} {number:,}" for reason, number in count["removed"].items())
-            raise UserError(
-                f"no record of {level} would be left of {count['in']:,}: {reasons}",
-                where=output,
-                fix="loosen the rules of curate, or check its lists",
-            )
 
 
 def _check_counts(records: Path, parts: Parts) -> None:

@@ -213,7 +213,6 @@ def test_records_that_do_not_match_their_counts_are_refused(make_records, tmp_pa
     ("options", "message"),
     [
         ({"artificial_taxa": (81077, 562, 9606)}, "no record has a taxon at or below 562 of curate.artificial_taxa"),
-        ({"min_length": 1000}, "no record of uniref50 would be left of 7: artificial_taxon 3, too_short 4"),
         ({}, "purge.txt: none of its 1 ids is a record here: Q67890; give ids of representatives"),
     ],
 )
