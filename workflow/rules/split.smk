@@ -11,9 +11,9 @@ rule split:
         records=PATHS.records() if CONFIG.split.method == "ids" else [],
     output:
         split=f"{SPLIT}/split.parquet",
+        missing=f"{SPLIT}/missing_ids.txt" if CONFIG.split.method == "ids" else [],
         counts=f"{SPLIT}/counts.json",
         lineage=f"{SPLIT}/lineage.json",
-        missing=(f"{SPLIT}/missing_ids.txt" if CONFIG.split.method == "ids" else []),
     log:
         f"{PATHS.logs('split')}/split.log",
     benchmark:

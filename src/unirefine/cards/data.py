@@ -68,5 +68,5 @@ functions: clusters are drawn by similarity, not by biology, and {bias}.
 
 ## Lineage
 
-{lineage_text(lineage)}
+{lineage_text(lineage, "shards")}
 """

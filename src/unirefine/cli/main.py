@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-from unirefine import __version__
+from unirefine import __version__, terminal
 from unirefine.errors import UserError
 from unirefine.faults import as_user_error
 
@@ -20,7 +20,7 @@ STAGES = {
     "evaluate": "masked perplexity, ours and Hugging Face's",
     "embed": "per-sequence and per-residue embeddings of a FASTA",
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
-    "cards": "a data card beside the shards, a model card beside the model",
+    "cards": "a data card and a model card, as the Hugging Face Hub reads them",
     "report": "one HTML report of a run",
     "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
     "status": "what of a run is done, stale and why, running or missing",
@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     0: done. 1: a user's mistake or an outside fault, reported in one line. 2: wrong usage. 130: Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
+    terminal.protect()
     parser = argparse.ArgumentParser(
         prog="unirefine",
         description="From a UniProt release to a trained, evaluated ESM-2. The stages, in the order of the workflow:",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unirefine.errors import UserError
+from unirefine.terminal import brief
 
 LIMIT = 20
 """Faults that are reported together."""
@@ -116,7 +117,7 @@ def _header_fault(entry: RawEntry, check_id: CheckId) -> Fault | None:
     if header[:1].isspace() and header.strip():
         shown = header.decode("utf-8", "replace").strip()
         fault = "a space after `>`", "remove it: the id follows `>` at once"
-        return Fault(entry.line, printable(shown), *fault)
+        return Fault(entry.line, _shown(shown), *fault)
     if not entry.name:
         return Fault(entry.line, "", "a header without an id", "put an id after `>`")
     wrong = check_id(entry.name)
@@ -159,13 +160,11 @@ def _line_of(entry: RawEntry, byte: bytes) -> int:
 
 
 def _fault(entry: RawEntry, line: int, what: str, fix: str, *, in_sequence: bool = False) -> Fault:
-    return Fault(line, printable(entry.name.decode("utf-8", "replace")), what, fix, in_sequence)
+    return Fault(line, _shown(entry.name.decode("utf-8", "replace")), what, fix, in_sequence)
 
 
-def printable(text: str) -> str:
-    """The text, cut to 60 characters and without control characters."""
-    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return text if text.isprintable() else ascii(text)[1:-1]
+def _shown(text: str) -> str:
+    return brief(text, _SHOWN)
 
 
 def repeated_ids(
@@ -181,13 +180,13 @@ def repeated_ids(
         known, before, earlier = first.setdefault(same(name), (name, header, line))
         if earlier == line:
             continue
-        shown = printable(name)
+        shown = _shown(name)
         if known != name:
-            shown = f"{printable(known)} and {shown}"
+            shown = f"{_shown(known)} and {shown}"
             what, fix = "ids that cannot be told apart", "rename one of them"
         elif header.split() != before.split():
             what = "ids that are there twice, because an id ends at the first space"
-            fix = f"join the words, as in {printable('_'.join(header.split()[:2]))}"
+            fix = f"join the words, as in {_shown('_'.join(header.split()[:2]))}"
         else:
             what, fix = "ids that are there twice", "keep one entry of each, or rename the others"
         faults.append(Fault(line, shown, what, fix, earlier=earlier))

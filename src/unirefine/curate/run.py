@@ -23,12 +23,14 @@ from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json, write_text
 from unirefine.files.counts import level_counts, write_counts
+from unirefine.files.written import delete_stale
 from unirefine.progress import meter
 
 NOT_FOUND = "purge_not_found.txt"
 """The listed ids that no record has, one a line with its list: itself a list of ids."""
 KEPT = pa.schema([("row", pa.uint32()), ("key", pa.uint64()), ("length", pa.int32())])
 _SEQUENCE_BATCH_ROWS = 1 << 14
+_ALWAYS = ("removed.parquet", NOT_FOUND, "counts.json", "lineage.json")
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def run(
     write_counts(output / "counts.json", "curate", counts, **facts)
     step = lineage.step("curate", config, counts=counts, inputs=[config.designs] if config.designs else [])
     lineage.write(output, step, [records / level for level in levels])
+    delete_stale(output, "curate", [*(f"{level}.parquet" for level in levels), *_ALWAYS])
     return Curated(counts, taxonomy, notes)
 
 

@@ -2,21 +2,25 @@
 
 import importlib.resources
 import tarfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 
 from unirefine.core.idlist import some
+from unirefine.core.tars import BadTar, Content, files
 from unirefine.errors import UserError
 
 PINNED_ROOT = 81077
 LARGEST = 2**27 - 1
 """Largest number of a taxon that is taken; NCBI's have reached 4 million. It bounds the memory, 4 bytes a number."""
-_LARGEST_FILE = 2 << 30
 _FILES = ("nodes.dmp", "merged.dmp")
+_EXPANSION = 20
+_SLACK_BYTES = 64 << 20
+"""The dump's content is at most that many times its size, and this: NCBI's is six times its size."""
+_LONGEST_LINE = 1 << 16
 _UNKNOWN = -1
 
 
@@ -74,15 +78,15 @@ def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
             fix = f"it was merged into {now[0]}" if len(now) else "check curate.artificial_taxa"
             raise UserError(f"nodes.dmp has no taxon {taxon}", where=taxdump, fix=fix)
     root = np.where(parent == _UNKNOWN, _UNKNOWN, 0).astype(np.int32)
-    root[list(roots)] = roots
-    known = nodes[:, 0]
-    open_taxa = known[root[known] == 0]
-    while len(open_taxa):  # as many rounds as the artificial subtree is deep
-        above = root[parent[open_taxa]]
-        if not (above > 0).any():
+    is_root = np.zeros(size, bool)
+    is_root[list(roots)] = True
+    up = np.where(is_root | (parent == _UNKNOWN), np.arange(size, dtype=np.int32), parent)
+    for _ in range(size.bit_length()):  # each round doubles the steps up; in a tree of any depth that is enough
+        further = up[up]
+        if np.array_equal(further, up):
             break
-        root[open_taxa] = np.maximum(above, 0)
-        open_taxa = open_taxa[above <= 0]
+        up = further
+    root[is_root[up]] = up[is_root[up]]
     root[merged[:, 0]] = root[merged[:, 1]]  # an older release may use a taxon that was merged into another
     return ArtificialTaxa(root, "taxdump", complete=True)
 
@@ -93,24 +97,21 @@ def _read_dump(taxdump: Path) -> dict[str, np.ndarray]:
     They may be in a directory of the archive, as in `./nodes.dmp`. Raises UserError when there are no nodes.
     """
     tables: dict[str, np.ndarray] = {}
-    names = []
     fix = "fetch NCBI's taxdump.tar.gz again"
     try:
-        with tarfile.open(taxdump, mode="r|gz") as archive:
-            for member in archive:
-                names.append(member.name)
+        with taxdump.open("rb", buffering=0) as file:
+            content = Content(file, _EXPANSION * taxdump.stat().st_size + _SLACK_BYTES)
+            for member, data in files(content, content):
                 name = PurePosixPath(member.name).name
-                if name not in _FILES or not member.isfile():
+                if name not in _FILES:
                     continue
                 if name in tables:
                     raise UserError(f"two files {name} inside", where=taxdump, fix=fix)
-                if not 0 <= member.size <= _LARGEST_FILE:
-                    raise UserError(f"{name} of {member.size:,} bytes inside", where=taxdump, fix=fix)
-                lines = archive.extractfile(member)
-                tables[name] = np.array(list(_two_columns(lines, name, taxdump)), np.int32).reshape(-1, 2)
+                tables[name] = np.fromiter(_two_columns(data, name, taxdump), np.int32).reshape(-1, 2)
+            names = content.names
     except FileNotFoundError:
         raise UserError("no such file", where=taxdump, fix="run the release stage, or leave --taxdump out") from None
-    except (tarfile.TarError, EOFError, ValueError, OSError, zlib.error) as error:
+    except (BadTar, tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise UserError(f"not a taxonomy dump ({error})", where=taxdump, fix="fetch taxdump.tar.gz again") from None
     if "nodes.dmp" not in tables:
         raise UserError(f"no nodes.dmp inside; it has {some(names) or 'nothing'}", where=taxdump, fix=fix)
@@ -119,9 +120,11 @@ def _read_dump(taxdump: Path) -> dict[str, np.ndarray]:
     return tables
 
 
-def _two_columns(lines: Iterable[bytes], name: str, taxdump: Path) -> Iterator[tuple[int, int]]:
-    """The taxa in the first two columns; lines that are empty or begin with `#` are skipped."""
-    for number, line in enumerate(lines, 1):
+def _two_columns(file: IO[bytes], name: str, taxdump: Path) -> Iterator[int]:
+    """First and second column of each line, one after the other; lines that are empty or begin with `#` are skipped."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
         if not line.strip() or line.startswith(b"#"):
             continue
         columns = [column.strip() for column in line.split(b"|", 2)]
@@ -129,8 +132,8 @@ def _two_columns(lines: Iterable[bytes], name: str, taxdump: Path) -> Iterator[t
             shown = ascii(line[:40].decode("latin-1").strip())
             what = f"line {number} of {name} does not begin with two taxa: {shown}"
             raise UserError(what, where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
-        taxa = [int(column) if len(column) <= 10 else LARGEST + 1 for column in columns[:2]]
-        if max(taxa) > LARGEST:
-            what = f"line {number} of {name} has a taxon beyond {LARGEST:,}: {columns[0][:20].decode()}"
-            raise UserError(what, where=taxdump, fix="remove that line: NCBI's numbers are smaller")
-        yield taxa[0], taxa[1]
+        for column in columns[:2]:
+            if len(column) > 10 or int(column) > LARGEST:
+                what = f"line {number} of {name} has a taxon beyond {LARGEST:,}: {column[:20].decode()}"
+                raise UserError(what, where=taxdump, fix="remove that line: NCBI's numbers are smaller")
+            yield int(column)

@@ -76,7 +76,8 @@ def _ids(paths: Sequence[Path], keys: np.ndarray) -> list[str]:
 def locate_in_xml(path: Path, ids: Sequence[str]) -> list[tuple[str, int]]:
     """(id, offset of its entry) of the first two entries with one of the ids. Reads the input again."""
     names = b"|".join(re.escape(name.encode()) for name in sorted(set(ids)))
-    pattern = re.compile(rb"<entry\b[^>]*?\sid\s*=\s*[\"'](%s)[\"']" % names)
+    # no `<` in a tag: from each `<entry` it looks no further than to the next, so the time grows with the length only
+    pattern = re.compile(rb"<entry\b[^<>]*?\sid\s*+=\s*+[\"'](%s)[\"']" % names)
     found: list[tuple[str, int]] = []
     for block in read_blocks(path, b"</entry>", 0):
         for match in pattern.finditer(block.raw):

@@ -22,6 +22,7 @@ from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.names import record_part
+from unirefine.files.written import delete_stale
 from unirefine.progress import meter
 from unirefine.records import fasta, uniref_xml
 from unirefine.records.columns import (
@@ -119,6 +120,8 @@ def run(
     }
     lineage.write(directory, lineage.step("records", config, counts={level: counts}))
     write_counts(directory / "counts.json", "records", {level: counts}, **facts)
+    if found.own and note is None:  # it has one level: the other is of an earlier release
+        delete_stale(output, "records", (), below="uniref50")
     return Built(counts, facts, found.own)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import numpy as np
 import pytest
@@ -236,3 +237,13 @@ def test_nucleotides_are_refused_by_the_composition_of_the_whole_file(stage, mon
     assert stage.run(genes(8).encode(), "uniref90", allow_nucleotides=True).counts["kept"] == 8
     for text in (genes(8) + proteins, proteins + genes(8), ">poly\n" + "A" * 500, ">short\nGATTACAGATTACA"):
         assert stage.run(text.encode(), "uniref90").counts["kept"] == text.count(">")
+
+
+@pytest.mark.parametrize("text", [b"\n" * 800_000, b"A\n" * 400_000], ids=["empty", "one"])
+def test_short_lines_after_a_long_one_take_no_longer(text):
+    """The width of the last line is tried for the next: it must not cost that much for each of them."""
+    parsed(">a\nMKV\n")  # compiled before the clock starts
+    began = time.process_time()
+    found = parsed(b">a\n" + b"M" * 200_000 + b"\n" + text)
+    assert time.process_time() - began < 1
+    assert found.records.column("sequence")[0].as_py() == "M" * 200_000 + text.replace(b"\n", b"").decode()
