@@ -5,6 +5,7 @@ import importlib
 import sys
 
 from unirefine import __version__, terminal
+from unirefine.errors import UserError
 from unirefine.faults import as_user_error
 
 STAGES = {
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     stage = importlib.import_module(f"unirefine.cli.{known.stage}")
     arguments = stage.parser().parse_args(argv[1:])
     try:
+        _refuse_undecodable(argv)
         arguments.run(arguments)
     except KeyboardInterrupt:
         return _fail(known.stage, "interrupted; nothing half-written was left", code=130)
@@ -57,6 +59,13 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return _fail(known.stage, fault.line())
     return 0
+
+
+def _refuse_undecodable(argv: list[str]) -> None:
+    """Raises UserError for an argument that is not UTF-8: no JSON and no Parquet file could name that path."""
+    for argument in argv:
+        if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UserError(f"{argument!a} is not UTF-8", fix="rename that file or directory")
 
 
 def _fail(stage: str, text: str, code: int = 1) -> int:

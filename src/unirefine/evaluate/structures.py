@@ -62,7 +62,7 @@ def _from_matrix(path: Path) -> np.ndarray:
 
 def _from_pairs(path: Path, length: int) -> np.ndarray:
     contacts = np.zeros((length, length), np.float32)
-    with path.open(newline="", encoding="utf-8") as handle:
+    with path.open(newline="", encoding="utf-8-sig") as handle:
         for line, row in enumerate(csv.reader(handle), 1):
             if line == 1 and row and not row[0].strip().isdigit():
                 continue  # header

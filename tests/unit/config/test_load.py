@@ -154,6 +154,17 @@ def test_a_block_survives_its_own_json():
     assert again == config.train
 
 
+def test_more_purge_lists_than_a_command_line_holds_are_one_line(tmp_path):
+    lists = [f"lists/{number}.txt" for number in range(30_000)]
+    with pytest.raises(UserError) as error:
+        parse_config({"release": {"purge_lists": lists}})
+    line = error.value.line()
+    assert "release.purge_lists has 30,000 lists, at most 100 can be taken; join them" in line and len(line) < 300
+    assert len(parse_config({"release": {"purge_lists": lists[:100]}}).release.purge_lists) == 100
+    with pytest.raises(UserError, match=r"curate\.artificial_taxa"):
+        parse_config({"curate": {"artificial_taxa": [2**31]}})
+
+
 @pytest.mark.parametrize("name", ["my (odd) $dir; é", "2024", "a'b", 'a"b', "$(id)", "a.b-c_d", "~a"])
 def test_a_run_may_have_any_name_that_a_directory_may_have(name):
     assert parse_config({"run": {"name": name}}).run.name == name
