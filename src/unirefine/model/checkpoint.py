@@ -152,7 +152,7 @@ def save(
         with atomic_path(temporary / EXTRA_TENSORS) as path:
             save_file(esm2.extra_tensors, path)
     torch.distributed.barrier()
-    names: list[Any] = [sorted(path.name for path in temporary.iterdir())]
+    names: list[Any] = [sorted(path.name for path in temporary.iterdir()) if first else None]
     torch.distributed.broadcast_object_list(names, src=0)  # a file system may show new files to other nodes late
     files = integrity.record(temporary, names[0])
     if first:

@@ -1,6 +1,7 @@
 """Write `final/`: the trained model in both layouts, its metrics, and what trained it."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,13 @@ def is_finished(output: Path, config: Train, identity: dict[str, str]) -> bool:
     found = read_json(final / FACTS)
     if found["identity"] != identity or found["step"] != config.steps:
         return False
-    return not any(wrong_size(final, file) for file in lineage.read(final).get("files", []))
+    for file in lineage.read(final).get("files", []):
+        if wrong := wrong_size(final, file):
+            if platform.rank() == 0:
+                warning = f"{final / file['name']}: {wrong}; final/ is made again from the newest checkpoint"
+                print(f"unirefine train: warning: {warning}", file=sys.stderr)
+            return False
+    return True
 
 
 def finish(

@@ -95,9 +95,7 @@ def test_a_hub_id_becomes_a_checkpoint_with_its_bits(hub, tmp_path):
 def test_an_unknown_id_is_one_line(hub, tmp_path):
     done = run_convert(hub[0], "lab/nothing", tmp_path / "megatron", tmp_path / "home")
     assert done.returncode == 1
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .startswith("unirefine convert: error: lab/nothing: cannot download from the hub (RepositoryNotFoundError)")
-    )
+    line = done.stderr.strip().splitlines()[-1]
+    wanted = "lab/nothing: no such directory, and cannot download from the hub (RepositoryNotFoundError)"
+    assert line.startswith(f"unirefine convert: error: {wanted}")
     assert not (tmp_path / "megatron").exists()
