@@ -204,9 +204,9 @@ def _extra_shapes(layers: int, hidden: int, heads: int) -> dict[str, tuple[int, 
 
 
 def _weight_files(directory: Path) -> list[str]:
-    """Names of the safetensors files. Raises UserError for an index that is not one."""
+    """Names of the safetensors files, those that transformers takes. Raises UserError for an index that is not one."""
     index = directory / INDEX
-    if not index.is_file():
+    if (directory / WEIGHTS).is_file() or not index.is_file():
         return [WEIGHTS]
     weight_map = _read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

@@ -35,6 +35,11 @@ def cut(path, size):
     path.write_bytes(path.read_bytes()[:size])
 
 
+def with_index(directory, text):
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors.index.json").write_text(text)
+
+
 def config(**changes):
     def change(directory):
         found = json.loads((directory / "config.json").read_text()) | changes
@@ -100,10 +105,14 @@ DAMAGES = {
         r"vocab\.txt: not ESM-2's vocabulary: 33 tokens, of which number 4 is the first that differs",
     ),
     "index": (
-        lambda d: (d / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../x.safetensors"}}'),
+        lambda d: with_index(d, '{"weight_map": {"a": "../../x.safetensors"}}'),
         "'../../x.safetensors' is not the name of a safetensors file",
     ),
-    "index_list": (lambda d: (d / "model.safetensors.index.json").write_text("[1]"), "a list, not an object"),
+    "index_list": (lambda d: with_index(d, "[1]"), "a list, not an object"),
+    "index_of_nothing": (
+        lambda d: with_index(d, '{"weight_map": {"a": "b.safetensors"}}'),
+        "b.safetensors: no such file",
+    ),
 }
 
 
