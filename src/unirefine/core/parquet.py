@@ -5,6 +5,7 @@ holds our metadata; its digest stands among the metadata, under FOOTER. Files wi
 written, are read too.
 """
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -25,6 +26,8 @@ class Writer(pq.ParquetWriter):
 
     def __init__(self, where: Any, schema: pa.Schema, **options: Any) -> None:
         options |= {"write_page_checksum": True}
+        if schema.metadata and FOOTER in schema.metadata:  # of a file that was read
+            schema = schema.with_metadata({key: value for key, value in schema.metadata.items() if key != FOOTER})
         empty = io.BytesIO()
         with pq.ParquetWriter(empty, schema, **options):
             pass
@@ -123,11 +126,22 @@ class File(pq.ParquetFile):
     def _check_footer(self) -> None:
         found = dict(self.metadata.metadata or {})
         stated = found.pop(FOOTER, None)
-        if stated is None:
+        if stated is None or _written_again(found.get(b"ARROW:schema", b"")):
             return
         rows = [self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)]
         if stated != _digest(_columns(self), found, rows) or sum(rows) != self.metadata.num_rows:
             raise self.damaged("its footer is not what was written")
+
+
+def _written_again(stored: bytes) -> bool:
+    """Whether somebody has read one of our files and written the table with its metadata, the old digest among it.
+
+    Arrow stores its schema with the metadata of the table; our digest is not in ours. stored: base64.
+    """
+    try:
+        return FOOTER in base64.b64decode(stored)
+    except ValueError:
+        return False
 
 
 def _columns(file: pq.ParquetFile) -> list[tuple]:

@@ -9,11 +9,11 @@ tests/unit/megatron/test_patches.py, which also finds patches that are no longer
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import inspect
 import logging
-import operator
 import queue
 import sys
 import warnings
@@ -99,8 +99,12 @@ def problem(checked: Patch) -> str | None:
     """The first target of a patch that is missing or takes other parameters, in words; None when all is well."""
     for target, parameters in checked.targets.items():
         module, _, attribute = target.partition(":")
+        *classes, name = attribute.split(".")
         try:
-            found = operator.attrgetter(attribute)(importlib.import_module(module))
+            owner = functools.reduce(getattr, classes, importlib.import_module(module))
+            if isinstance(owner, type) and name not in vars(owner):  # inherited: it is not there to be replaced
+                raise AttributeError
+            found = getattr(owner, name)
         except (ImportError, AttributeError):
             return f"{target} is gone"
         if parameters is not None and tuple(inspect.signature(found).parameters) != parameters:

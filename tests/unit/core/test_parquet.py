@@ -75,6 +75,16 @@ def test_a_file_of_somebody_else_is_read(tmp_path):
     assert [batch.column(0).to_pylist() for _row, batch in iterate_file(tmp_path / "x.parquet", ["id"], "x")] == [["a"]]
 
 
+def test_a_table_that_somebody_has_read_changed_and_written_is_read(path, tmp_path):
+    """pyarrow writes the metadata of a table that it has read, with the digest of the file that this was."""
+    table = pq.read_table(path)
+    pq.write_table(table.slice(7), tmp_path / "again.parquet")
+    assert read(tmp_path / "again.parquet")[0].num_rows == 53
+    parquet.write_table(read(path)[0].slice(50), tmp_path / "ours.parquet", row_group_size=4)
+    with open_parquet(tmp_path / "ours.parquet", "x") as file:
+        assert file.has_checksums and file.read()["row"].to_pylist() == list(range(50, 60))
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"<html>", b"PAR1" + bytes(40) + b"PAR1"])
 def test_what_is_no_parquet_is_one_line(tmp_path, content):
     (tmp_path / "x.parquet").write_bytes(content)
