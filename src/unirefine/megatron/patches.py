@@ -260,7 +260,6 @@ def optimizer_state_by_owner() -> None:
     "always",
     targets={
         "torch.distributed.checkpoint.filesystem:FileSystemReader.read_metadata": None,
-        "torch.distributed.checkpoint.filesystem:FileSystemReader._get_metadata_path": None,
         "torch.distributed.checkpoint.default_planner:DefaultLoadPlanner.load_bytes": ("self", "read_item", "value"),
     },
     needed_by={
@@ -280,7 +279,7 @@ def no_code_in_checkpoints() -> None:
 
     def read_metadata(self: FileSystemReader, *_arguments: Any, **options: Any) -> Metadata:
         rank = options.get("rank")
-        path = self._get_metadata_path(rank) if rank is not None else self._get_metadata_path()
+        path = self.fs.concat_path(self.path, plain_pickle.FILE if rank is None else f"__{rank}{plain_pickle.FILE}")
         with self.fs.create_stream(path, "rb") as stream:
             found = plain_pickle.load_metadata(stream, Path(path))
         found.storage_meta = found.storage_meta or StorageMeta()
