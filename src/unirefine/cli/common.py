@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel
 
-from unirefine.config import load_block
+from unirefine.config import load_block, parse_yaml
 from unirefine.errors import UserError
 from unirefine.files import locks
 
@@ -21,7 +20,7 @@ def stage_parser(stage: str, description: str, example: str) -> argparse.Argumen
     return argparse.ArgumentParser(
         prog=f"unirefine {stage}",
         description=description,
-        epilog=f"example:\n  {example}",
+        epilog=f"example:\n  {example}\n\n--traceback: show where a fault arose, beside its one line",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -57,8 +56,26 @@ def config_of(arguments: argparse.Namespace, kind: type[AnyBlock], block: str) -
         key, separator, value = text.partition("=")
         if not separator:
             raise UserError(f"--set {text!r} is not KEY=VALUE")
-        overrides[key] = yaml.safe_load(value)
-    return load_block(kind, block, arguments.config, overrides)
+        overrides[key] = parse_yaml(value, where=f"--set {text}")
+    arguments.block = load_block(kind, block, arguments.config, overrides)
+    return arguments.block
+
+
+def named_paths(arguments: argparse.Namespace) -> list[str]:
+    """What may be a file or a directory among the options of a command and of its config block."""
+    found: list[str] = []
+    waiting = list(vars(arguments).values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str | Path):
+            found.append(str(value))
+        elif isinstance(value, BaseModel):
+            waiting += value.model_dump(mode="json").values()
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return found
 
 
 def with_lock(

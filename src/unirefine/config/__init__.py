@@ -1,7 +1,7 @@
 """The config: pydantic models that define every option. Unknown keys are errors."""
 
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Search, Shard, Split, Tools
-from unirefine.config.load import Config, load_block, load_config, parse_config
+from unirefine.config.load import Config, load_block, load_config, parse_config, parse_yaml
 from unirefine.config.training import (
     PRESETS,
     Embed,
@@ -40,4 +40,5 @@ __all__ = [
     "load_block",
     "load_config",
     "parse_config",
+    "parse_yaml",
 ]

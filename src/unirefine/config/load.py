@@ -1,5 +1,6 @@
 """Read and validate a config file. A mistake becomes one line that names the key and the nearest valid one."""
 
+import datetime
 import difflib
 import json
 from collections.abc import Mapping
@@ -47,6 +48,8 @@ class Config(Block):
 
 
 AnyBlock = TypeVar("AnyBlock", bound=BaseModel)
+_MOST_VALUES = 100_000
+"""In a config; 30,000 purge lists fit."""
 
 
 def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -59,7 +62,7 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
 
 def parse_config(values: Mapping[str, Any], *, where: str = "config") -> Config:
     """Validate a mapping (what Snakemake calls `config`) as a whole config."""
-    return _validate(Config, values, where)
+    return _validate(Config, plain(values, where=where), where)
 
 
 def load_block(kind: type[AnyBlock], name: str, source: str | None, overrides: Mapping[str, Any]) -> AnyBlock:
@@ -70,7 +73,7 @@ def load_block(kind: type[AnyBlock], name: str, source: str | None, overrides: M
     if source is not None and source.lstrip().startswith("{"):
         try:
             values = json.loads(source)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"--config is not valid JSON: {error}") from None
         return _validate(kind, _with_overrides(values, overrides), f"--config ({name})", prefix=name)
     if source is None:
@@ -83,14 +86,59 @@ def load_block(kind: type[AnyBlock], name: str, source: str | None, overrides: M
 def _read_yaml(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError("no such config file", where=path, fix="config/demo.yaml is one to start from") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"not valid YAML: {error}", where=path) from None
+    values = parse_yaml(text, where=path)
     if not isinstance(values or {}, dict):
         raise UserError("a config file is a mapping of blocks, as in `split:`", where=path)
     return values or {}
+
+
+def parse_yaml(text: str, *, where: Path | str) -> Any:
+    """The value of a YAML text as JSON has it (see `plain`). Raises UserError when it is not YAML."""
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date like 2024-99-99
+        raise UserError(f"not valid YAML: {error}", where=where) from None
+    return plain(values, where=where)
+
+
+def plain(values: Any, *, where: Path | str) -> Any:
+    """A value as JSON has it: a date becomes the text that was written, a tuple a list.
+
+    Raises UserError for what JSON has no word for, and for more than _MOST_VALUES values, as aliases of aliases make.
+    """
+    count = 0
+
+    def copied(value: Any, key: str) -> Any:
+        nonlocal count
+        count += 1
+        if count > _MOST_VALUES:
+            raise UserError(f"more than {_MOST_VALUES:,} values", where=where, fix="do not nest YAML aliases")
+        if isinstance(value, Mapping):
+            return {
+                _key(name, key): copied(each, f"{key}.{name}" if key else str(name)) for name, each in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [copied(each, key) for each in value]
+        if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+            return value.isoformat()
+        if value is None or isinstance(value, str | bool | int | float):
+            return value
+        raise UserError(f"{key}: YAML reads it as {type(value).__name__}", where=where, fix="put it in quotes")
+
+    def _key(name: Any, parent: str) -> str:
+        if isinstance(name, str | int | float):
+            return str(name)
+        raise UserError(f"{name!r} in {parent or 'the config'} is no name of an option", where=where)
+
+    try:
+        return copied(values, "")
+    except RecursionError:
+        raise UserError("blocks within blocks without end", where=where, fix="do not nest YAML aliases") from None
 
 
 def _with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,9 +94,16 @@ def read_searched(config: Decontaminate, directory: Path) -> tuple[str, Decontam
             where=directory / "hits",
             fix="run `snakemake -R decontaminate_search`",
         )
-    searched = json.loads(found.pop())
-    options = {name: searched[name] for name in ("search", "audit")}
-    return searched["mmseqs"], Decontaminate.model_validate(config.model_dump() | options)
+    try:
+        searched = json.loads(found.pop())
+        options = {name: searched[name] for name in ("search", "audit")}
+        return str(searched["mmseqs"]), Decontaminate.model_validate(config.model_dump() | options)
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: of json and of pydantic
+        raise UserError(
+            f"the parts do not record how they were searched ({type(error).__name__})",
+            where=directory / "hits",
+            fix="run `snakemake -R decontaminate_search`",
+        ) from None
 
 
 def check_hits(hits: pl.DataFrame, known: Clusters, directory: Path) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from megatron.core import parallel_state
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from unirefine.config.training import Model
@@ -26,6 +25,7 @@ from unirefine.model.checkpoint import model_of_sizes, temporary_directory, unwr
 from unirefine.model.esm2 import Esm2
 from unirefine.model.layout import EMBEDDING, global_parameters, is_vocabulary, local_slice, split_dimension
 from unirefine.model.settings import LAYER_NORM_EPS, ROPE_THETA, VOCABULARY, pipeline_stages
+from unirefine.model.weights import WeightsFile
 
 SHARD_BYTES = 5_000_000_000
 """Weights beyond this are split into several safetensors files with an index, as transformers does."""
@@ -103,12 +103,12 @@ class HuggingfaceFiles:
             files = sorted(set(read_json(index)["weight_map"].values()))
         else:
             files = ["model.safetensors"]
-        self._of: dict[str, Any] = {}
+        self._of: dict[str, tuple[WeightsFile, str]] = {}
         for file in files:
-            if not (self.directory / file).is_file():
-                raise UserError("no such file", where=self.directory / file, fix="only safetensors can be read")
-            opened = safe_open(self.directory / file, framework="pt")
-            self._of |= {usual_name(name): (opened, name) for name in opened.keys()}  # noqa: SIM118
+            if Path(file).name != file:
+                raise UserError(f"names a file elsewhere: {file!r}", where=index, fix="get the model again")
+            opened = WeightsFile(self.directory / file)
+            self._of |= {usual_name(name): (opened, name) for name in opened.names}
 
     def names(self) -> list[str]:
         """Names of all tensors, as in transformers' modules."""
@@ -119,7 +119,7 @@ class HuggingfaceFiles:
         if name not in self._of:
             raise UserError(f"no tensor {name}", where=self.directory, fix="is this an EsmForMaskedLM?")
         opened, stored = self._of[name]
-        return opened.get_tensor(stored)
+        return opened.tensor(stored)
 
     def dtype(self) -> torch.dtype:
         """dtype of the stored weights."""
@@ -297,7 +297,7 @@ def export_huggingface(model: Any, directory: Path | str) -> None:
         for name, tensor in esm2.extra_tensors.items():
             writer.add(name, tensor)
         writer.close()
-        write_json(temporary / "config.json", huggingface_config(esm2.config))
+        write_json(temporary / "config.json", huggingface_config(esm2.config), checksum=False)
         write_tokenizer(temporary)
         replace_directory(temporary, directory)
     torch.distributed.barrier()
@@ -336,7 +336,7 @@ class WeightFiles:
             weight_map |= dict.fromkeys(names, file)
         if count > 1:
             index = {"metadata": {"total_size": self._total}, "weight_map": weight_map}
-            write_json(self.directory / "model.safetensors.index.json", index)
+            write_json(self.directory / "model.safetensors.index.json", index, checksum=False)
 
 
 def huggingface_config(config: Any) -> dict[str, Any]:
@@ -376,6 +376,6 @@ def write_tokenizer(directory: Path) -> None:
     special = {"cls": CLS, "pad": PAD, "eos": EOS, "unk": UNK, "mask": MASK}
     names = {f"{kind}_token": TOKENS[token] for kind, token in special.items()}
     (directory / "vocab.txt").write_text("\n".join(TOKENS), encoding="utf-8")
-    write_json(directory / "special_tokens_map.json", names)
+    write_json(directory / "special_tokens_map.json", names, checksum=False)
     limits = {"tokenizer_class": "EsmTokenizer", "model_max_length": int(1e30), "clean_up_tokenization_spaces": False}
-    write_json(directory / "tokenizer_config.json", limits | names)
+    write_json(directory / "tokenizer_config.json", limits | names, checksum=False)

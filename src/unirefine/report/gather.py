@@ -1,6 +1,5 @@
 """Reads a run's files into the plain data that figures and tables show."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
+from unirefine.files.documents import read_lines
 from unirefine.files.stages import stage_path
 
 LENGTH_EDGES = np.geomspace(10, 50_000, 61)
@@ -62,11 +62,6 @@ def _row_groups(path: Path) -> list[Any]:
     return [metadata.row_group(i) for i in range(metadata.num_row_groups)]
 
 
-def read_metrics(results: Path) -> list[Mapping[str, Any]]:
-    """The lines of the finished training's metrics.jsonl."""
-    path = results / "train" / "final" / "metrics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="run `snakemake train`") from None
-    return [json.loads(line) for line in lines]
+def read_metrics(results: Path, trained: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The lines of the finished training's metrics.jsonl. trained: train.json, which has its hash."""
+    return read_lines(results / "train" / "final" / "metrics.jsonl", sha256=trained.get("metrics_sha256"))
