@@ -35,6 +35,8 @@ _OF_A_PATH = (
     errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 """A wrong path gives these: outside faults only where the path is one that the user named, else bugs of ours."""
+_TEMPORARY = ("tmp", "unirefine-")
+"""How the names of our temporary files and directories begin."""
 EXTRAS = {
     **dict.fromkeys(
         ("torch", "megatron", "transformers", "safetensors", "tensorboard", "huggingface_hub", "matplotlib", "jinja2"),
@@ -119,8 +121,10 @@ def _is_below(where: object, named: Iterable[Path | str]) -> bool:
     if not isinstance(where, str):
         return False
     path = _absolute(where)
-    roots = [_absolute(each) for each in (*named, os.environ.get("TMPDIR"), tempfile.tempdir) if each]
-    return any(path == root or root in path.parents for root in roots)
+    if any(path == root or root in path.parents for root in map(_absolute, filter(None, named))):
+        return True
+    temporary = _absolute(tempfile.tempdir or "/tmp")  # it may hold the whole checkout, so the name counts too
+    return path.is_relative_to(temporary) and str(path.relative_to(temporary)).startswith(_TEMPORARY)
 
 
 def _absolute(path: object) -> Path:

@@ -140,7 +140,8 @@ RELEASE = (
     ),
     Case(
         "results/release/taxdump.tar.gz", (inside,),
-        lambda root, out: _curate(root, out, "--taxdump", root / "results/release/taxdump.tar.gz"), own=True, weight=0.5,
+        lambda root, out: _curate(root, out, "--taxdump", root / "results/release/taxdump.tar.gz"),
+        own=True, weight=0.5,
     ),
     Case(
         "results/release/idmapping_selected.tab.gz", BYTES,

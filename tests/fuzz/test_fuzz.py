@@ -1,7 +1,7 @@
-"""Damaged files: one line or the right result. No traceback, no signal, no hang, nothing accepted that changes a result.
+"""Damaged files: one line or the right result; no traceback, signal or hang, nothing accepted that changes a result.
 
-`make fuzz` tries 600 mutations, `make test` a few of each. A failing test is repeated by its name and the seed, which the
-header of pytest's output shows.
+`make fuzz` tries 600 mutations, `make test` a few of each. A failing test is repeated by its name and the seed, which
+the header of pytest's output shows.
 """
 
 import faulthandler

@@ -302,7 +302,10 @@ class Document(dict):
 
 def with_checksum(value: Any) -> Any:
     """`value` with its checksum as the last key; a value that is no object is returned as it is."""
-    return {**value, CHECKSUM: sha256_json(value)} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    value = {key: each for key, each in value.items() if key != CHECKSUM}
+    return {**value, CHECKSUM: sha256_json(value)}
 
 
 def parse(text: str, path: Path) -> Any:

@@ -1,6 +1,10 @@
+import datetime
+from argparse import Namespace
+
 import pytest
 import yaml
 
+from unirefine.cli.common import config_of
 from unirefine.config import Cluster, Decontaminate, Split, load_block, load_config, parse_config
 from unirefine.errors import UserError
 from unirefine.workflow.directories import release_files
@@ -138,3 +142,39 @@ def test_a_block_survives_its_own_json():
     config = parse_config({"train": {"parallel": {"tensor": 2}}})
     again = load_block(type(config.train), "train", config.train.model_dump_json(), {})
     assert again == config.train
+
+
+@pytest.mark.parametrize("text", ["[", "{a: ", "&a [*a", "a: b: c", "\0", "2024-99-99"])
+def test_set_that_is_no_yaml_is_one_line(text):
+    with pytest.raises(UserError, match="^--set seed="):
+        config_of(Namespace(overrides=[f"seed={text}"], config=None), Split, "split")
+
+
+def test_a_date_is_the_text_that_was_written(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("report: {title: 2024-05-29}\n")
+    assert load_config(path).report.title == "2024-05-29"
+    assert parse_config({"report": {"title": datetime.date(2024, 5, 29)}}).report.title == "2024-05-29"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("report: {title: 2024-05-29 10:00:00}", "report.title: YAML reads it as datetime; put it in quotes"),
+        ("report: {title: !!binary aGVsbG8=}", "report.title: YAML reads it as bytes; put it in quotes"),
+        ("split: {? [a, b] : 3}", "not valid YAML"),
+        ("split: {null: 3}", "None in split is no name of an option"),
+        ("a: &a [*a]", "blocks within blocks without end"),
+        ("a: " + "[" * 5000, "not valid YAML"),
+        (
+            "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}' if i else 'lol'] * 9)}]\n" for i in range(9)),
+            "more than 100,000 values",
+        ),
+    ],
+)
+def test_what_only_yaml_can_say_is_one_line(tmp_path, text, what):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    assert what in caught.value.line()
