@@ -151,7 +151,7 @@ def write_own_files(directory: Path) -> None:
 
 
 VOLATILE = (
-    "seconds", "date", "checksum", "tokens_per_second", "padded_tokens_per_second", "data_wait", "metrics_sha256",
+    "seconds", "date", "checksum", "tokens_per_second", "padded_tokens_per_second", "data_wait",
 )  # fmt: skip
 """Keys whose values depend on the time, and hashes of those."""
 

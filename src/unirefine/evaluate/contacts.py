@@ -12,6 +12,7 @@ from unirefine.megatron import platform
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from unirefine import progress
 from unirefine.core.alphabet import encode
@@ -21,7 +22,6 @@ from unirefine.evaluate.structures import known_contacts
 from unirefine.files.atomic import atomic_path, write_json
 from unirefine.model.batching import with_special_tokens
 from unirefine.model.inference import load_esm_for_masked_lm
-from unirefine.model.weights import WeightsFile
 
 RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
 """Separation |i - j| in residues, both ends included."""
@@ -34,7 +34,7 @@ def open_contact_model(directory: Path) -> torch.nn.Module:
     """EsmForMaskedLM with eager attention. Raises UserError when the checkpoint has no contact head."""
     source = directory / "huggingface" if (directory / "huggingface").is_dir() else directory
     files = sorted(source.glob("*.safetensors"))
-    if not any(HEAD in WeightsFile(path).names for path in files):
+    if not any(HEAD in safe_open(path, framework="pt").keys() for path in files):  # noqa: SIM118 - not a dict
         raise UserError(
             "the checkpoint has no contact head", where=directory,
             fix="give a published ESM-2 checkpoint; models trained here have none",

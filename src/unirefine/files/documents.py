@@ -177,7 +177,6 @@ class _Trained(TypedDict, total=False):
     parameters: int
     config: dict[str, Any]
     identity: dict[str, str]
-    metrics_sha256: str
 
 
 @_strict

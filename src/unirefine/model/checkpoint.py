@@ -25,15 +25,13 @@ from megatron.core.dist_checkpointing.strategies.fully_parallel import (
     FullyParallelSaveStrategyWrapper,
 )
 from megatron.core.dist_checkpointing.validation import StrictHandling
-from pydantic import ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from unirefine.config.training import PRESETS, Model
 from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
 from unirefine.model.esm2 import Esm2
-from unirefine.model.weights import read_tensors
 
 FORMAT = 1
 MARKER = "complete.json"
@@ -87,15 +85,11 @@ def model_of(directory: Path | str) -> Model:
 
 
 def model_of_sizes(layers: int, hidden: int, heads: int) -> Model:
-    """The preset of these sizes, or a free-size model. Raises UserError where there can be none."""
+    """The preset of these sizes, or a free-size model."""
     for name, preset in PRESETS.items():
         if preset == (layers, hidden, heads):
             return Model(preset=name)
-    try:
-        return Model(preset=None, layers=layers, hidden=hidden, heads=heads)
-    except ValidationError as error:
-        what = error.errors()[0]["msg"]
-        raise UserError(f"{layers} layers of size {hidden} with {heads} heads are no ESM-2 ({what})") from None
+    return Model(preset=None, layers=layers, hidden=hidden, heads=heads)
 
 
 def save(
@@ -156,7 +150,7 @@ def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: St
         for state in adam.state.values():  # Megatron gives all parameters the same step tensor
             state["step"] = state["step"].clone()
     if (directory / EXTRA_TENSORS).is_file():
-        esm2.extra_tensors = read_tensors(directory / EXTRA_TENSORS)
+        esm2.extra_tensors = load_file(directory / EXTRA_TENSORS)
     return facts["extra"]
 
 

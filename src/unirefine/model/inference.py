@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from megatron.core import parallel_state as state
 from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
-from safetensors import SafetensorError
 
 from unirefine.config import Parallel, Train
 from unirefine.config.training import Layout, Model
@@ -133,15 +132,7 @@ def load_esm_for_masked_lm(directory: Path, precision: Precision = "fp32", atten
     logging.set_verbosity_error()  # it would warn about a missing contact head
     logging.disable_progress_bar()
     try:
-        model = EsmForMaskedLM.from_pretrained(
-            source, dtype=DTYPES[precision], attn_implementation=attention, use_safetensors=True
-        )
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"transformers cannot load it ({type(error).__name__}: {reason})", where=source,
-            fix="is it a whole EsmForMaskedLM? get the model again",
-        ) from error  # fmt: skip
+        model = EsmForMaskedLM.from_pretrained(source, dtype=DTYPES[precision], attn_implementation=attention)
     finally:
         logging.set_verbosity(before)
         if bars:

@@ -62,6 +62,8 @@ def _row_groups(path: Path) -> list[Any]:
     return [metadata.row_group(i) for i in range(metadata.num_row_groups)]
 
 
-def read_metrics(results: Path, trained: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The lines of the finished training's metrics.jsonl. trained: train.json, which has its hash."""
-    return read_lines(results / "train" / "final" / "metrics.jsonl", sha256=trained.get("metrics_sha256"))
+def read_metrics(results: Path, origin: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The lines of the finished training's metrics.jsonl. origin: lineage.json of the model, which may have its hash."""
+    name = "metrics.jsonl"
+    known = {file["name"]: file["sha256"] for file in origin.get("files", [])}
+    return read_lines(results / "train" / "final" / name, sha256=known.get(name))

@@ -11,7 +11,6 @@ import torch
 from unirefine.config import Train
 from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
-from unirefine.files.hashes import sha256_file
 from unirefine.model import checkpoint
 from unirefine.model.convert import export_huggingface
 from unirefine.train import origin
@@ -62,7 +61,6 @@ def finish(
     }
     # a copy: the next run into this directory truncates the original
     shutil.copyfile(output / "metrics.jsonl", temporary / "metrics.jsonl")
-    facts["metrics_sha256"] = sha256_file(temporary / "metrics.jsonl")
     write_json(temporary / FACTS, facts)
     counts = {key: facts[key] for key in ("step", "samples", "tokens", "parameters")} | progress.latest
     origin.write_model(output, temporary, counts)

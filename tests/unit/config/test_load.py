@@ -146,7 +146,7 @@ def test_a_block_survives_its_own_json():
 
 @pytest.mark.parametrize("text", ["[", "{a: ", "&a [*a", "a: b: c", "\0", "2024-99-99"])
 def test_set_that_is_no_yaml_is_one_line(text):
-    with pytest.raises(UserError, match="^--set seed="):
+    with pytest.raises(UserError, match=r"^--set seed="):
         config_of(Namespace(overrides=[f"seed={text}"], config=None), Split, "split")
 
 
