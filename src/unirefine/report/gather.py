@@ -63,7 +63,7 @@ def _row_groups(path: Path) -> list[Any]:
 
 
 def read_metrics(results: Path, origin: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The lines of the finished training's metrics.jsonl. origin: lineage.json of the model, which may have its hash."""
+    """The lines of the finished training's metrics.jsonl. origin: lineage.json of the model."""
     name = "metrics.jsonl"
     known = {file["name"]: file["sha256"] for file in origin.get("files", [])}
     return read_lines(results / "train" / "final" / name, sha256=known.get(name))
