@@ -23,6 +23,11 @@ class Case:
     """Its share of the mutations, in relation to others."""
 
     @property
+    def slow(self) -> bool:
+        """Whether the command takes more than half a second: it loads a model, trains or draws."""
+        return self.command(Path(), Path())[0] in ("evaluate", "train", "report", "embed")
+
+    @property
     def name(self) -> str:
         """For the test's name."""
         command = self.command(Path(), Path())

@@ -133,3 +133,18 @@ def test_no_rows_make_a_readable_file_and_a_failure_makes_none(tmp_path):
         writer.write({"number": np.arange(2, dtype=np.int32), "name": pa.array(["a", "b"])})
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("column", "what"),
+    [
+        (pa.array(["1", "2"]), "column 'row' is string, not uint32"),
+        (pa.array([1, 2], pa.int64()), "column 'row' is int64, not uint32"),
+        (pa.array([1, None], pa.uint32()), "column 'row' has empty values"),
+    ],
+)
+def test_a_column_of_another_type_or_with_nulls_is_refused(tmp_path, column, what):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"row": column}), path)
+    with pytest.raises(UserError, match=f"{what}; run the curate stage again"):
+        list(iterate_file(path, ["row"], "curate"))
