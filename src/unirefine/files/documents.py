@@ -7,7 +7,7 @@ have none; of them, and of files that somebody has edited, types and keys are ch
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -291,11 +291,14 @@ _KINDS: dict[str, Any] = {
 class Document(dict):
     """An object of a JSON file. A key that is asked for and is not there raises UserError, which names the file."""
 
-    def __init__(self, values: Mapping[str, Any], path: Path) -> None:
+    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), path: Path | None = None) -> None:
+        """path: the file; None for a copy that others make of the class, as dataclasses.asdict does."""
         super().__init__(values)
         self._path = path
 
     def __missing__(self, key: str) -> Any:
+        if self._path is None:
+            raise KeyError(key)
         raise UserError(f"it has no {key!r}", where=self._path, fix=_again(self._path))
 
 

@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 
 import pytest
 
@@ -64,6 +66,19 @@ def test_another_shape_is_one_line_that_names_the_file_the_value_and_the_stage(t
         read_json(path)
     line = caught.value.line()
     assert line.startswith(f"{path}: ") and wrong in line and line.endswith("run the shard stage again")
+
+
+def test_a_document_can_be_copied_as_any_dictionary(tmp_path):
+    write_json(tmp_path / "x.json", {"a": {"b": 1}})
+    found = read_json(tmp_path / "x.json")
+    for copied in (
+        copy.deepcopy(found),
+        copy.copy(found),
+        pickle.loads(pickle.dumps(found)),
+        type(found)(found.items()),
+    ):
+        assert copied == {"a": {"b": 1}}
+    assert json.loads(json.dumps(found)) == found | {} == {**found}
 
 
 def test_a_key_that_is_missing_names_the_file(tmp_path):
