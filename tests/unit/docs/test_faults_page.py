@@ -56,14 +56,14 @@ def torn_parquet(directory: Path) -> bytes:
     return (directory / "x").read_bytes()[:-9]
 
 
-def raising(monkeypatch, error: BaseException) -> list[str]:
+def raising(monkeypatch, directory: Path, error: BaseException) -> list[str]:
     """A command in which `error` is raised."""
 
     def run(*_arguments, **_options):
         raise error
 
     monkeypatch.setattr("unirefine.split.run.run", run)
-    return ["split", "--clusters", "data", "--output", "out"]
+    return ["split", "--clusters", "data", "--output", str(directory / "out")]
 
 
 def in_metrics(monkeypatch, directory: Path) -> list[str]:
@@ -71,7 +71,7 @@ def in_metrics(monkeypatch, directory: Path) -> list[str]:
     path = directory / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step"\n{"step": 3}\n')
     monkeypatch.setattr("unirefine.split.run.run", lambda *_arguments: read_lines(path, torn=True))
-    return ["split", "--clusters", "data", "--output", "out"]
+    return ["split", "--clusters", "data", "--output", str(directory / "out")]
 
 
 def lost_directory(directory: Path) -> list[str]:
@@ -99,13 +99,15 @@ FAULTS = {
     "a config is no YAML": lambda d, m: config(d, "split: ["),
     "a value of a config is read by YAML as a time": lambda d, m: config(d, TIME),
     "`--set` with a broken value": lambda d, m: [*config(d, ""), "--set", "seed=["],
-    "a file that the user named is missing": lambda d, m: raising(m, FileNotFoundError(errno.ENOENT, "x", "data/x")),
-    "a file that the user named may not be read": lambda d, m: raising(m, PermissionError(errno.EACCES, "x", "data")),
-    "the disk, or a quota, is full": lambda d, m: raising(m, OSError(errno.ENOSPC, "x", "y.bin")),
+    "a file that the user named is missing": lambda d, m: raising(m, d, FileNotFoundError(errno.ENOENT, "x", "data/x")),
+    "a file that the user named may not be read": lambda d, m: raising(
+        m, d, PermissionError(errno.EACCES, "x", "data")
+    ),
+    "the disk, or a quota, is full": lambda d, m: raising(m, d, OSError(errno.ENOSPC, "x", "y.bin")),
     "standard output goes to a full disk": lambda d, m: to_full_disk(m),
-    "no memory is left": lambda d, m: raising(m, MemoryError("Unable to allocate 3 TiB")),
-    "a package of an extra is missing": lambda d, m: raising(m, ModuleNotFoundError("x", name="torch")),
-    "no directory at all can be written": lambda d, m: raising(m, NO_TEMPORARY),
+    "no memory is left": lambda d, m: raising(m, d, MemoryError("Unable to allocate 3 TiB")),
+    "a package of an extra is missing": lambda d, m: raising(m, d, ModuleNotFoundError("x", name="torch")),
+    "no directory at all can be written": lambda d, m: raising(m, d, NO_TEMPORARY),
 }
 
 
