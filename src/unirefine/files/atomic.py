@@ -125,13 +125,12 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path | str, value: Any, *, checksum: bool = True) -> None:
+def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically. Key order is kept.
 
-    checksum: whether an object gets the key `checksum`, which `read_json` verifies; False where the format is not ours.
+    An object gets the key `checksum`, which `read_json` verifies, unless the file is in a format of others.
     """
-    value = with_checksum(value) if checksum else value
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(with_checksum(value, Path(path)), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path | str) -> Any:

@@ -19,6 +19,10 @@ from unirefine.files.hashes import sha256_json
 
 CHECKSUM = "checksum"
 """Last key of a JSON file: SHA-256 of the rest of it (see `sha256_json`)."""
+FORMATS_OF_OTHERS = {
+    "config.json", "model.safetensors.index.json", "special_tokens_map.json", "tokenizer_config.json",
+}  # fmt: skip
+"""Hugging Face's files, which users may edit."""
 _STAGES = (
     "release", "records", "curate", "cluster", "split", "decontaminate", "shard", "train", "evaluate", "embed",
 )  # fmt: skip
@@ -302,9 +306,11 @@ class Document(dict):
         raise UserError(f"it has no {key!r}", where=self._path, fix=_again(self._path))
 
 
-def with_checksum(value: Any) -> Any:
-    """`value` with its checksum as the last key; a value that is no object is returned as it is."""
-    if not isinstance(value, dict):
+def with_checksum(value: Any, path: Path) -> Any:
+    """What is written to `path`: an object with its checksum as the last key; another value, and those of
+    FORMATS_OF_OTHERS, as they are.
+    """
+    if not isinstance(value, dict) or path.name in FORMATS_OF_OTHERS:
         return value
     value = {key: each for key, each in value.items() if key != CHECKSUM}
     return {**value, CHECKSUM: sha256_json(value)}

@@ -297,7 +297,7 @@ def export_huggingface(model: Any, directory: Path | str) -> None:
         for name, tensor in esm2.extra_tensors.items():
             writer.add(name, tensor)
         writer.close()
-        write_json(temporary / "config.json", huggingface_config(esm2.config), checksum=False)
+        write_json(temporary / "config.json", huggingface_config(esm2.config))
         write_tokenizer(temporary)
         replace_directory(temporary, directory)
     torch.distributed.barrier()
@@ -336,7 +336,7 @@ class WeightFiles:
             weight_map |= dict.fromkeys(names, file)
         if count > 1:
             index = {"metadata": {"total_size": self._total}, "weight_map": weight_map}
-            write_json(self.directory / "model.safetensors.index.json", index, checksum=False)
+            write_json(self.directory / "model.safetensors.index.json", index)
 
 
 def huggingface_config(config: Any) -> dict[str, Any]:
@@ -376,6 +376,6 @@ def write_tokenizer(directory: Path) -> None:
     special = {"cls": CLS, "pad": PAD, "eos": EOS, "unk": UNK, "mask": MASK}
     names = {f"{kind}_token": TOKENS[token] for kind, token in special.items()}
     (directory / "vocab.txt").write_text("\n".join(TOKENS), encoding="utf-8")
-    write_json(directory / "special_tokens_map.json", names, checksum=False)
+    write_json(directory / "special_tokens_map.json", names)
     limits = {"tokenizer_class": "EsmTokenizer", "model_max_length": int(1e30), "clean_up_tokenization_spaces": False}
-    write_json(directory / "tokenizer_config.json", limits | names, checksum=False)
+    write_json(directory / "tokenizer_config.json", limits | names)

@@ -19,6 +19,8 @@ def test_what_is_written_is_read_and_its_checksum_is_not_seen(tmp_path):
     assert json.loads(path.read_text()) == COUNTS | {"checksum": sha256_json(COUNTS)}
     write_json(tmp_path / "list.json", [1, 2])
     assert (tmp_path / "list.json").read_text() == "[\n 1,\n 2\n]\n"
+    write_json(tmp_path / "config.json", {"hidden_size": 8})
+    assert (tmp_path / "config.json").read_text() == '{\n "hidden_size": 8\n}\n'
     write_json(path, json.loads(path.read_text()) | {"seed": 4})
     assert read_json(path) == COUNTS | {"seed": 4}
 
