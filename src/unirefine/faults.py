@@ -48,7 +48,8 @@ EXTRAS = {
     "wandb": "wandb",
 }
 """The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""
-_IN_TEXT = re.compile(r"\(os error (\d+)\)")  # how Rust libraries (polars, safetensors) report errno
+_IN_TEXT = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
+"""How Rust libraries (polars, safetensors) quote an errno, and Megatron that of a process that writes a checkpoint."""
 
 
 def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> UserError | None:
@@ -67,7 +68,7 @@ def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> Use
     >>> as_user_error(FileNotFoundError(errno.ENOENT, "", "c/b"), named=["a"]) is None
     True
     """
-    error = _root(error)
+    elsewhere, error = "a file" if _root(error) is error else "the checkpoint", _root(error)
     if isinstance(error, UserError):
         return error
     module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
@@ -90,7 +91,7 @@ def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> Use
     where = os.fsdecode(where) if isinstance(where, bytes) else where
     if number in _OF_A_PATH and not _is_below(where, named):
         return None
-    return UserError(os.strerror(number).lower(), where=where or "a file", fix=advice)
+    return UserError(os.strerror(number).lower(), where=where or elsewhere, fix=advice)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -137,7 +138,7 @@ def _system_error(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     found = _IN_TEXT.search(str(error))
-    return int(found[1]) if found is not None else 0
+    return int(found[1] or found[2]) if found is not None else 0
 
 
 def _named_in(text: str) -> str | None:

@@ -71,6 +71,9 @@ def test_a_fault_in_a_checkpoint_is_that_of_the_rank_that_failed():
     inner = OSError(errno.ENOSPC, "x", "__0_0.distcp")
     error = CheckpointException("save", {0: (inner, StackSummary())})
     assert as_user_error(error).line().startswith("__0_0.distcp: no space left on device; free some space")
+    worker = RuntimeError("Worker failure: [Errno 28] No space left on device")
+    line = as_user_error(CheckpointException("save", {0: (worker, StackSummary())})).line()
+    assert line.startswith("the checkpoint: no space left on device; free some space")
     assert as_user_error(CheckpointException("load", {0: (KeyError("x"), StackSummary())})) is None
 
 

@@ -10,6 +10,7 @@ import torch
 from unirefine.config.training import Model, Parallel, Train
 from unirefine.errors import UserError
 from unirefine.files import lineage
+from unirefine.files.atomic import delete
 from unirefine.model import checkpoint, convert
 from unirefine.model.esm2 import Esm2, build_esm2
 from unirefine.model.settings import DTYPES
@@ -41,6 +42,7 @@ def run(source: str, target: Path | str) -> str:
         if (Path(source) / lineage.FILE).is_file():
             shutil.copyfile(Path(source) / lineage.FILE, target / lineage.FILE)
     finally:
+        delete(checkpoint.temporary_directory(target))  # what a full disk has left
         platform.shutdown()
     config = model.config
     sizes = f"{config.num_layers} layers, hidden {config.hidden_size}, {config.num_attention_heads} heads"
