@@ -16,8 +16,8 @@ from world import build, listing
 
 from unirefine.cli.main import main
 
-SECONDS = 30
-"""Longest time for one command; on this much damaged data each takes a fraction of a second."""
+SECONDS = 120
+"""Longest time for one command. Each takes a fraction of a second; a busy machine takes its time."""
 
 
 def planned() -> list:
@@ -54,7 +54,7 @@ def deadline():
 
     before = signal.signal(signal.SIGALRM, hung)
     signal.alarm(SECONDS)
-    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)
+    faulthandler.dump_traceback_later(2 * SECONDS, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)
