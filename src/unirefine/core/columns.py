@@ -7,6 +7,7 @@ import pyarrow as pa
 from unirefine.errors import UserError
 
 _TEXT = (pa.string(), pa.large_string())
+_REAL = (pa.float32(), pa.float64())
 _TYPES = {
     **dict.fromkeys(
         ("id", "cluster_id", "sequence", "representative", "level", "reason", "evidence", "query", "check"), _TEXT
@@ -14,10 +15,9 @@ _TYPES = {
     **dict.fromkeys(("key", "cluster_key", "member_key"), (pa.uint64(),)),
     **dict.fromkeys(("row", "cluster", "target", "size"), (pa.uint32(),)),
     **dict.fromkeys(("length", "taxon_id", "rep_taxon_id", "member_count", "listed_members"), (pa.int32(),)),
-    **dict.fromkeys(("identity", "query_coverage", "target_coverage", "bits"), (pa.float32(),)),
-    **dict.fromkeys(("all", "searched", "audited"), (pa.float32(),)),
+    **dict.fromkeys(("identity", "query_coverage", "target_coverage", "bits", "evalue"), _REAL),
+    **dict.fromkeys(("all", "searched", "audited"), _REAL),
     "side": (pa.uint8(),),
-    "evalue": (pa.float64(),),
 }
 _NULLABLE = {
     "representative", "taxon_id", "rep_taxon_id", "member_count", "listed_members", "all", "searched", "audited",

@@ -59,7 +59,7 @@ def test_perplexity_equals_a_plain_loop_over_sequences(written, small_esm2, tmp_
     alanines = [nll for _, target, nll in expected if target == 5]
     assert residues["A"]["masked"] == len(alanines)
     assert residues["A"]["ours"] == pytest.approx(np.exp(np.mean(alanines)), rel=1e-4)
-    assert json.loads((tmp_path / "perplexity.json").read_text()) == json.loads(json.dumps(result))
+    assert read_json(tmp_path / "perplexity.json") == json.loads(json.dumps(result))
 
 
 @pytest.mark.parametrize("batch_tokens", [64, 100_000])
