@@ -127,6 +127,14 @@ def _variants(root: Path, out: Path) -> list:
     return ["evaluate", "variants", *_here(root), *model, "--output", out]
 
 
+def _contacts(file: str) -> Callable[[Path, Path], list]:
+    """Ends with one line, because the model has no contact head; but the known contacts are read first."""
+    return lambda root, out: [
+        "evaluate", "contacts", "--model", root / "own/model", "--contacts", root / file, "--fasta",
+        root / "own/contacts.fasta", "--output", out,
+    ]  # fmt: skip
+
+
 def _embed(root: Path, out: Path) -> list:
     model = ["--model", root / "results/train/final", "--fasta", root / "own/own.fasta"]
     return ["embed", *_here(root), *model, "--output", out]
@@ -201,6 +209,8 @@ MODELS = (
     Case("results/train/metrics.jsonl", TEXT, _train, own=True, weight=0.5),
     Case("own/variants.csv", TEXT, _variants, own=True),
     Case("own/wild_type.fasta", TEXT, _variants, own=True),
+    Case("own/contacts.csv", TEXT, _contacts("own/contacts.csv"), own=True, weight=0.5),
+    Case("own/contacts.npy", BYTES, _contacts("own/contacts.npy"), own=True, weight=0.5),
     Case("own/own.fasta", TEXT, _embed, own=True),
 )
 PAGES = (

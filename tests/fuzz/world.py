@@ -145,6 +145,7 @@ def write_own_files(directory: Path) -> None:
     (directory / "own.fasta").write_text("".join(entries))
     (directory / "purge.txt").write_text("# found in the lab\nP12345\nA0A009IHW8\nUPI002E2621C6\n")
     (directory / "wild_type.fasta").write_text(f">wt\n{WILD_TYPE}\n")
+    (directory / "contacts.fasta").write_text(f">contacts\n{WILD_TYPE}\n")
     (directory / "variants.csv").write_text("mutant,DMS_score\nK2A,0.5\nT3G:A4C,-1.25\nM1L,0.25\n")
     np.save(directory / "contacts.npy", np.eye(len(WILD_TYPE), dtype=np.float32))
     (directory / "contacts.csv").write_text("i,j\n1,20\n3,40\n")
