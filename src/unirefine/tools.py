@@ -64,29 +64,44 @@ def tool_version(binary: Path | str) -> str:
 
 
 def run_tool(
-    argv: Sequence[Path | str], *, log: Path | str | None = None, environment: dict[str, str] | None = None
+    argv: Sequence[Path | str],
+    *,
+    log: Path | str | None = None,
+    environment: dict[str, str] | None = None,
+    directory: Path | None = None,
 ) -> None:
     """Run a program and wait for it. Its process group is killed when this process is interrupted or terminated.
 
     argv: program and arguments. log: file that its stdout and then its stderr are appended to. environment: variables
-    beside this process's. Raises UserError with the last line of stderr, and the exit code or the signal, when
-    it fails.
+    beside this process's. directory: where it runs, with its Path arguments relative to that; `mmseqs cluster` is a
+    shell script, which divides a path at its spaces. Raises UserError with the last line of stderr, and the exit code
+    or the signal, when it fails.
     """
-    words = [str(word) for word in argv]
+    program, *arguments = argv
+    words = [str(program), *(_relative(word, directory) for word in arguments)]
     if log is None:
         with tempfile.TemporaryFile() as output:
-            _run(words, output, environment=environment)
+            _run(words, output, environment=environment, directory=directory)
         return
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab+") as output:
         output.write(f"$ {' '.join(words)}\n".encode())
         output.flush()
-        _run(words, output, where=log, environment=environment)
+        _run(words, output, where=log, environment=environment, directory=directory)
+
+
+def _relative(word: Path | str, directory: Path | None) -> str:
+    return os.path.relpath(word, directory) if directory and isinstance(word, Path) else str(word)
 
 
 def _run(
-    words: list[str], output: IO[bytes], *, where: Path | None = None, environment: dict[str, str] | None = None
+    words: list[str],
+    output: IO[bytes],
+    *,
+    where: Path | None = None,
+    environment: dict[str, str] | None = None,
+    directory: Path | None = None,
 ) -> None:
     begin = output.tell()
     with tempfile.TemporaryFile() as errors:
@@ -98,6 +113,7 @@ def _run(
                 stderr=errors,
                 start_new_session=True,
                 env=os.environ | (environment or {}),
+                cwd=directory,
             )
         except OSError as error:
             raise UserError(
@@ -114,7 +130,8 @@ def _run(
         output.flush()
         if code:
             last = _last_line(errors) or _last_line(output, begin) or "no output"
-            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code, words))
+            hint = _hint(code, words, directory or Path())
+            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=hint)
 
 
 def _kill_group(process: subprocess.Popen) -> None:
@@ -152,9 +169,9 @@ def _failure(code: int) -> str:
     return f"failed with exit code {code}"
 
 
-def _hint(code: int, words: list[str]) -> str | None:
-    """What to do about a failure: most programs do not say why they could not read or write."""
-    for directory in sorted({Path(word).parent for word in words[1:] if os.sep in word}):
+def _hint(code: int, words: list[str], base: Path) -> str | None:
+    """What to do about a failure: most programs do not say why they could not read or write. base: where it ran."""
+    for directory in sorted({(base / word).parent for word in words[1:] if os.sep in word or base != Path()}):
         if not directory.exists():
             return f"see whether this machine has lost {directory}/, and run the stage again"
         if directory.is_dir() and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free < _FULL_BYTES:

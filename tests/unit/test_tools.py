@@ -152,3 +152,12 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def test_a_program_that_runs_in_a_directory_gets_paths_relative_to_it(tmp_path):
+    work = tmp_path / "my (odd) $dir"
+    work.mkdir()
+    run_tool(["sh", "-c", "echo $1 $2 > $3", "-", work / "a", "a/b", work / "out"], directory=work)
+    assert (work / "out").read_text() == "a a/b\n"
+    with pytest.raises(UserError, match="see whether this machine has lost"):
+        run_tool(["sh", "-c", "exit 1", tmp_path / "none/a"], directory=work)

@@ -61,5 +61,5 @@ functions: clusters are drawn by similarity, not by biology, and what is in UniP
 
 ## Lineage
 
-{lineage_text(lineage)}
+{lineage_text(lineage, "shards")}
 """

@@ -45,7 +45,7 @@ def add_config(parser: argparse.ArgumentParser, block: str) -> None:
         action="append",
         default=[],
         dest="overrides",
-        help=f"override one option of `{block}`, as in --set seed=3; may be repeated",
+        help=f"override one option, as in --set {block}.OPTION=VALUE or --set OPTION=VALUE; may be repeated",
     )
 
 

@@ -85,7 +85,7 @@ def to_full_disk(monkeypatch) -> list[str]:
     return ["split", "--help"]
 
 
-TIME = "report: {title: 2024-05-29 10:00:00}"
+TAGGED = "report: {title: !!binary aGVsbG8=}"
 NO_TEMPORARY = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 FAULTS = {
     "a file of an earlier stage is missing": lambda d, m: clusters(d, None),
@@ -97,7 +97,7 @@ FAULTS = {
     "a JSON file lacks a key": lambda d, m: counts(d, lambda text: "{}"),
     "a line in the middle of `metrics.jsonl` is damaged": lambda d, m: in_metrics(m, d),
     "a config is no YAML": lambda d, m: config(d, "split: ["),
-    "a value of a config is read by YAML as a time": lambda d, m: config(d, TIME),
+    "a value of a config has a tag of YAML": lambda d, m: config(d, TAGGED),
     "`--set` with a broken value": lambda d, m: [*config(d, ""), "--set", "seed=["],
     "a file that the user named is missing": lambda d, m: raising(m, d, FileNotFoundError(errno.ENOENT, "x", "data/x")),
     "a file that the user named may not be read": lambda d, m: raising(
