@@ -16,7 +16,7 @@ WORKERS ?= 3
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
 
-.PHONY: help install demo demo-long test fuzz lint bench docs te-test slurm-test clean
+.PHONY: help install lock demo demo-long test fuzz lint bench docs te-test slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,19 +25,32 @@ help:  ## this list
 install: .venv/installed  ## create .venv with the pinned packages of everything, tests included
 	@echo '$(ACTIVATE)'
 
+# Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool is built: PyPI has its source
+# alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
+# has it.
+LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool
+
 # What the demo needs: the data half and training.
-.venv/demo-installed: pyproject.toml constraints.txt
+.venv/demo-installed: pyproject.toml envs/lock.txt envs/pip.txt envs/torch-cpu.txt
 	@test -n "$(PYTHON)" || { echo "unirefine needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train]'
+	$(LOCKED) --requirement envs/pip.txt  # older ones take no hashes from constraints
+	$(LOCKED) --constraint envs/lock.txt setuptools
+	$(LOCKED) --no-deps --requirement envs/torch-cpu.txt 2>/dev/null || true
+	$(BIN)/python envs/requirements.py train > .venv/requirements.txt
+	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 # roc-validator comes without its requirements; `dev` has those that it imports.
 .venv/installed: .venv/demo-installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps roc-validator
+	$(BIN)/python envs/requirements.py dev > .venv/requirements.txt
+	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
+	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator
 	touch $@
+
+lock:  ## write envs/lock.txt and envs/pip.txt from constraints.txt (needs uv)
+	python envs/lock.py
 
 results/site/done: .venv/demo-installed $(wildcard resources/demo/* resources/minisite/*.py)
 	PYTHONPATH=resources python -m minisite --output results/site

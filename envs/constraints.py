@@ -1,6 +1,6 @@
-"""Constraints for pip inside an image: its packages keep their versions, all others have those of constraints.txt.
+"""Constraints for pip inside an image: its packages keep their versions, all others are those of the lock.
 
-    pip list --format=freeze | python constraints.py constraints.txt > constraints-of-image.txt
+    pip list --format=freeze | python envs/constraints.py envs/lock.txt > constraints-of-image.txt
 
 The base image's torch, Transformer Engine and what was compiled with them (numpy, ...) must not be replaced.
 """
@@ -9,8 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-TESTED = {"megatron-core"}
-"""Taken from constraints.txt even if the image has another: checkpoints and layouts were tested with it."""
+FROM_LOCK = {"megatron-core", "typing-extensions"}
+"""Taken from the lock even if the image has another: checkpoints and layouts were tested with that Megatron, and the
+lock's pydantic needs a newer typing-extensions, which is pure Python, than images of 2025 have."""
 
 
 def name_of(line: str) -> str:
@@ -18,13 +19,19 @@ def name_of(line: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[=<>!~;@ \[]", line.strip(), maxsplit=1)[0]).lower()
 
 
-def merged(brought: list[str], pinned: list[str]) -> list[str]:
-    """Lines of constraints: those `brought` by the image (`name==version`), then what else is `pinned`."""
-    stays = [line for line in brought if "==" in line and name_of(line) not in TESTED]
+def entries(lock: str) -> list[str]:
+    """The entries of a lock, each with the lines of its hashes."""
+    lines = lock.replace("\\\n", "\0").splitlines()
+    return [line.replace("\0", "\\\n") for line in lines if line and not line.startswith("#")]
+
+
+def merged(brought: list[str], locked: list[str]) -> list[str]:
+    """Constraints: those `brought` by the image (`name==version`), then what else is `locked`."""
+    stays = [line for line in brought if "==" in line and name_of(line) not in FROM_LOCK]
     names = {name_of(line) for line in stays}
-    return stays + [line for line in pinned if line and not line.startswith("#") and name_of(line) not in names]
+    return stays + [entry for entry in locked if name_of(entry) not in names]
 
 
 if __name__ == "__main__":
     lines = sys.stdin.read().splitlines()
-    print("\n".join(merged(lines, Path(sys.argv[1]).read_text().splitlines())))
+    print("\n".join(merged(lines, entries(Path(sys.argv[1]).read_text(encoding="utf-8")))))

@@ -9,6 +9,7 @@ with serve(directory) as server:
 import contextlib
 import http.server
 import socket
+import ssl
 import sys
 import threading
 from collections import defaultdict, deque
@@ -61,7 +62,31 @@ class Body:
     kind: str = "text/html"
 
 
-Fault = Cut | Truncate | Corrupt | Status | Stall | Body
+@dataclass(frozen=True)
+class Trickle:
+    """Send one byte each `seconds`, from the first byte of the answer (`head`) or of the body on."""
+
+    seconds: float
+    head: bool = False
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Send the client elsewhere, with a body without end."""
+
+    to: str
+    code: int = 302
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Send this as the whole answer, head and body, then `again` without end, and close the connection."""
+
+    data: bytes
+    again: bytes = b""
+
+
+Fault = Cut | Truncate | Corrupt | Status | Stall | Body | Trickle | Redirect | Raw
 
 
 class Server:
@@ -91,9 +116,9 @@ class Server:
             return self._faults[path].popleft()
         return self._always.get(path)
 
-    def wait(self) -> None:
-        """Keep a stalled connection open until the server is shut down."""
-        self._released.wait(60)
+    def wait(self, seconds: float = 60) -> bool:
+        """Keep a stalled connection open, at most this long. Returns whether the server is shut down."""
+        return self._released.wait(seconds)
 
     def release(self) -> None:
         """End the stalled connections."""
@@ -105,16 +130,18 @@ class _QuietServer(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is not an error of the server."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager
-def serve(directory: Path) -> Iterator[Server]:
-    """Serve a directory on a free port of the loopback interface."""
+def serve(directory: Path, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Serve a directory on a free port of the loopback interface, over HTTPS if `tls` is given."""
     seen: list[Server] = []
     httpd = _QuietServer(("127.0.0.1", 0), _handler(directory, lambda: seen[0]))
-    server = Server(f"http://127.0.0.1:{httpd.server_address[1]}")
+    if tls is not None:
+        httpd.socket = tls.wrap_socket(httpd.socket, server_side=True)
+    server = Server(f"{'http' if tls is None else 'https'}://127.0.0.1:{httpd.server_address[1]}")
     seen.append(server)
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -139,10 +166,19 @@ def _handler(directory: Path, server_of: Callable[[], Server]) -> type[http.serv
             if isinstance(fault, Status):
                 self._answer(fault.code, b"", {"Retry-After": fault.retry_after} if fault.retry_after else {})
                 return
+            if isinstance(fault, Redirect):
+                self._forever(f"HTTP/1.1 {fault.code} Elsewhere\r\nLocation: {fault.to}\r\n\r\n".encode(), b"x" * 4096)
+                return
+            if isinstance(fault, Raw):
+                self._forever(fault.data, fault.again)
+                return
+            if isinstance(fault, Trickle) and fault.head:
+                self._slowly(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 10_000, fault.seconds, server)
+                return
             if isinstance(fault, Body):
                 self._answer(200, fault.data, {"Content-Type": fault.kind})
                 return
-            path = directory / self.path.lstrip("/")
+            path = directory / self.path.partition("?")[0].lstrip("/")
             if not path.is_file():
                 self._answer(404, b"not here", {})
                 return
@@ -165,6 +201,9 @@ def _handler(directory: Path, server_of: Callable[[], Server]) -> type[http.serv
                 self.close_connection = True
                 return
             self._head(code, headers | {"Content-Length": str(len(data))})
+            if isinstance(fault, Trickle):
+                self._slowly(data, fault.seconds, server)
+                return
             if isinstance(fault, Cut | Stall):
                 self.wfile.write(data[: fault.after])
                 if isinstance(fault, Stall):
@@ -175,6 +214,23 @@ def _handler(directory: Path, server_of: Callable[[], Server]) -> type[http.serv
                 return
             with contextlib.suppress(ConnectionError):  # the client may have closed it
                 self.wfile.write(data)
+
+        def _slowly(self, data: bytes, seconds: float, server: Server) -> None:
+            self.close_connection = True
+            for byte in data:
+                if server.wait(seconds):
+                    return
+                try:
+                    self.wfile.write(bytes([byte]))
+                except OSError:  # the client has closed it
+                    return
+
+        def _forever(self, start: bytes, again: bytes) -> None:
+            self.close_connection = True
+            with contextlib.suppress(OSError):  # until the client closes it
+                self.wfile.write(start)
+                while again:
+                    self.wfile.write(again)
 
         def _answer(self, code: int, data: bytes, headers: dict[str, str]) -> None:
             self._head(code, headers | {"Content-Length": str(len(data))})

@@ -1,5 +1,7 @@
 """The one exception that users see: a single line that says what, where, and what to do."""
 
+from unirefine.terminal import printable
+
 
 class UserError(Exception):
     """A mistake or a fault outside the program: bad input, bad config, missing tool, full disk, corrupt shard.
@@ -16,4 +18,4 @@ class UserError(Exception):
         """The message on one line: `<where>: <what>; <fix>`."""
         text = f"{self.where}: {self.what}" if self.where is not None else self.what
         text = f"{text}; {self.fix}" if self.fix else text
-        return " ".join(text.split())
+        return printable(" ".join(text.split()))

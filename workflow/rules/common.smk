@@ -7,6 +7,7 @@ from pathlib import Path
 from unirefine.config import merge_configs
 from unirefine.errors import UserError
 from unirefine.files import names, stages
+from unirefine.terminal import printable
 from unirefine.workflow.directories import shared_directories
 from unirefine.workflow.options import (
     archived_files,
@@ -66,13 +67,13 @@ except UserError as error:
     raise SystemExit(1)
 
 if CALL.starts and (line := warning_of_future(PATHS.results)):
-    print(f"unirefine: warning: {line}", file=sys.stderr)
+    print(f"unirefine: warning: {printable(line)}", file=sys.stderr)
 if CALL.is_main and (
     line := training_note(
         f"{PATHS.results}/train/final", storage_of(workflow), CALL.bucket
     )
 ):
-    print(f"unirefine: {line}", file=sys.stderr)
+    print(f"unirefine: {printable(line)}", file=sys.stderr)
 
 LEVELS = PATHS.levels
 CUSTOM_FASTA = CONFIG.release.source == "fasta"

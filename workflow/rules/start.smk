@@ -6,7 +6,7 @@ onstart:
         plan = Plan(workflow)
         refuse_rerun_of_base(plan, SHARED, CONFIG)
         if line := retraining(plan):
-            print(f"unirefine: warning: {line}", file=sys.stderr)
+            print(f"unirefine: warning: {printable(line)}", file=sys.stderr)
         stages.write_shared_stages(Path(PATHS.results), SHARED)
         # for `unirefine status`, which looks at local results
         if not CALL.bucket:

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-from unirefine import __version__
+from unirefine import __version__, terminal
 from unirefine.cli.common import named_paths
 from unirefine.faults import as_user_error
 
@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     program that reads the output has ended. A bug is raised, with its traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
+    terminal.protect()
     words = [word for word in argv if word != "--traceback"]
     show = len(words) < len(argv) or os.environ.get(TRACEBACK, "0") not in ("", "0")
     stage, arguments = "", argparse.Namespace()

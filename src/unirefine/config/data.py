@@ -86,6 +86,9 @@ class Release(Block):
     """Where the downloads live. Default: `results/<run>/release`. Runs that name the same directory share them."""
     stall_seconds: Annotated[float, Field(gt=0)] = 60
     """After this long without a byte from a mirror, the next one is tried."""
+    minimum_rate: Annotated[float, Field(ge=0)] = 10_000
+    """Bytes per second, averaged over `stall_seconds`: a mirror that sends less is left for the next one. 0 waits for
+    any."""
     attempts: Count = 3
     """Rounds over all mirrors before the download fails."""
 

@@ -8,8 +8,12 @@ from unirefine.errors import UserError
 
 _RELEASE = re.compile(r"Release:?\s*(\d{4}_\d{2})")
 _COUNT = re.compile(
-    r"Number of (?:clusters|entries)\s*[:=]?\s*(\d[\d,. ]*)|(\d[\d,.]*)\s+(?:clusters|entries)\b", re.IGNORECASE
+    # possessive and not in the middle of a number, so that the time grows with the length of the note
+    r"Number of (?:clusters|entries)\s*+[:=]?+\s*+(\d[\d,. ]*+)|(?<![\d,.])(\d[\d,.]*+)\s++(?:clusters|entries)\b",
+    re.IGNORECASE | re.ASCII,
 )
+_MOST_BYTES = 1 << 20
+_MOST_DIGITS = 12
 _LEVEL = re.compile(r"UniRef\s?(50|90|100)\b")
 
 
@@ -29,7 +33,8 @@ def read_note(path: Path, level: str) -> ReleaseNote:
     level: as in `uniref50`.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES).decode("utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError("no such file", where=path, fix="check --release-note, or run the release stage") from None
     named = _LEVEL.search(text)
@@ -38,11 +43,12 @@ def read_note(path: Path, level: str) -> ReleaseNote:
             f"the release note of UniRef{named[1]}, not of {level}", where=path, fix="give the note of that level"
         )
     count = _COUNT.search(text)
-    if count is None:
+    digits = re.sub(r"\D", "", count[1] or count[2], flags=re.ASCII) if count else ""
+    if not 0 < len(digits) <= _MOST_DIGITS:
         raise UserError(
             "states no number of clusters",
             where=path,
             fix="fetch it again; records run by hand can leave --release-note out",
         )
     release = _RELEASE.search(text)
-    return ReleaseNote(release[1] if release else None, int(re.sub(r"\D", "", count[1] or count[2])))
+    return ReleaseNote(release[1] if release else None, int(digits))

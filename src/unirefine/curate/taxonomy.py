@@ -5,12 +5,20 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from unirefine.core.tars import BadTar, Content, files
 from unirefine.errors import UserError
 
 PINNED_ROOT = 81077
+_TAXON_DIGITS = 8
+"""NCBI's have seven. An array has a place for each taxon up to the largest."""
+_EXPANSION = 20
+_SLACK_BYTES = 64 << 20
+"""The dump's content is at most that many times its size, and this: NCBI's is six times its size."""
+_LONGEST_LINE = 1 << 16
 _UNKNOWN = -1
 
 
@@ -58,8 +66,8 @@ def _pinned(roots: Sequence[int]) -> ArtificialTaxa:
 
 def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
     tables = _read_dump(taxdump)
-    if "nodes.dmp" not in tables:
-        raise UserError("no nodes.dmp inside", where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
+    if len(tables.get("nodes.dmp", ())) == 0:
+        raise UserError("no nodes.dmp inside, or an empty one", where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
     nodes, merged = tables["nodes.dmp"], tables.get("merged.dmp", np.empty((0, 2), np.int32))
     size = int(max(nodes.max(), merged.max(initial=0), *roots)) + 1
     parent = np.full(size, _UNKNOWN, np.int32)
@@ -70,15 +78,15 @@ def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
             fix = f"it was merged into {now[0]}" if len(now) else "check curate.artificial_taxa"
             raise UserError(f"nodes.dmp has no taxon {taxon}", where=taxdump, fix=fix)
     root = np.where(parent == _UNKNOWN, _UNKNOWN, 0).astype(np.int32)
-    root[list(roots)] = roots
-    known = nodes[:, 0]
-    open_taxa = known[root[known] == 0]
-    while len(open_taxa):  # as many rounds as the artificial subtree is deep
-        above = root[parent[open_taxa]]
-        if not (above > 0).any():
+    is_root = np.zeros(size, bool)
+    is_root[list(roots)] = True
+    up = np.where(is_root | (parent == _UNKNOWN), np.arange(size, dtype=np.int32), parent)
+    for _ in range(size.bit_length()):  # each round doubles the steps up; in a tree of any depth that is enough
+        further = up[up]
+        if np.array_equal(further, up):
             break
-        root[open_taxa] = np.maximum(above, 0)
-        open_taxa = open_taxa[above <= 0]
+        up = further
+    root[is_root[up]] = up[is_root[up]]
     root[merged[:, 0]] = root[merged[:, 1]]  # an older release may use a taxon that was merged into another
     return ArtificialTaxa(root, "taxdump", complete=True)
 
@@ -87,20 +95,23 @@ def _read_dump(taxdump: Path) -> dict[str, np.ndarray]:
     """The first two columns of nodes.dmp and of merged.dmp, int32[rows, 2], read as a stream."""
     tables = {}
     try:
-        with tarfile.open(taxdump, mode="r|gz") as archive:
-            for member in archive:
+        with taxdump.open("rb", buffering=0) as file:
+            content = Content(file, _EXPANSION * taxdump.stat().st_size + _SLACK_BYTES)
+            for member, data in files(content, content):
                 if member.name in ("nodes.dmp", "merged.dmp"):
-                    tables[member.name] = np.array(list(_two_columns(archive.extractfile(member))), np.int32).reshape(
-                        -1, 2
-                    )
+                    tables[member.name] = np.fromiter(_two_columns(data), np.int32).reshape(-1, 2)
     except FileNotFoundError:
         raise UserError("no such file", where=taxdump, fix="run the release stage, or leave --taxdump out") from None
-    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+    except (BadTar, tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise UserError(f"not a taxonomy dump ({error})", where=taxdump, fix="fetch taxdump.tar.gz again") from None
     return tables
 
 
-def _two_columns(lines: Iterator[bytes]) -> Iterator[tuple[int, int]]:
-    for line in lines:
-        first, second, _rest = line.split(b"\t|", 2)
-        yield int(first), int(second)
+def _two_columns(file: IO[bytes]) -> Iterator[int]:
+    """First and second column of each line, one after the other. Raises ValueError for a line that is not of a dump."""
+    while line := file.readline(_LONGEST_LINE):
+        for field in line.split(b"\t|", 2)[:2]:
+            number = field.strip()
+            if not number.isdigit() or len(number) > _TAXON_DIGITS:
+                raise ValueError(f"{number[:20]!r} where a taxon is expected")
+            yield int(number)

@@ -10,13 +10,16 @@ from unirefine.errors import UserError
 def local_path(url: str) -> Path | None:
     """The local file that a `file:` URL (absolute or relative) or a plain path names; None for http and https.
 
-    Raises UserError for any other scheme.
+    Raises UserError for any other scheme, and for what is no address.
     """
     scheme, separator, rest = url.partition(":")
     if scheme in ("http", "https"):
         return None
     if scheme == "file":
-        return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path if rest.startswith("//") else rest))
+        try:
+            return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path if rest.startswith("//") else rest))
+        except ValueError as error:
+            raise UserError(f"not an address ({error})", where=url) from None
     if separator and rest.startswith("//"):
         raise UserError(f"cannot download over {scheme}, only over https, http or from a file: URL", where=url)
     return Path(url)

@@ -72,7 +72,9 @@ def locate(path: Path, marker: bytes, keep: int, ids: Sequence[str]) -> list[tup
     marker, keep: as in `read_blocks`.
     """
     names = b"|".join(re.escape(name.encode()) for name in sorted(set(ids)))
-    pattern = re.compile(rb"^>(%s)(?=\s|\Z)|<entry\b[^>]*?\sid\s*=\s*[\"'](%s)[\"']" % (names, names), re.MULTILINE)
+    # no `<` in a tag: from each `<entry` it looks no further than to the next, so the time grows with the length only
+    entry = rb"<entry\b[^<>]*?\sid\s*+=\s*+[\"'](%s)[\"']" % names
+    pattern = re.compile(rb"^>(%s)(?=\s|\Z)|%s" % (names, entry), re.MULTILINE)
     found: list[tuple[str, int]] = []
     for block in read_blocks(path, marker, keep):
         for match in pattern.finditer(block.raw):

@@ -33,6 +33,8 @@ _TAX = np.frombuffer(b" Tax=", np.uint8)
 _COUNT = np.frombuffer(b" n=", np.uint8)
 _NEWLINE, _RETURN, _GREATER, _SPACE, _TAB = 10, 13, 62, 32, 9
 _USUAL_WIDTH = 60
+_WIDEST_GUESS = 1024
+"""A wider one is given up when it was wrong: that costs its width, and many short lines may follow a long one."""
 
 
 def parse(block: Block, prefix: str, *, strict: bool) -> Parsed:
@@ -193,6 +195,8 @@ def _sequence(
             stops += count_stops(seq, at, at + end - i)
         if after - i > _USUAL_WIDTH:
             width = after - 1 - i
+        elif width > _WIDEST_GUESS:
+            width = _USUAL_WIDTH
         at += end - i
         i = after
     return i, width, finish(seq, status, stats, n, first, at, lower, stops)

@@ -9,12 +9,13 @@ from typing import Any
 
 from unirefine.config import Release
 from unirefine.core.levels import LEVELS
+from unirefine.core.tars import BadTar
 from unirefine.errors import UserError
 from unirefine.files.atomic import fsync_directory, read_json, temporary_directory, write_json
 from unirefine.release import fetch
 from unirefine.release.files import check_space, describe, facts_of, hash_file, locked, size_of
 from unirefine.release.sources import Sources, tarball_name
-from unirefine.release.tarball import BadTarball, extract
+from unirefine.release.tarball import extract
 from unirefine.release.transport import Downloader
 
 INNER_TARS = tuple(f"{level}.tar" for level in LEVELS)
@@ -69,7 +70,7 @@ def _extract(tarball: Path, scratch: Path, config: Release, downloader: Download
     source = fetch.run(tarball.name, tarball, config, downloader)
     try:
         hashes = extract(tarball, scratch, WANTED, INNER_TARS)
-    except BadTarball as error:
+    except BadTar as error:
         facts_of(tarball).unlink()
         tarball.unlink()
         raise UserError(
@@ -80,7 +81,8 @@ def _extract(tarball: Path, scratch: Path, config: Release, downloader: Download
     extracted = []
     for name in WANTED:
         (scratch / name).replace(directory / name)
-        facts = describe(name, f"{source['url']}#{name}", source["release"], hashes[name])
+        url, asked = (f"{source[key]}#{name}" for key in ("url", "asked_url"))
+        facts = describe(name, url, asked, source["release"], hashes[name], verified_by=source["verified_by"])
         write_json(facts_of(directory / name), facts)
         extracted.append(facts)
     fsync_directory(directory)

@@ -90,7 +90,8 @@ def _custom_fasta(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError("no such file", where=path, fix="set release.fasta to your FASTA") from None
     changed = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
-    return {"file": path.name, "url": str(path), "release": None, **hashes, "date": changed}
+    where = {"file": path.name, "url": str(path), "asked_url": str(path)}
+    return {**where, "release": None, **hashes, "date": changed, "verified_by": None}
 
 
 def _compare(

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from unirefine.config import Release
 from unirefine.errors import UserError
@@ -22,10 +22,18 @@ from unirefine.release.files import (
     locked,
     size_of,
 )
+from unirefine.release.outside import is_what_it_should_be, kind_of
 from unirefine.release.sources import Origin, Sources
-from unirefine.release.transport import Downloader
+from unirefine.release.transport import MOST_BYTES, Downloader, PastEndError
 
 _FULL_DISK = "free some space and run it again: it goes on from there"
+
+
+class _Source(NamedTuple):
+    """Where a download came from: the address asked, and the one after redirects."""
+
+    asked: str
+    url: str
 
 
 def run(
@@ -43,16 +51,17 @@ def run(
     partial = partial_of(output)
     with locked(partial) as handle:
         origin = sources.find(file)
-        url, hashes = origin.urls[0], _present(file, output, origin)
+        hashes = _present(file, output, origin)
         if hashes is None:
             _check_room(file, output.parent, planned, origin, sources)
-            url, hashes = _download_verified(file, handle, partial, origin, sources)
+            origin, source, hashes = _download_verified(file, handle, partial, origin, sources)
             partial.replace(output)
         else:
+            source = _earlier_source(output, hashes, origin)
             partial.unlink()
         facts_of(partial).unlink(missing_ok=True)
         fsync_directory(output.parent)
-    facts = describe(file, url, origin.release, hashes)
+    facts = describe(file, source.url, source.asked, origin.release, hashes, verified_by=origin.authority or None)
     write_json(facts_of(output), facts)
     return facts
 
@@ -69,6 +78,14 @@ def _present(file: str, output: Path, origin: Origin) -> dict[str, Any] | None:
     with output.open("rb") as handle:
         hashes = hash_file(handle, file).result()
     return hashes if hashes["md5"] == origin.md5 else None
+
+
+def _earlier_source(output: Path, hashes: dict[str, Any], origin: Origin) -> _Source:
+    """Where the file that is there came from, as its facts say; the first mirror where they are gone or another's."""
+    facts = read_json(facts_of(output)) if facts_of(output).exists() else {}
+    if facts.get("sha256") != hashes["sha256"] or "asked_url" not in facts:
+        return _Source(origin.urls[0], origin.urls[0])
+    return _Source(facts["asked_url"], facts["url"])
 
 
 def _check_room(file: str, directory: Path, planned: Iterable[str], origin: Origin, sources: Sources) -> None:
@@ -91,17 +108,25 @@ def _check_room(file: str, directory: Path, planned: Iterable[str], origin: Orig
 
 def _download_verified(
     file: str, handle: BinaryIO, partial: Path, origin: Origin, sources: Sources
-) -> tuple[str, dict[str, Any]]:
-    """Download until the checksum is right, each time from another mirror first; return the URL and the hashes."""
+) -> tuple[Origin, _Source, dict[str, Any]]:
+    """Download until the checksum is right, each time from another mirror first; return whence, and the hashes."""
     attempts = sources.downloader.attempts
+    if origin.md5 is None and not origin.is_local:
+        print(f"{file}: no md5 is published for it, so it is taken unverified", file=sys.stderr)
     for attempt in range(attempts):
         if attempt:
             origin = sources.find(file)  # the current release may have changed in the meantime
             turn = attempt % len(origin.urls)
             origin = dataclasses.replace(origin, urls=origin.urls[turn:] + origin.urls[:turn])
-        url, hashes = _download(file, handle, partial, origin, sources.downloader)
+        try:
+            source, hashes = _download(file, handle, partial, origin, sources.downloader)
+        except PastEndError:  # what is there of it is not a part of this file
+            _start_over(handle, partial)
+            source, hashes = _download(file, handle, partial, origin, sources.downloader)
         if origin.md5 in (None, hashes["md5"]):
-            return url, hashes
+            if origin.size is None:  # no metalink vouches for it
+                _check_kind(file, handle, partial, source.url)
+            return origin, source, hashes
         print(f"{file}: wrong md5 {hashes['md5']}; deleted", file=sys.stderr)
         _start_over(handle, partial)
     raise UserError(
@@ -113,26 +138,33 @@ def _download_verified(
 
 def _download(
     file: str, handle: BinaryIO, partial: Path, origin: Origin, downloader: Downloader
-) -> tuple[str, dict[str, Any]]:
-    """Append the rest of the file to its partial download and fsync it; return the URL it came from and its hashes."""
+) -> tuple[_Source, dict[str, Any]]:
+    """Append the rest of the file to its partial download and fsync it; return where it came from and its hashes."""
     identity = {"size": origin.size, "md5": origin.md5}
     if origin.md5 is None or not facts_of(partial).exists() or read_json(facts_of(partial)) != identity:
         _start_over(handle, partial)
         if origin.md5 is not None:
             write_json(facts_of(partial), identity)
-    hasher, url = hash_file(handle, file), origin.urls[0]
+    hasher, source = hash_file(handle, file), _Source(origin.urls[0], origin.urls[0])
     if origin.size is not None:
         if hasher.size > origin.size:
             _start_over(handle, partial)
             hasher = Hasher()
         check_space(partial.parent, origin.size - hasher.size, file)
+    # without its last byte's rename, a file of unknown size is whole when its md5 is right
+    whole = hasher.size == origin.size or hasher.result()["md5"] == origin.md5
     resumed = f" (resumed at {human(hasher.size, 'B')})" if hasher.size else ""
     left = None if origin.size is None else origin.size - hasher.size
     pieces = downloader.stream(
-        origin.urls, what=file, start=hasher.size, size=origin.size, resumable=origin.md5 is not None
+        origin.urls,
+        what=file,
+        start=hasher.size,
+        size=origin.size,
+        most=MOST_BYTES if origin.size is None else None,
+        resumable=origin.md5 is not None,
     )
     with meter(f"{file}{resumed}", total=left, unit="B") as done:
-        for position, data, source in () if left == 0 else pieces:
+        for position, data, asked, url in () if whole else pieces:
             if position != hasher.size:  # without a checksum an interrupted file begins again
                 _start_over(handle, partial)
                 hasher = Hasher()
@@ -140,11 +172,23 @@ def _download(
                 handle.write(data)
             hasher.update(data)
             done.advance(len(data))
-            url = source
+            source = _Source(asked, url)
         with clear_write_errors(file, hasher, _FULL_DISK):
             handle.flush()
             os.fsync(handle.fileno())
-    return url, hasher.result()
+    return source, hasher.result()
+
+
+def _check_kind(file: str, handle: BinaryIO, partial: Path, url: str) -> None:
+    """Raise UserError, and delete the download, when it is a page of a portal or a login instead of the file."""
+    handle.seek(0)
+    start = handle.read(512)
+    if not is_what_it_should_be(file, start):
+        _start_over(handle, partial)
+        expected = "a gzip file" if file.endswith(".gz") else "text"
+        raise UserError(
+            f"{file} from there is {kind_of(start)}, not {expected}", where=url, fix="open the address in a browser"
+        )
 
 
 def _start_over(handle: BinaryIO, partial: Path) -> None:

@@ -18,10 +18,19 @@ SPARE_BYTES = 64 << 20
 """Kept free on the disk besides the download itself."""
 
 
-def describe(file: str, url: str, release: str | None, hashes: dict[str, Any]) -> dict[str, Any]:
-    """The content of a download's `.json`: file, url, release, size, md5, sha256, date (UTC)."""
+def describe(
+    file: str, url: str, asked: str, release: str | None, hashes: dict[str, Any], *, verified_by: str | None
+) -> dict[str, Any]:
+    """A download's `.json`: file, url, asked_url, release, size, md5, sha256, date (UTC), verified_by.
+
+    url: where it came from, after redirects from `asked`. verified_by: address of the metalink or md5 file that it
+    agrees with; None: unverified.
+    """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"file": file, "url": url, "release": release, **hashes, "date": now}
+    return {
+        "file": file, "url": url, "asked_url": asked, "release": release, **hashes, "date": now,
+        "verified_by": verified_by,
+    }  # fmt: skip
 
 
 def facts_of(path: Path) -> Path:

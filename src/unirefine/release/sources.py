@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from unirefine.config import Release
 from unirefine.errors import UserError
 from unirefine.files.names import IDMAPPING, TAXDUMP, parse_purge_list
-from unirefine.release import transport
+from unirefine.files.urls import local_path
+from unirefine.release.connection import host_of
 from unirefine.release.metalink import Metalink, parse
-from unirefine.release.transport import Downloader
+from unirefine.release.transport import Downloader, NotFoundError
+from unirefine.terminal import brief
 
 METALINK = "RELEASE.metalink"
 _UNIREF = re.compile(r"(uniref(?:50|90|100))\.(?:xml\.gz|fasta\.gz|release_note)")
@@ -25,6 +27,11 @@ class Origin:
     md5: str | None = None
     authority: str = ""
     """Address of the metalink or md5 file that states size and md5."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine."""
+        return all(local_path(url) is not None for url in self.urls)
 
 
 def tarball_name(release: str | None) -> str:
@@ -84,7 +91,7 @@ class Sources:
                     continue
                 if self.config.name not in (None, metalink.release):
                     other_releases.append(
-                        f"{transport.host_of(mirror)} serves release {metalink.release}, not {self.config.name}"
+                        f"{host_of(mirror)} serves release {metalink.release}, not {self.config.name}"
                     )
                     continue
                 found = f"{base}/{METALINK}", metalink
@@ -97,7 +104,8 @@ class Sources:
             )  # fmt: skip
         authority, metalink = found
         if file not in metalink.files:
-            raise UserError(f"does not list {file}; it lists {', '.join(sorted(metalink.files))}", where=authority)
+            names = brief(", ".join(sorted(metalink.files)), 500)
+            raise UserError(f"does not list {file}; it lists {names}", where=authority)
         listed = metalink.files[file]
         return Origin(tuple(urls), metalink.release, listed.size, listed.md5, authority)
 
@@ -109,11 +117,11 @@ class Sources:
             raise UserError(str(error), where=url) from None
 
     def _with_md5_file(self, url: str) -> Origin:
-        """A file that may have its md5 in a file beside it, as NCBI's do."""
+        """A file that may have its md5 in a file beside it, as NCBI's do. Only a 404 says that there is none."""
         beside = f"{url}.md5"
         try:
             text = self.downloader.read_small([beside], what="the md5 file").decode("ascii", errors="replace")
-        except transport.NotFoundError:
+        except NotFoundError:
             return Origin((url,))
         match = _MD5.match(text)
         if match is None:

@@ -95,7 +95,7 @@ def _is_same(
 
 def _is_same_release(config: Config, found: Mapping[str, Any]) -> bool:
     """Whether release.json lists the files that a config asks for, from where it asks for them."""
-    asked, files = config.release, {file["file"]: file["url"] for file in found["files"]}
+    asked, files = config.release, {file["file"]: file.get("asked_url", file["url"]) for file in found["files"]}
     if found["source"] != asked.source or asked.name not in (None, found["release"]):
         return False
     sources: dict[str, str | None] = dict.fromkeys(release_files(config))  # None: any mirror will do

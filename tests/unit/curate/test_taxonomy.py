@@ -1,6 +1,8 @@
+import gzip
 import io
 import lzma
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +128,56 @@ def test_a_torn_dump_is_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(UserError, match="not a taxonomy dump"):
         artificial_taxa([81077], path)
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A tar header with any size, also below 0."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, "x" if kind == tarfile.SYMTYPE else ""
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT)[:512])
+    block[124:136] = b"\xff" + (256**11 + size).to_bytes(11, "big") if size < 0 else b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def tarred(content: bytes) -> bytes:
+    return header("nodes.dmp", len(content)) + content + bytes(-len(content) % 512 + 1024)
+
+
+ROW = b"81077\t|\t1\t|\tspecies\t|\n"
+HOSTILE = {
+    "a negative size": header("nodes.dmp", -512) + bytes(1024),
+    "a negative size of a long name": header("nodes.dmp", -512, tarfile.GNUTYPE_LONGNAME) + bytes(1024),
+    "a size beyond the file": header("nodes.dmp", 1 << 32) + ROW,
+    "a link": header("nodes.dmp", 0, tarfile.SYMTYPE) + bytes(1024),
+    "a name that leads elsewhere": header("../nodes.dmp", 0) + bytes(1024),
+    "a taxon below 0": tarred(ROW + b"-5\t|\t1\t|\n"),
+    "a taxon of 5,000 digits": tarred(ROW + b"9" * 5000 + b"\t|\t1\t|\n"),
+    "a taxon that asks for gigabytes": tarred(ROW + b"2147483647\t|\t1\t|\n"),
+    "a taxon in other digits": tarred(ROW + "٣\t|\t1\t|\n".encode()),
+    "one column": tarred(ROW + b"7\n"),
+    "a line without end": tarred(b"1" * (1 << 17)),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_dump_is_one_line(kind, tmp_path):
+    path = tmp_path / "taxdump.tar.gz"
+    path.write_bytes(gzip.compress(HOSTILE[kind], 1, mtime=0))
+    with pytest.raises(
+        UserError, match=r"taxdump\.tar\.gz: not a taxonomy dump \(.*fetch taxdump\.tar\.gz again"
+    ) as caught:
+        artificial_taxa([81077], path)
+    assert len(caught.value.line()) < 400
+
+
+@pytest.mark.parametrize("shape", ["chain", "circle"])
+def test_the_time_does_not_grow_with_the_depth(shape, tmp_path):
+    taxa = np.random.default_rng(1).permutation(np.arange(100_000, 140_000)).tolist()
+    parents = dict(zip(taxa, [81077 if shape == "chain" else taxa[-1], *taxa], strict=False)) | {81077: 1, 1: 1}
+    path = write_taxdump(tmp_path / "taxdump.tar.gz", parents)
+    began = time.process_time()
+    found = artificial_taxa([81077], path)
+    assert time.process_time() - began < 2
+    assert roots(found, 81077, taxa[0], taxa[-1], 1) == [81077, *[81077 if shape == "chain" else 0] * 2, 0]

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import numpy as np
 import pytest
@@ -140,3 +141,13 @@ def test_an_id_that_cannot_be_is_an_error_whatever_the_policy(stage, name, probl
     with pytest.raises(UserError, match=re.escape(problem)):
         stage.run(data, bad_entries="remove")
     assert not list(stage.output.rglob("*.*"))
+
+
+@pytest.mark.parametrize("text", [b"\n" * 800_000, b"A\n" * 400_000], ids=["empty", "one"])
+def test_short_lines_after_a_long_one_take_no_longer(text):
+    """The width of the last line is tried for the next: it must not cost that much for each of them."""
+    parsed(">a\nMKV\n")  # compiled before the clock starts
+    began = time.process_time()
+    found = parsed(b">a\n" + b"M" * 200_000 + b"\n" + text)
+    assert time.process_time() - began < 1
+    assert found.records.column("sequence")[0].as_py() == "M" * 200_000 + text.replace(b"\n", b"").decode()

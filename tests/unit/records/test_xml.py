@@ -2,6 +2,7 @@
 
 import random
 import re
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from unirefine.core.crc64 import crc64_hex
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
 from unirefine.records.columns import EMPTY, OK
+from unirefine.records.duplicates import locate
 from unirefine.records.stream import Block
 from unirefine.records.uniref_xml import parse, read_head
 
@@ -286,3 +288,63 @@ def test_another_document_is_an_error(stage, xml, head, problem):
 )
 def test_heads_of_other_shapes(stage, xml, head):
     assert stage.run(xml(GOOD, head=head)).facts["release"] == "2024_03"
+
+
+# --- inputs that take an expression long -----------------------------------------------------------------------------
+
+ENTRY = b"<entry id='UniRef50_A'></entry>"
+HEADS = {
+    "blanks": b" " * 60_000,
+    "blanks behind the declaration": b"<?xml version='1.0'?>" + b"\n" * 60_000 + b"<",
+    "comments": b"<!---->" * 8000 + b"<!",
+    "comments in comments": b"<!-- --> -->" * 5000,
+    "a comment without end": b"<!--" + b" -" * 30_000,
+    "declarations": b"<?xml " * 10_000,
+    "document types": b"<!DOCTYPE a>" * 5000 + b"<!DOCTYPE a",
+    "document types without end": b"<!DOCTYPE " * 6000,
+    "tags without end": b"<a " * 20_000,
+    "encodings": b"<?xml" + b" encoding" * 7000 + b"?><UniRef50 >",
+    "versions": b"<UniRef50" + b" version= " * 6000 + b">",
+    "quotes": b"<UniRef50" + b" version='" * 6000,
+}
+TAILS = {
+    "blanks": b"</UniRef50>" + b" " * 100_000 + b"x",
+    "blanks in the tag": b"</UniRef50" + b" " * 100_000 + b"x",
+    "comments": b"</UniRef50>" + b"<!---->" * 20_000 + b"x",
+    "comments in comments": b"</UniRef50>" + b"<!---->-->" * 20_000,
+    "blanks and comments": b"</UniRef50>" + b" <!-- --> -->" * 20_000,
+    "comments without end": b"</UniRef50>" + b"<!--" * 50_000,
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_are_read_in_linear_time(kind):
+    began = time.process_time()
+    with pytest.raises(UserError) as caught:
+        if read_head(HEADS[kind], "UniRef50", "file")[1] is None:
+            raise UserError("a head without a release")
+    assert time.process_time() - began < 0.5 and len(caught.value.line()) < 300
+
+
+@pytest.mark.parametrize("kind", TAILS)
+def test_ends_are_read_in_linear_time(kind):
+    parsed(b"<UniRef50></UniRef50><!-- compiled before the clock starts -->")
+    began = time.process_time()
+    with pytest.raises(UserError, match=r"where an entry or </UniRef50> is expected") as caught:
+        parsed(b"<UniRef50>" + TAILS[kind])
+    assert time.process_time() - began < 0.5 and len(caught.value.line()) < 300
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b" <!-- one --> <!---->\n<!-- a > b -- c -->"])
+def test_what_may_follow_the_root(tail):
+    assert len(parsed(b"<UniRef50></UniRef50 >" + tail).status) == 0
+
+
+@pytest.mark.parametrize("noise", [b"<entry " * 50_000, b"<entry" + b" id" * 100_000, b"<entry id" + b" " * 200_000])
+def test_a_duplicate_is_located_in_linear_time(noise, tmp_path):
+    path = tmp_path / "x.xml"
+    path.write_bytes(b"<!--" + noise + b"-->" + ENTRY + ENTRY)
+    began = time.process_time()
+    offset = len(noise) + 7
+    assert locate(path, b"</entry>", 0, ["UniRef50_A"]) == [("UniRef50_A", offset), ("UniRef50_A", offset + len(ENTRY))]
+    assert time.process_time() - began < 0.5

@@ -40,7 +40,7 @@ def assert_extracted(directory, data):
     for name, content in expected.items():
         assert (directory / name).read_bytes() == content
         facts = json.loads((directory / f"{name}.json").read_text())
-        assert list(facts) == ["file", "url", "release", "size", "md5", "sha256", "date"]
+        assert list(facts) == ["file", "url", "asked_url", "release", "size", "md5", "sha256", "date", "verified_by"]
         assert facts["release"] == "2024_03" and facts["url"].endswith(f"{PATH}#{name}")
         assert facts["md5"] == hashlib.md5(content).hexdigest() and facts["size"] == len(content)
         assert facts["sha256"] == hashlib.sha256(content).hexdigest()

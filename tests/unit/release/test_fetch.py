@@ -14,7 +14,8 @@ from webserver import Body, Corrupt, Cut, Stall, Status, Truncate
 
 from unirefine.config import Release
 from unirefine.errors import UserError
-from unirefine.release import fetch, files, transport
+from unirefine.release import fetch, files
+from unirefine.release.transport import NotFoundError
 
 FILE = "uniref50.xml.gz"
 DIRECTORY = "/current_release/uniref/uniref50"
@@ -46,8 +47,9 @@ def test_downloads_and_describes(site, server, tmp_path, downloader):
     date = facts.pop("date")
     assert date.endswith("+00:00")
     assert facts == {
-        "file": FILE, "url": server.url + PATH, "release": "2026_03", "size": len(data),
+        "file": FILE, "url": server.url + PATH, "asked_url": server.url + PATH, "release": "2026_03", "size": len(data),
         "md5": hashlib.md5(data).hexdigest(), "sha256": hashlib.sha256(data).hexdigest(),
+        "verified_by": server.url + METALINK,
     }  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, f"{FILE}.json"]
 
@@ -226,7 +228,7 @@ def test_404_on_one_mirror(site, server, other, tmp_path, downloader):
 def test_404_everywhere_is_an_error_at_once(server, other, tmp_path, downloader):
     server.always(PATH, Status(404))
     other.always(PATH, Status(404))
-    with pytest.raises(transport.NotFoundError) as caught:
+    with pytest.raises(NotFoundError) as caught:
         fetch.run(FILE, tmp_path / FILE, config(server, other), downloader)
     line = caught.value.line()
     assert line.count("404 Not Found") == 2 and "\n" not in line

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tars import FILES, checked, gzipped, inner, member, read, release, tar
 
+from unirefine.core.tars import MOST_MEMBERS, BadTar
 from unirefine.errors import UserError
-from unirefine.release import files, tarball
+from unirefine.release import files
 from unirefine.release.archive import INNER_TARS, WANTED
-from unirefine.release.tarball import BadTarball, extract
+from unirefine.release.tarball import extract
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 
@@ -38,7 +39,7 @@ def extracted(directory, compressed):
 
 def refusal(directory, compressed):
     """The message when these bytes are refused."""
-    with pytest.raises(BadTarball) as caught:
+    with pytest.raises(BadTar) as caught:
         extracted(directory, compressed)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 500
@@ -210,7 +211,7 @@ def test_padding_without_end_is_refused(tmp_path):
 def test_many_members_below_the_limit_each_are_refused(tmp_path):
     content = release(*(member("other", bytes(40 << 20)) for _ in range(5)))
     assert "impossible size" in refusal(tmp_path, gzipped(content))
-    content = release(*(member(f"{number}") for number in range(tarball.MOST_MEMBERS)))
+    content = release(*(member(f"{number}") for number in range(MOST_MEMBERS)))
     assert refusal(tmp_path / "small", gzipped(content)) == "has more than 1,000 members"
 
 
@@ -282,7 +283,7 @@ def test_whatever_is_changed_is_refused_or_makes_no_difference(tmp_path_factory,
     directory = tmp_path_factory.mktemp("changed")
     try:
         found = extracted(directory, gzipped(bytes(content)))
-    except BadTarball:
+    except BadTar:
         return
     assert sorted(found) == sorted(WANTED)
 
