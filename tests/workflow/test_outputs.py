@@ -5,9 +5,11 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import pytest
+from forked import start_server
 
 from unirefine.cli.main import main
 
@@ -72,10 +74,12 @@ def execute(job, environment):
     for output in map(Path, job.output):
         output.parent.mkdir(parents=True, exist_ok=True)
     if job.rule.name == "embed":
+        start_server()
         subprocess.run(["bash", "-c", command], env=environment, check=True, capture_output=True)
     else:
         program, *words = shlex.split(command)
-        assert (program, main(words)) == ("unirefine", 0), command
+        with mock.patch.dict(os.environ, environment):
+            assert (program, main(words)) == ("unirefine", 0), command
 
 
 def test_the_whole_run_wrote_what_it_declares(finished, jobs_of):
