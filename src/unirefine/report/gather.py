@@ -1,6 +1,5 @@
 """Reads a run's files into the plain data that figures and tables show."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from unirefine.core.tables import iterate_file, numbers
-from unirefine.errors import UserError
+from unirefine.files.documents import read_lines
 from unirefine.files.stages import stage_path
 
 LENGTH_EDGES = np.geomspace(10, 50_000, 61)
@@ -50,11 +49,8 @@ def cluster_sizes(results: Path) -> tuple[np.ndarray, np.ndarray]:
     return edges, column_counts(path, "size", edges)
 
 
-def read_metrics(results: Path) -> list[Mapping[str, Any]]:
-    """The lines of the finished training's metrics.jsonl."""
-    path = results / "train" / "final" / "metrics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="run `snakemake train`") from None
-    return [json.loads(line) for line in lines]
+def read_metrics(results: Path, origin: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The lines of the finished training's metrics.jsonl. origin: lineage.json of the model."""
+    name = "metrics.jsonl"
+    known = {file["name"]: file["sha256"] for file in origin.get("files", [])}
+    return read_lines(results / "train" / "final" / name, sha256=known.get(name))
