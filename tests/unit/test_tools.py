@@ -152,3 +152,12 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def test_output_can_be_followed_while_a_program_runs(monkeypatch):
+    monkeypatch.setattr("unirefine.tools._FOLLOW_S", 0.05)
+    seen = []
+    run_tool(["sh", "-c", "printf first; sleep 0.4; printf ' second'; sleep 0.4"], follow=seen.append)
+    assert b"first" in seen and seen[-1] == b"first second"
+    with pytest.raises(UserError, match="exit code 2: why"):
+        run_tool(["sh", "-c", "sleep 0.2; echo why; exit 2"], follow=seen.append)

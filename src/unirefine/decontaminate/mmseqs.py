@@ -88,7 +88,7 @@ class Workspace:
 
 def _follower(progress: Meter, total: int) -> Callable[[bytes], None]:
     def follow(output: bytes) -> None:
-        progress.advance(max(0.0, _share(output) * total - progress.done))
+        progress.advance(max(0, int(_share(output) * total) - progress.done))
 
     return follow
 

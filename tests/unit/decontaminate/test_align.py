@@ -14,7 +14,7 @@ from minisite.site import DEMO
 from unirefine.config import Search
 from unirefine.core.fasta import read_entries
 from unirefine.decontaminate import align as aligning
-from unirefine.decontaminate import mmseqs
+from unirefine.decontaminate import bands, mmseqs
 from unirefine.decontaminate.align import align, hits_among
 from unirefine.decontaminate.memory import prefilter_bytes
 from unirefine.tools import find_mmseqs, run_tool
@@ -70,6 +70,7 @@ def test_every_row_of_the_published_command_is_found_and_no_false_one(families, 
     every = ours(query, target, Search(), tmp_path)
     assert "every pair" in capfd.readouterr().err, "few pairs are aligned without a prefilter"
     monkeypatch.setattr(aligning, "FEW_PAIRS", 0)
+    monkeypatch.setattr(bands, "MIN_PAIRS", 15_000 if fewer == "held-out" else 10**9)
     found, known = ours(query, target, Search(), tmp_path), published(query, target, tmp_path)
     assert known <= found <= every
     identities = sorted(row[2] for row in known)
@@ -82,6 +83,23 @@ def test_every_row_of_the_published_command_is_found_and_no_false_one(families, 
     }
     assert f"prefilter {asked[fewer]} ones, in 1.0" in said
     assert re.search(r"align [\d,]+ pairs", said)
+    assert bool(re.search("in [23] bands of length", said)) == (fewer == "held-out")
+    if fewer == "held-out":
+        return  # a band takes less than the estimate
     estimate = re.search(r"Estimated memory consumption: (\d+)M", log.read_text())
     residues = sum(map(len, families[1]))
     assert round(prefilter_bytes(len(families[1]), residues, 2) / 2**20) == pytest.approx(int(estimate[1]), abs=1)
+
+
+@pytest.mark.parametrize(("mode", "turned"), [(0, 0), (1, 2), (2, 1), (3, 4), (4, 3), (5, 5)])
+def test_a_coverage_of_one_side_stays_that_of_its_side(tmp_path, monkeypatch, mode, turned):
+    """Which sequences of query and target the prefilter may leave out; both directions ask for the same pairs."""
+    given = {}
+    monkeypatch.setattr(
+        mmseqs.Workspace, "run", lambda self, module, *names, options, **_: given.update({module: options})
+    )
+    monkeypatch.setattr(mmseqs.Workspace, "lengths", lambda self, name: np.array([100] * sizes[name]))
+    tool = mmseqs.Workspace("mmseqs", tmp_path, 1, "test")
+    for sizes, expected in (({"query": 9, "target": 5}, turned), ({"query": 5, "target": 9}, mode)):
+        aligning._prefilter(tool, sizes["query"], sizes["target"], Search(coverage_mode=mode), {})
+        assert (given["prefilter"]["--cov-mode"], given["prefilter"]["--max-seqs"]) == (expected, 9)
