@@ -69,25 +69,32 @@ def run_tool(
     *,
     log: Path | str | None = None,
     environment: dict[str, str] | None = None,
+    directory: Path | None = None,
     follow: Callable[[bytes], None] | None = None,
 ) -> None:
     """Run a program and wait for it. Its process group is killed when this process is interrupted or terminated.
 
     argv: program and arguments. log: file that its stdout and then its stderr are appended to. environment: variables
-    beside this process's. follow: called about every second with all of its stdout so far. Raises UserError with the
-    last line of stderr, and the exit code or the signal, when it fails.
+    beside this process's. directory: where it runs, with its Path arguments relative to that; `mmseqs cluster` is a
+    shell script, which divides a path at its spaces. follow: called about every second with all of its stdout so far.
+    Raises UserError with the last line of stderr, and the exit code or the signal, when it fails.
     """
-    words = [str(word) for word in argv]
+    program, *arguments = argv
+    words = [str(program), *(_relative(word, directory) for word in arguments)]
     if log is None:
         with tempfile.TemporaryFile() as output:
-            _run(words, output, environment=environment, follow=follow)
+            _run(words, output, environment=environment, directory=directory, follow=follow)
         return
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab+") as output:
         output.write(f"$ {' '.join(words)}\n".encode())
         output.flush()
-        _run(words, output, where=log, environment=environment, follow=follow)
+        _run(words, output, where=log, environment=environment, directory=directory, follow=follow)
+
+
+def _relative(word: object, directory: Path | None) -> str:
+    return os.path.relpath(word, directory) if directory and isinstance(word, Path) else str(word)
 
 
 def _run(
@@ -96,6 +103,7 @@ def _run(
     *,
     where: Path | None = None,
     environment: dict[str, str] | None = None,
+    directory: Path | None = None,
     follow: Callable[[bytes], None] | None = None,
 ) -> None:
     begin = output.tell()
@@ -108,6 +116,7 @@ def _run(
                 stderr=errors,
                 start_new_session=True,
                 env=os.environ | (environment or {}),
+                cwd=directory,
             )
         except OSError as error:
             raise UserError(
@@ -124,7 +133,8 @@ def _run(
         output.flush()
         if code:
             last = _last_line(errors) or _last_line(output, begin) or "no output"
-            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=_hint(code, words))
+            hint = _hint(code, words, directory or Path())
+            raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=hint)
 
 
 def _follow(process: subprocess.Popen, output: IO[bytes], begin: int, follow: Callable[[bytes], None]) -> int:
@@ -170,9 +180,9 @@ def _failure(code: int) -> str:
     return f"failed with exit code {code}"
 
 
-def _hint(code: int, words: list[str]) -> str | None:
-    """What to do about a failure: most programs do not say why they could not read or write."""
-    for directory in sorted({Path(word).parent for word in words[1:] if os.sep in word}):
+def _hint(code: int, words: list[str], base: Path) -> str | None:
+    """What to do about a failure: most programs do not say why they could not read or write. base: where it ran."""
+    for directory in sorted({(base / word).parent for word in words[1:] if os.sep in word or base != Path()}):
         if not directory.exists():
             return f"see whether this machine has lost {directory}/, and run the stage again"
         if directory.is_dir() and os.access(directory, os.W_OK) and shutil.disk_usage(directory).free < _FULL_BYTES:

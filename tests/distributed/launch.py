@@ -1,15 +1,12 @@
 """Start N gloo processes of a worker script on this machine and wait for them."""
 
 import contextlib
-import functools
-import json
 import os
-import subprocess
-import sys
-import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from forked import Forked
 from torch.distributed import TCPStore
 
 
@@ -31,35 +28,28 @@ def rendezvous(processes: int) -> Iterator[dict[str, str]]:
     }
 
 
-@functools.cache
-def _server() -> subprocess.Popen[str]:
-    """The process that ranks are forked from (`ranks.py`), one for all tests of this process; it ends with it."""
-    quiet = {"TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("ranks.py"))],
-        env=os.environ | quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 def launch(script: Path, processes: int, *arguments: object, timeout: float = 600) -> None:
     """Run `python script arguments...` as ranks 0..processes-1 of one world, one thread each.
 
     When a rank fails, kills the others and raises AssertionError with the output of the first that failed.
     """
-    with tempfile.TemporaryDirectory() as directory, rendezvous(processes) as shared:
-        logs = [Path(directory, f"rank-{rank}.log") for rank in range(processes)]
-        environment = os.environ | shared
-        request = {
-            "script": str(script),
-            "arguments": [str(argument) for argument in arguments],
-            "environments": [environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)],
-            "logs": [str(log) for log in logs],
-            "timeout": timeout,
-        }
-        server = _server()
-        print(json.dumps(request), file=server.stdin, flush=True)
-        codes = json.loads(server.stdout.readline())["codes"]
+    with rendezvous(processes) as shared:
+        environments = [os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+        ranks = [Forked(str(script), arguments, environment=each, merged=True) for each in environments]
+        codes = ended(ranks, time.monotonic() + timeout)
+        for rank in ranks:
+            rank.kill()
         failed = next((rank for rank, code in enumerate(codes) if code), None)
         if failed is not None:
-            raise AssertionError(f"rank {failed} of {processes} failed:\n{logs[failed].read_text()[-6000:]}")
+            output = ranks[failed].communicate()[0]
+            raise AssertionError(f"rank {failed} of {processes} failed:\n{output[-6000:]}")
         assert None not in codes, f"{script.name} took longer than {timeout} s"
+
+
+def ended(ranks: list[Forked], deadline: float) -> list[int | None]:
+    """Exit statuses once all ranks have ended or one has failed; None of those that still run."""
+    while True:
+        codes = [rank.poll() for rank in ranks]
+        if None not in codes or any(codes) or time.monotonic() > deadline:
+            return codes
+        time.sleep(0.02)

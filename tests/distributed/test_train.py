@@ -18,7 +18,7 @@ CONFIG = {
     "model": {"preset": None, "layers": 3, "hidden": 48, "heads": 4},
     "sampling": {"max_tokens": 96},
     "optimizer": {"lr": 2e-3, "warmup_steps": 3},
-    "steps": STEPS, "global_batch": 12, "micro_batch": 2, "precision": "fp32",
+    "steps": STEPS, "global_batch": 12, "micro_batch": 3, "precision": "fp32",
     "validate_every": 3, "checkpoint_every": STOP, "keep_checkpoints": 5, "log_every": 1,
 }  # fmt: skip
 

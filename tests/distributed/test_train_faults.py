@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -12,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+from forked import Forked
 
 from unirefine.train.checkpoints import complete
 from unirefine.train.metrics import read
@@ -32,18 +33,25 @@ STEPS = 80
 """Of the long run: enough that it is still running when a test has seen the step that it waited for."""
 
 
-def start(config: dict, shards: Path, output: Path, environment: dict | None = None, **options) -> subprocess.Popen:
-    """Start `unirefine train` in the background, with additional environment variables."""
-    command = [sys.executable, "-m", "unirefine.cli.main", "train", "--config", json.dumps(config)]
+def start(
+    config: dict, shards: Path, output: Path, environment: dict | None = None, *, new: bool = False, **options
+) -> subprocess.Popen | Forked:
+    """Start `unirefine train` in the background, with additional environment variables.
+
+    new: as a new process whose launcher starts new ones, as a user's; else all are forks. options: of Forked.
+    """
+    command = ["train", "--config", json.dumps(config), "--shards", str(shards), "--output", str(output)]
     inherited = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    variables = inherited | {"OMP_NUM_THREADS": "2", "UNIREFINE_SHUTDOWN_S": "3"} | (environment or {})
+    if not new:
+        return Forked("unirefine", command, environment=variables, **options)
     return subprocess.Popen(
-        [*command, "--shards", str(shards), "--output", str(output)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=inherited | {"OMP_NUM_THREADS": "2", "UNIREFINE_SHUTDOWN_S": "3"} | (environment or {}), **options,
+        [sys.executable, "-m", "unirefine.cli.main", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables,
     )  # fmt: skip
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str, list[str]]:
+def finish(process: subprocess.Popen | Forked) -> tuple[int, str, list[str]]:
     """Exit status, standard output, and the error lines of the command itself."""
     try:
         out, err = process.communicate(timeout=400)
@@ -56,7 +64,7 @@ def run(config: dict, shards: Path, output: Path, **options) -> tuple[int, str, 
     return finish(start(config, shards, output, **options))
 
 
-def meet(config: dict, shards: Path, output: Path) -> list[subprocess.Popen]:
+def meet(config: dict, shards: Path, output: Path) -> list[Forked]:
     """Start the launchers of two nodes, which meet at a port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -66,7 +74,7 @@ def meet(config: dict, shards: Path, output: Path) -> list[subprocess.Popen]:
     return [start(config, shards, output, environment=meeting) for _ in range(2)]
 
 
-def wait_for_step(output: Path, step: int, process: subprocess.Popen) -> None:
+def wait_for_step(output: Path, step: int, process: subprocess.Popen | Forked) -> None:
     """Wait until metrics.jsonl has a line for `step`."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -79,8 +87,7 @@ def wait_for_step(output: Path, step: int, process: subprocess.Popen) -> None:
 
 def workers_of(launcher: int) -> list[int]:
     """Process ids of the training processes that a launcher started."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return [int(child) for child in children if b"unirefine.cli.main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child.pid for child in psutil.Process(launcher).children()]
 
 
 def losses(output: Path) -> list[float]:
@@ -192,7 +199,7 @@ def test_a_node_that_dies_ends_the_others_with_one_line(shards, tmp_path):
 
 
 def test_kill_9_of_the_launcher_leaves_no_orphans(shards, tmp_path):
-    first = start(CONFIG | {"steps": 1000}, shards, tmp_path)
+    first = start(CONFIG | {"steps": 1000}, shards, tmp_path, new=True)
     wait_for_step(tmp_path, 2, first)
     workers = workers_of(first.pid)
     assert len(workers) == 2
@@ -272,11 +279,8 @@ def test_a_loss_that_is_not_finite_names_step_samples_and_checkpoint(shards, tmp
 def test_a_full_disk_keeps_the_previous_checkpoint(shards, tmp_path, long_run):
     output = stopped_at(long_run, INTERVAL, tmp_path / "train")
     before = sorted((output / "checkpoints").rglob("*"))
-
-    def limit() -> None:  # a write beyond 40 kB of a file fails, as it would on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-
-    code, _, errors = run(CONFIG | {"steps": 20}, shards, output, preexec_fn=limit)
+    # a write beyond 40 kB of a file fails, as it would on a full disk
+    code, _, errors = run(CONFIG | {"steps": 20}, shards, output, file_size=40_000)
     assert code == 1
     assert len(errors) == 1
     assert "step-00000020: the checkpoint could not be written (is the disk full?): process" in errors[0]
@@ -286,9 +290,9 @@ def test_a_full_disk_keeps_the_previous_checkpoint(shards, tmp_path, long_run):
 
 
 def test_dry_run_prints_the_costs(shards):
-    command = [sys.executable, "-m", "unirefine.cli.main", "train", "--dry-run", "--shards", str(shards)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = {line[:21].strip(): line[22:] for line in done.stdout.splitlines()}
+    code, out, _ = finish(Forked("unirefine", ["train", "--dry-run", "--shards", shards]))
+    assert code == 0
+    rows = {line[:21].strip(): line[22:] for line in out.splitlines()}
     assert rows["model"] == "33 layers, hidden 1280, 20 heads: 651,042,593 parameters"
     assert rows["layout"] == "1 node(s) x 8 processes: TP 1, PP 1, CP 1, DP 8, bf16"
     assert rows["batch"] == "2,048 sequences a step = DP 8 x micro-batch 16 x 16 accumulated; at most 2.10 M tokens"

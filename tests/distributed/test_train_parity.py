@@ -57,6 +57,7 @@ def plain_loop(directory: Path, shards: Path) -> list[float]:
 @pytest.fixture(scope="module")
 def curves(shards, tmp_path_factory) -> dict[str, list[float]]:
     root = tmp_path_factory.mktemp("parity")
+    torch.set_num_threads(1)  # as the processes that are launched
     torch.manual_seed(0)
     config = EsmConfig(
         vocab_size=33, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256,

@@ -161,3 +161,12 @@ def test_output_can_be_followed_while_a_program_runs(monkeypatch):
     assert b"first" in seen and seen[-1] == b"first second"
     with pytest.raises(UserError, match="exit code 2: why"):
         run_tool(["sh", "-c", "sleep 0.2; echo why; exit 2"], follow=seen.append)
+
+
+def test_a_program_that_runs_in_a_directory_gets_paths_relative_to_it(tmp_path):
+    work = tmp_path / "my (odd) $dir"
+    work.mkdir()
+    run_tool(["sh", "-c", "echo $1 $2 > $3", "-", work / "a", "a/b", work / "out"], directory=work)
+    assert (work / "out").read_text() == "a a/b\n"
+    with pytest.raises(UserError, match="see whether this machine has lost"):
+        run_tool(["sh", "-c", "exit 1", tmp_path / "none/a"], directory=work)

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from forked import EXHAUSTIVE, Forked, completed
+from forked import HERE as FORKS
 from minisite.site import build_demo
 
 from unirefine.files import locks
+from unirefine.tools import find_mmseqs
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbours (`jobs`, `plan`)
@@ -35,6 +38,15 @@ class Workflow:
     """Of Snakemake, for every call."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment variables, for every call."""
+    new: bool = False
+    """Start Snakemake and `unirefine` as new processes. Else they are forks of the tests' server."""
+    exhaustive: bool = True
+    """Search without MMseqs2's prefilter, which finds the same in so few sequences and takes 4 s to start."""
+
+    @property
+    def forks(self) -> bool:
+        """Whether processes are forks, which have the installed source."""
+        return not self.new and self.source is None
 
     def command(self, *arguments: str, config: Path | None = None) -> list[str]:
         """Snakemake's command line."""
@@ -46,23 +58,32 @@ class Workflow:
     @property
     def environment(self) -> dict[str, str]:
         """That of a shell in which the project's environment is active."""
-        changed = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **self.variables}
+        programs = [str(FORKS)] if self.forks else []
+        path = os.pathsep.join([*programs, str(Path(sys.executable).parent), os.environ["PATH"]])
+        changed = {"PATH": path, **self.variables}
+        if self.exhaustive:
+            changed |= {"CONDA_PREFIX": str(EXHAUSTIVE), "UNIREFINE_TEST_MMSEQS": str(find_mmseqs())}
         return os.environ | changed | ({"PYTHONPATH": str(self.source)} if self.source else {})
 
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake. The result has its exit code, and all of its output in `stdout`."""
-        return subprocess.run(
-            self.command(*arguments, config=config),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=900,
-        )
+        return completed(self.start(*arguments, config=config), timeout=900)
+
+    def start(self, *arguments: str, config: Path | None = None) -> subprocess.Popen[str] | Forked:
+        """Start Snakemake in a session of its own. All of its output is in that of `communicate`."""
+        command = self.command(*arguments, config=config)
+        if self.forks:
+            return Forked("snakemake", command[3:], environment=self.environment, merged=True)
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
 
     def unirefine(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run a `unirefine` command in the directory."""
+        if self.forks:
+            process = Forked("unirefine", arguments, directory=self.directory, environment=self.environment)
+            return completed(process, timeout=900)
         command = [sys.executable, "-m", "unirefine.cli.main", *map(str, arguments)]
         return subprocess.run(
             command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False, timeout=900
@@ -126,12 +147,12 @@ def workflow(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A directory in which the whole workflow has run once. Tests that change it take `copy`."""
+    """A directory in which the whole workflow has run once, nothing of it forked. Tests that change it take `copy`."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished-of-all"
     with locks.exclusive(shared.with_suffix(".lock"), wait=True):  # one worker runs it, the others wait
         if not (shared / "ended").exists():
-            done = prepare(shared).snakemake()
+            done = replace(prepare(shared), new=True, exhaustive=False).snakemake()
             assert done.returncode == 0, done.stdout
             (shared / "ended").touch()
     shutil.copytree(shared, base / "finished", symlinks=True)

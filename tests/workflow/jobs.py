@@ -1,24 +1,23 @@
 """Jobs of the workflow, run as Snakemake runs them but without it, and what is done to them."""
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
-import platform
 import random
 import re
+import shlex
 import shutil
 import signal
-import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+from forked import Forked, start_server
 from plan import environment, plan
 
 from unirefine.workflow.status import seconds, size
@@ -57,19 +56,23 @@ class Job:
             path = directory / output
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def start(
-        self, directory: Path, environment: dict[str, str], first: Callable[[], None] | None = None
-    ) -> subprocess.Popen[str]:
-        """Start the command in a new process group, as Snakemake does. `first` is called in the child before."""
-        return subprocess.Popen(
-            ["bash", "-c", self.script], cwd=directory, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=first,
+    @property
+    def threads_variables(self) -> dict[str, str]:
+        """Environment variables that Snakemake sets. Floating-point results depend on the number of threads."""
+        return {f"{library}_NUM_THREADS": str(self.threads) for library in ("OMP", "OPENBLAS", "MKL")}
+
+    def start(self, directory: Path, environment: dict[str, str], failing: tuple[str, int] | None = None) -> Forked:
+        """Start the command without its log, in a new process group. failing: see Forked."""
+        program, *arguments = shlex.split(self.command.split(" 2>&1 | tee ")[0])
+        return Forked(
+            program, arguments, directory=directory, environment=environment | self.threads_variables, merged=True,
+            failing=failing,
         )  # fmt: skip
 
     @property
     def script(self) -> str:
-        """The command for bash. Floating-point results depend on the number of threads, which Snakemake sets."""
-        threads = " ".join(f"{library}_NUM_THREADS={self.threads}" for library in ("OMP", "OPENBLAS", "MKL"))
+        """The command for bash, as Snakemake runs it."""
+        threads = " ".join(f"{name}={value}" for name, value in self.threads_variables.items())
         return f"set -euo pipefail; export {threads}; {self.command}"
 
     def run(self, directory: Path, environment: dict[str, str]) -> None:
@@ -118,7 +121,7 @@ def bytes_of(paths: Iterable[Path]) -> int:
     return sum(size(path) for path in paths)
 
 
-def first_write(process: subprocess.Popen[str], directory: Path) -> float:
+def first_write(process: Forked | subprocess.Popen[str], directory: Path) -> float:
     """Wait until a file in `directory` changes or the process ends. Returns the time."""
     before = _state(directory)
     while process.poll() is None and _state(directory) == before:
@@ -137,7 +140,7 @@ def _state(directory: Path) -> dict[Path, tuple[int, int]]:
     return found
 
 
-def kill_9(process: subprocess.Popen[str]) -> None:
+def kill_9(process: Forked | subprocess.Popen[str]) -> None:
     """Kill the process group and its descendants in other groups, as Slurm or a crash of the node does."""
     everything = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
@@ -185,33 +188,9 @@ def error_lines(output: str) -> list[str]:
     return sorted(lines)
 
 
-SYSTEM_CALLS = {
-    "x86_64": (0xC000003E, {"fsync": (74, 75), "rename": (82, 264, 316)}),
-    "aarch64": (0xC00000B7, {"fsync": (82, 83), "rename": (38, 276)}),
-}
-
-
-def failing_calls(call: str, number: int) -> None:
-    """Make `call` (fsync or rename) fail with errno `number` in this process and its children from now on.
-
-    A seccomp filter does it, so no privileges are needed, and every library is affected.
-    """
-    machine, calls = SYSTEM_CALLS[platform.machine()]
-    load, equal, end = 0x20, 0x15, 0x06
-    numbers = calls[call]
-    program = [(load, 0, 0, 4), (equal, 0, len(numbers) + 1, machine), (load, 0, 0, 0)]
-    program += [(equal, len(numbers) - index, 0, each) for index, each in enumerate(numbers)]
-    program += [(end, 0, 0, 0x7FFF0000), (end, 0, 0, 0x00050000 | number)]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
-    described = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(code)))
-    system = ctypes.CDLL(None, use_errno=True)
-    for arguments in ((38, 1, 0, 0, 0), (22, 2, ctypes.c_void_p(ctypes.addressof(described)), 0, 0)):
-        if system.prctl(*arguments):
-            raise OSError(ctypes.get_errno(), "prctl")
-
-
 def with_mounts(workflow, script: str) -> subprocess.CompletedProcess[str]:
     """Run a shell script in a new mount namespace, in the workflow's directory. Its mounts end with it."""
+    start_server()
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
     return subprocess.run(
         [*unshare, "bash", "-c", script], cwd=workflow.directory, env=workflow.environment,

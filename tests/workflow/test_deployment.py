@@ -55,7 +55,7 @@ def test_apptainer_runs_every_job_in_the_image(tmp_path, monkeypatch, jobs_of):
     (train,) = (job.shellcmd for job in jobs if job.rule.name == "train")
     slurm, container = train.split("} ", 1)
     assert slurm == "${SLURM_JOB_ID:+srun --nodes 1 --ntasks 1 --ntasks-per-node 1 --cpu-bind=none --wait=60"
-    assert container.startswith("apptainer exec --home $PWD --nv envs/unirefine.sif unirefine train --config ")
+    assert container.startswith('apptainer exec --home "$PWD" --nv envs/unirefine.sif unirefine train --config ')
 
 
 def test_without_containers_training_starts_by_itself(workflow, jobs_of):

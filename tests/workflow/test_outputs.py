@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from unirefine.cli.main import main
@@ -14,6 +15,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 UNDECLARED = re.compile(r"train/(checkpoints|tensorboard)/|train/(metrics\.jsonl|lineage\.json)$|places\.json$")
 """What training keeps for its next start, and the note about shared stages."""
 FASTA = {"release": {"format": "fasta"}}
+OWN = {
+    "release": {
+        "source": "fasta", "fasta": str(Path(__file__).parents[2] / "resources/demo/lab.fasta.gz"), "purge_lists": [],
+    },
+    "records": {"parts": 1},
+}  # fmt: skip
 HELD_OUT = {"split": {"test_fraction": 0.1}, "decontaminate": {"parts": 1}}
 SEARCHED = ["decontaminate_prepare", "decontaminate_search", "decontaminate_remove", "decontaminate"]
 ROWS = {
@@ -23,8 +30,10 @@ ROWS = {
     ],
     "release.format": [
         (FASTA, ["release_fetch", "release", "records_uniref50", "records_uniref90", "curate", "cluster"]),
+        (OWN, ["release_fetch", "release", "records_uniref90", "curate", "cluster"]),
     ],
     "split.test_fraction": [
+        ({"split": {"method": "ids", "ids": "ids.txt"}}, ["split"]),
         (HELD_OUT, ["split", *SEARCHED, "shard"]),
         ({"split": {"test_fraction": 0.0}, "decontaminate": {"parts": 1}}, ["split", *SEARCHED, "shard"]),
         ({"decontaminate": {"parts": 3}}, ["decontaminate_prepare"]),
@@ -81,6 +90,8 @@ def test_the_whole_run_wrote_what_it_declares(finished, jobs_of):
 def test_every_file_is_declared_and_nothing_of_other_options_is_left(finished, jobs_of, row):
     name = f"outputs-{row}"
     results = Path("results") / name
+    held_out = pl.read_parquet(finished.directory / "results/small/shard/validation.ids.parquet")["id"]
+    (finished.directory / "ids.txt").write_text("\n".join([*held_out, "UniRef50_UPI000000000A"]))
     for changes, rules in ROWS[row]:
         config = finished.config_with(name, {"run": {"name": name, "base": "small"}, **changes})
         jobs = jobs_of(finished.directory, config)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from unirefine.cli.main import main
+
 ROOT = Path(__file__).parents[2]
 ALWAYS = {"release", "curate", "cluster", "split", "decontaminate_prepare", "decontaminate_search"}
 ALWAYS |= {"decontaminate_remove", "decontaminate", "shard", "train", "evaluate", "embed", "cards", "report"}
@@ -61,6 +63,44 @@ def test_a_typo_in_the_config_is_one_line(workflow):
     assert len(lines) == 1
     assert "unknown key 'splitt'; did you mean 'split'?" in lines[0]
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"run": {"name": "a/b"}}, "'a/b' cannot name a run"),
+        ({"release": {"name": "2024-03"}}, "release.name '2024-03' is no release of UniProt"),
+        (
+            {"embed": {"fasta": "e.fasta"}, "train": {"init": "m"}, "tools": {"mmseqs": "no-tool"}},
+            "no such file: train.init: m, embed.fasta: e.fasta, tools.mmseqs: no-tool (no program); nothing",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_before_the_plan(workflow, capsys, changes, says):
+    with pytest.raises(SystemExit):
+        workflow.planned(config=workflow.config_with("mistake", changes))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "unirefine: error: " in line]
+    assert says in line
+
+
+def test_values_are_read_as_they_were_typed(workflow):
+    """Snakemake itself reads YAML 1.1, in which `off` is false and `2026_03` a number."""
+    config = workflow.directory / "typed.yaml"
+    config.write_text(
+        (workflow.directory / "small.yaml")
+        .read_text()
+        .replace('"2026_03"', "2026_03")
+        .replace("  precision", "  fp8: off\n  precision")
+    )
+    assert "fp8: off" in config.read_text() and "name: 2026_03" in config.read_text()
+    assert "train" in workflow.planned(config=config)
+
+
+@pytest.mark.parametrize("command", [["status"], ["clean", "split"]])
+def test_a_config_file_that_is_missing_is_named(capsys, command):
+    """Snakemake ends before it reads our code, with Python's `No such file or directory: 'config/demp.yaml'`."""
+    assert main([*command, "--config", "config/demp.yaml"]) == 1
+    assert "error: config/demp.yaml: no such config file; config/demo.yaml is one to start" in capsys.readouterr().err
 
 
 def test_the_local_profile_takes_effect(workflow):

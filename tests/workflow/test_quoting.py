@@ -1,18 +1,35 @@
 """Paths and words of a user reach the commands as they are: with spaces, quotes and what a shell would execute."""
 
+import gzip
+import json
 import re
 import shlex
-import subprocess
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
+
+from unirefine.core.levels import STAGES
+from unirefine.tools import find_mmseqs
 
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 ODD = "proteins (1) $(touch INJECTED) 'a\" ;&.fasta"
-UNQUOTED = {"threads", "params.level", "params.levels", "params.program", "params.start"}
-"""Placeholders that hold no word of a user's, or several words of a shell command."""
+UNQUOTED = {"threads", "params.start"}
+"""A number, and the start of a container in shell, with Slurm's variables."""
+TINY = {
+    "model": {"preset": None, "layers": 1, "hidden": 16, "heads": 2},
+    "sampling": {"max_tokens": 64},
+    "parallel": {"processes_per_node": 1},
+    "optimizer": {"warmup_steps": 1},
+    "precision": "fp32",
+    "steps": 2,
+    "global_batch": 4,
+    "micro_batch": 4,
+}
 DEMO = ROOT / "resources/demo/lab.fasta.gz"
 
 
@@ -42,13 +59,14 @@ def test_every_placeholder_of_a_command_is_quoted():
 
 def test_the_users_own_files_are_one_word_each(plan, tmp_path):
     for name in (ODD, f"ids {ODD}", f"designs {ODD}", f"tool {ODD}"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).touch(mode=0o755)
+    (tmp_path / f"tool {ODD}").chmod(0o755)
     jobs = plan(
         release={"source": "fasta", "fasta": ODD, "taxdump": None, "purge_lists": [ODD], "directory": f"down {ODD}"},
         curate={"designs": f"designs {ODD}"},
         split={"method": "ids", "ids": f"ids {ODD}"},
         embed={"fasta": ODD},
-        tools={"mmseqs": f"tool {ODD}"},
+        tools={"mmseqs": f"./tool {ODD}"},
         records={"parts": 1},
     )
     assert words(jobs["records_uniref90"])[words(jobs["records_uniref90"]).index("--input") + 1] == ODD
@@ -56,26 +74,78 @@ def test_the_users_own_files_are_one_word_each(plan, tmp_path):
     assert f"down {ODD}/purge-0.txt" in words(jobs["release_fetch"])
     assert ODD in words(jobs["embed"])
     for rule in ("cluster", "decontaminate_search"):
-        assert words(jobs[rule])[words(jobs[rule]).index("--mmseqs") + 1] == f"tool {ODD}", rule
+        assert words(jobs[rule])[words(jobs[rule]).index("--mmseqs") + 1] == f"./tool {ODD}", rule
     assert {str(path) for path in jobs["split"].input} > {f"ids {ODD}"}
 
 
-def test_a_command_with_such_a_path_runs_and_executes_nothing_of_it(plan, tmp_path, workflow):
-    (tmp_path / ODD).symlink_to(DEMO)
-    jobs = plan(
-        release={"source": "fasta", "fasta": ODD, "taxdump": None},
-        records={"parts": 1},
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_whole_workflow_runs_where_every_path_is_odd(tmp_path, workflow):
+    """Run, checkout, working directory, FASTA, purge list, MMseqs2, downloads. Nothing in a name is executed."""
+    base, name = tmp_path / "my (odd) $dir; é", "my (odd) $dir; é $(touch INJECTED) 'a\" [1]*"
+    base.mkdir()
+    shutil.copytree(ROOT / "workflow", base / "checkout/workflow")
+    shutil.copytree(ROOT / "envs", base / "checkout/envs")
+    shutil.copy(ROOT / "Snakefile", base / "checkout")
+    proteins = gzip.decompress(DEMO.read_bytes()).decode().split("\n>")[:40]
+    (base / name).write_text("\n>".join(proteins) + "\n")
+    (base / "purge $(touch INJECTED).txt").write_text(proteins[5].split("|")[1] + "\n")
+    (base / "mmseqs; touch INJECTED").symlink_to(find_mmseqs())
+    config = base / f"{name}.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "run": {"name": name, "threads": 2},
+                "release": {
+                    "source": "fasta",
+                    "fasta": str(base / name),
+                    "taxdump": None,
+                    "purge_lists": [str(base / "purge $(touch INJECTED).txt")],
+                    "directory": str(base / "down & up"),
+                },
+                "tools": {"mmseqs": str(base / "mmseqs; touch INJECTED")},
+                "records": {"parts": 1},
+                "split": {"validation_count": 4},
+                "decontaminate": {"parts": 1, "audit_sample": 2},
+                "shard": {"parts": 1},
+                "train": TINY,
+                "evaluate": {"huggingface": False},
+                "embed": {"sequences": 1, "arrays": True},
+            }
+        )
     )
-    job = jobs["records_uniref90"]
-    Path(job.log[0]).parent.mkdir(parents=True)
-    subprocess.run(["bash", "-c", job.shellcmd], env=workflow.environment, check=True, stdout=subprocess.DEVNULL)
-    assert Path(job.output[0]).exists()
-    assert not (tmp_path / "INJECTED").exists()
+    odd = replace(workflow, directory=base / "work", checkout=base / "checkout")
+    done = odd.snakemake(config=config)
+    assert done.returncode == 0, done.stdout
+    results = base / "work/results" / name
+    assert {path.name for path in results.iterdir()} == set(STAGES) - {"release"} | {"places.json", ".running"}
+    assert (base / "down & up/release.json").exists()
+    counts = json.loads((results / "curate/counts.json").read_text())
+    assert counts["levels"]["uniref90"]["removed"] == {"purge_list": 1}
+    assert name in (results / "cards/model/README.md").read_text()
+    assert not list(tmp_path.rglob("INJECTED"))
+    assert odd.planned(config=config) == set()
+    kept = pl.read_parquet(results / "shard/train-000-of-001.ids.parquet", glob=False)["id"][0]
+    traced = odd.unirefine("trace", kept, "--results", results)
+    assert "train-000-of-001" in traced.stdout, traced.stderr
 
 
-def test_a_brace_is_refused_in_one_line(workflow):
+def test_braces_are_refused_in_one_line(workflow, tmp_path, capsys):
+    """In the config and in the path of the checkout. The working directory may have them."""
     config = workflow.config_with("brace", {"curate": {"designs": "designs{1}.fasta"}})
-    done = workflow.snakemake("--dry-run", config=config)
-    assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if "error:" in line]
-    assert "curate.designs is 'designs{1}.fasta', and Snakemake takes braces for wildcards; rename it" in line
+    checkout, work = tmp_path / "a {b}/checkout", tmp_path / "a {b}/work"
+    for directory in (checkout, work):
+        directory.mkdir(parents=True)
+    shutil.copytree(ROOT / "workflow", checkout / "workflow")
+    shutil.copy(ROOT / "Snakefile", checkout)
+    small = workflow.directory / "small.yaml"
+    for run, options, says in (
+        (workflow, config, "curate.designs is 'designs{1}.fasta'"),
+        (replace(workflow, checkout=checkout), small, f"the checkout is '{checkout}'"),
+    ):
+        with pytest.raises(SystemExit):
+            run.planned(config=options)
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+        assert f"{says}, and Snakemake takes braces for wildcards; rename it" in line
+    (work / "purge.txt").touch()
+    assert "train" in replace(workflow, directory=work).planned(config=small)

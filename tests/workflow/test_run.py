@@ -63,7 +63,7 @@ def test_lineage_prints_everything_from_the_file_alone(finished, tmp_path):
 def test_the_cards_have_use_perplexity_and_lineage(finished):
     data, model = (
         kind.load(results(finished) / path)
-        for kind, path in ((DatasetCard, "shard/README.md"), (ModelCard, "train/final/huggingface/README.md"))
+        for kind, path in ((DatasetCard, "cards/data/README.md"), (ModelCard, "cards/model/README.md"))
     )
     lineage = json.loads((results(finished) / "train/final/lineage.json").read_text())
     evaluation = json.loads((results(finished) / "evaluate/perplexity.json").read_text())

@@ -76,7 +76,7 @@ def test_commands_that_read_a_run_find_its_shared_stages(several):
     assert kept in traces[0]
     report = (results / "longer/report/report.html").read_text(encoding="utf-8")
     assert "Run longer: from release 2026_03" in report
-    assert "longer" in (results / "longer/train/model-card.md").read_text()
+    assert "longer" in (results / "longer/cards/model/README.md").read_text()
     crate = several.unirefine("crate", "--results", results / "longer", "--output", several.directory / "crate.zip")
     assert crate.returncode == 0, crate.stderr
     lines = several.status("longer.yaml")

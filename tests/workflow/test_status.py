@@ -1,16 +1,18 @@
 """`unirefine status` and `unirefine clean` on real runs: finished, running, killed."""
 
+import json
 import re
 import shutil
 import signal
-import subprocess
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
+from forked import MMSEQS
 
+from unirefine.cli.main import main
 from unirefine.progress import human
-from unirefine.tools import find_mmseqs
 from unirefine.workflow.status import size
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -66,14 +68,11 @@ def test_a_stage_whose_code_has_changed_is_stale_and_names_the_code_that_made_it
 
 def test_running_then_killed_then_interrupted(copy, tmp_path):
     tool, searching = tmp_path / "mmseqs", tmp_path / "searching"
-    tool.write_text(f'#!/bin/sh\n[ "$1" = search ] && touch {searching} && sleep 600\nexec {find_mmseqs()} "$@"\n')
+    tool.write_text(f'#!/bin/sh\n[ "$1" = search ] && touch {searching} && sleep 600\nexec {MMSEQS} "$@"\n')
     tool.chmod(0o755)
     config = copy.config_with("slow", {"tools": {"mmseqs": str(tool)}, "decontaminate": {"audit_sample": 0}})
     # the version is that of before: another would only be one more reason
-    run = subprocess.Popen(
-        copy.command("decontaminate", "-R", "decontaminate_search", config=config), env=copy.environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    run = replace(copy, new=True).start("decontaminate", "-R", "decontaminate_search", config=config)
     try:
         while not searching.exists():
             assert run.poll() is None, run.stdout.read()
@@ -106,3 +105,27 @@ def test_clean_says_what_it_costs_and_asks(copy):
     assert not directory.exists()
     assert "gone, but nothing that is due reads it" in copy.status()["evaluate"]
     assert copy.planned("evaluate") == {"evaluate"}
+
+
+def test_clean_removes_what_the_stage_wrote_and_keeps_the_rest(workflow, tmp_path, monkeypatch, capsys):
+    """Downloads may lie in a directory of the user's."""
+    downloads, outside = tmp_path / "my data", tmp_path / "outside"
+    for path in (downloads / "thesis", outside):
+        path.mkdir(parents=True)
+        (path / "chapter.txt").write_text("mine")
+    (downloads / "purge-0.txt").write_text("P12345")  # of the same name as a download
+    (downloads / "taxdump.tar.gz").write_text("downloaded")
+    facts = {"file": "taxdump.tar.gz", "url": "https://x", "sha256": "0"}
+    (downloads / "taxdump.tar.gz.json").write_text(json.dumps(facts))
+    (downloads / "link").symlink_to(outside)
+    config = workflow.config_with("foreign", {"release": {"directory": str(downloads)}, "run": {"name": "foreign"}})
+    monkeypatch.chdir(workflow.directory)
+    assert main(["clean", "release", "--config", str(config), "--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert "kept, because release did not write it: link, purge-0.txt, thesis/chapter.txt\n" in printed
+    assert f"removed 2 files of {downloads}" in printed
+    kept = {str(path.relative_to(downloads)) for path in downloads.rglob("*")}
+    assert kept == {"link", "purge-0.txt", "thesis", "thesis/chapter.txt"}
+    assert (outside / "chapter.txt").read_text() == "mine"
+    assert main(["clean", "release", "--config", str(config), "--yes"]) == 0
+    assert "nothing that release wrote; kept: link, purge-0.txt, thesis/chapter.txt" in capsys.readouterr().out

@@ -52,8 +52,8 @@ def bucket(endpoint):
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory, workflow, bucket, endpoint):
-    """A directory from which the whole workflow has run once into the bucket."""
+def stored(tmp_path_factory, workflow, finished, bucket, endpoint):
+    """A directory from which the whole workflow has run once into the bucket, after `finished` has compiled all."""
     ready = in_bucket(workflow, tmp_path_factory.mktemp("stored") / "machine", endpoint)
     done = ready.snakemake()
     assert done.returncode == 0, done.stdout

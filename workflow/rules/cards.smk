@@ -1,5 +1,6 @@
-# A data card beside the shards and a model card beside the model. A copy of the latter goes into final/, undeclared, because
-# that directory is an output of train. Shards of another run keep that run's card.
+# A data card and a model card, in a directory of their own: the shards' and the model's are outputs of other rules.
+
+CARDS = PATHS.directory("cards")
 
 
 rule cards:
@@ -10,8 +11,8 @@ rule cards:
         final=rules.train.output.final,
         perplexity=rules.evaluate.output,
     output:
-        data=[] if "shard" in SHARED else f"{SHARDS}/README.md",
-        model=f"{TRAIN}/model-card.md",
+        data=f"{CARDS}/data/README.md",
+        model=f"{CARDS}/model/README.md",
     log:
         f"{PATHS.logs('cards')}/cards.log",
     benchmark:
@@ -22,7 +23,8 @@ rule cards:
         mem_mb=1000,
         runtime="10m",
     params:
-        results=lambda wildcards, output: parent(output.model, 2),
+        results=lambda wildcards, output: parent(output.model, 3),
+        directory=lambda wildcards, output: parent(output.model, 2),
         code=code_digest("cards"),
     shell:
-        "unirefine cards --results {params.results:q} 2>&1 | tee {log:q}"
+        "unirefine cards --results {params.results:q} --output {params.directory:q} 2>&1 | tee {log:q}"

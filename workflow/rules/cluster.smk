@@ -18,6 +18,7 @@ rule cluster:
         membership=f"{CLUSTER}/membership.parquet",
         removed=f"{CLUSTER}/removed.parquet",
         violations=f"{CLUSTER}/violations.parquet",
+        mmseqs_log=f"{CLUSTER}/mmseqs.log" if CUSTOM_FASTA else [],
         counts=f"{CLUSTER}/counts.json",
         lineage=f"{CLUSTER}/lineage.json",
     log:
@@ -42,3 +43,7 @@ rule cluster:
     shell:
         "unirefine cluster --config {params.config:q} --records {params.records:q} --curated {params.curated:q}"
         " {params.idmapping:q} {params.mmseqs:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
+
+
+# Without MMseqs2's log, which has times in it: another one makes nothing again.
+CLUSTERED = [path for path in rules.cluster.output if not path.endswith(".log")]

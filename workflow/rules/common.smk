@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from unirefine.config import parse_config
+from unirefine.config import merge_configs
 from unirefine.errors import UserError
 from unirefine.files import names, stages
 from unirefine.workflow.directories import shared_directories
@@ -29,6 +29,7 @@ from unirefine.workflow.preflight import (
     mark_running,
     refuse_rerun_of_base,
     require_bucket,
+    require_files,
     require_writable,
     retraining,
     training_note,
@@ -38,8 +39,9 @@ from unirefine.workflow.snakemake import Plan, call_of, keep_nodes_in_slurm, sto
 
 CALL = call_of(workflow)
 try:
-    CONFIG = parse_config(config, where=CALL.config_file)
-    refuse_braces(CONFIG)
+    # not Snakemake's own `config`, which has YAML 1.1's idea of what `off` and `2024_03` are
+    CONFIG = merge_configs(CALL.config_files, CALL.given)
+    refuse_braces(CONFIG, workflow.basedir)
     if CALL.bucket and CALL.is_main:
         require_bucket(storage_of(workflow), CALL.bucket)
     # A job takes the directories that its workflow has written down: the other run may have gone on since.
@@ -49,6 +51,13 @@ try:
         else stages.shared_stages(stages.RESULTS / CONFIG.run.name)
     )
     PATHS = Paths(CONFIG, SHARED)
+    if CALL.is_main:
+        downloads = Path(PATHS.directory("release"))
+        require_files(
+            CONFIG,
+            find_tools=not CALL.deployed,
+            downloads=downloads if CALL.starts and not CALL.bucket else None,
+        )
     if CALL.starts:
         require_writable("results", PATHS.results)
 except UserError as error:

@@ -35,5 +35,5 @@ rule curate:
         purge=lambda wildcards, input: words("--purge-list", *input.purge),
         code=code_digest("curate"),
     shell:
-        "unirefine curate --config {params.config:q} --records {params.records:q} --levels {params.levels}"
+        "unirefine curate --config {params.config:q} --records {params.records:q} --levels {params.levels:q}"
         " {params.taxdump:q} {params.purge:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"

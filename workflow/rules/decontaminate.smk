@@ -6,7 +6,7 @@ DECONTAMINATE = PATHS.directory("decontaminate")
 rule decontaminate_prepare:
     input:
         records=PATHS.records(),
-        clusters=rules.cluster.output,
+        clusters=CLUSTERED,
         split=rules.split.output.split,
     output:
         target=temp(f"{DECONTAMINATE}/target.fasta"),
@@ -68,7 +68,7 @@ rule decontaminate_remove:
             for file in PATHS.search_files(kind, "parquet")
         ],
         records=PATHS.records(),
-        clusters=rules.cluster.output,
+        clusters=CLUSTERED,
         split=rules.split.output.split,
         lineage=ancient(PATHS.lineage("split")),
     output:
@@ -103,7 +103,7 @@ rule decontaminate:
         removal=rules.decontaminate_remove.output,
         found=rules.decontaminate_remove.input.found,
         records=PATHS.records(),
-        clusters=rules.cluster.output,
+        clusters=CLUSTERED,
         split=rules.split.output.split,
     output:
         audit=f"{DECONTAMINATE}/audit.parquet",

@@ -27,5 +27,5 @@ rule embed:
         directory=lambda wildcards, output: parent(output[0]),
         code=code_digest("embed"),
     shell:
-        "{params.program} --config {params.config:q} {params.source:q} --model {input.final:q}"
+        "{params.program:q} --config {params.config:q} {params.source:q} --model {input.final:q}"
         " --output {params.directory:q} 2>&1 | tee {log:q}"

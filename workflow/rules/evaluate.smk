@@ -28,6 +28,6 @@ rule evaluate:
         directory=lambda wildcards, output: parent(output[0]),
         code=code_digest("evaluate"),
     shell:
-        "{params.program} --config {params.config:q} --shards {params.shards:q} --model {input.final:q}"
+        "{params.program:q} --config {params.config:q} --shards {params.shards:q} --model {input.final:q}"
         " --clusters {params.clusters:q} --decontaminated {params.decontaminated:q} --output {params.directory:q}"
         " 2>&1 | tee {log:q}"

@@ -39,7 +39,7 @@ for records_level_name in LEVELS:
             note=lambda wildcards, input: words("--release-note", input.note),
             code=code_digest("records"),
         shell:
-            "unirefine records --config {params.config:q} --level {params.level} --input {input.file:q}"
+            "unirefine records --config {params.config:q} --level {params.level:q} --input {input.file:q}"
             " {params.note:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
 
 

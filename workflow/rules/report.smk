@@ -10,7 +10,7 @@ rule report:
         lineage=rules.shard.output.lineage,
         records=PATHS.level_counts(),
         curate=rules.curate.output,
-        cluster=rules.cluster.output,
+        cluster=CLUSTERED,
         split=rules.split.output.counts,
         removal=rules.decontaminate_remove.output,
         audit=rules.decontaminate.output,

@@ -6,7 +6,7 @@ SHARDS = PATHS.directory("shard")
 rule shard:
     input:
         records=PATHS.records(),
-        clusters=rules.cluster.output,
+        clusters=CLUSTERED,
         split=rules.decontaminate_remove.output.split,
         # the audit must have passed, but another audit sample does not change the shards
         audit=ancient(f"{DECONTAMINATE}/identity.json"),

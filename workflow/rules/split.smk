@@ -10,6 +10,7 @@ rule split:
         ids=local_input(CONFIG.split.ids),
     output:
         split=f"{SPLIT}/split.parquet",
+        missing=f"{SPLIT}/missing_ids.txt" if CONFIG.split.method == "ids" else [],
         counts=f"{SPLIT}/counts.json",
         lineage=f"{SPLIT}/lineage.json",
     log:

@@ -1,1 +1,1 @@
-"""A data card beside the shards and a model card beside the model, in the Hugging Face Hub's format."""
+"""A data card and a model card of a run, in the Hugging Face Hub's format."""

@@ -62,5 +62,5 @@ people chose to sequence.
 
 ## Lineage
 
-{lineage_text(lineage)}
+{lineage_text(lineage, "shards")}
 """

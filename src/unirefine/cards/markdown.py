@@ -57,13 +57,13 @@ def audit_text(identity: Mapping[str, Any]) -> str:
     )
 
 
-def lineage_text(lineage: Mapping[str, Any]) -> str:
-    """Inputs with their md5 and steps with their code, as two tables."""
+def lineage_text(lineage: Mapping[str, Any], beside: str) -> str:
+    """Inputs with their md5 and steps with their code, as two tables. beside: what the whole lineage lies beside."""
     released = lineage["release"] or {"files": []}
     files = [[file["file"], f"{file['size']:,}", f"`{file['md5']}`"] for file in released["files"]]
     steps = [[one["stage"], code_of(one), f"`{one['config_sha256'][:12]}`"] for one in lineage["steps"]]
     unknown = "".join(f"\n\nOf unknown origin: `{path}`." for path in lineage["unknown"])
     return (
         table(["input", "bytes", "md5"], files) + "\n\n" + table(["step", "code", "options (SHA-256)"], steps)
-        + unknown + "\n\nEvery option, version, count and hash: `lineage.json` beside this file."
+        + unknown + "\n\nEvery option, version, count and hash: `lineage.json` beside the " + beside + "."
     )  # fmt: skip

@@ -74,5 +74,5 @@ been chosen for the weights: whoever publishes them adds `license:` to the heade
 
 ## Lineage
 
-{lineage_text(lineage)}
+{lineage_text(lineage, "weights")}
 """

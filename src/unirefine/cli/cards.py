@@ -1,26 +1,31 @@
-"""`unirefine cards`: a data card beside the shards and a model card beside the model."""
+"""`unirefine cards`: a data card and a model card of a run."""
 
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import stage_parser
+from unirefine.cli.common import stage_parser, with_lock
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of `unirefine cards`."""
     made = stage_parser(
         "cards",
-        "Write shard/README.md (data card), train/model-card.md and its copy train/final/huggingface/README.md:"
-        " Markdown with the YAML header that the Hugging Face Hub reads, from the lineage and the evaluation of a"
-        " finished run.",
+        "Write data/README.md (data card) and model/README.md (model card): Markdown with the YAML header that the"
+        " Hugging Face Hub reads, from the lineage and the evaluation of a finished run. To publish, copy them beside"
+        " the shards and beside the weights.",
         "unirefine cards --results results/demo",
     )
     made.add_argument("--results", type=Path, required=True, metavar="DIR", help="results of a run, as in results/demo")
-    made.set_defaults(run=_run)
+    made.add_argument("--output", type=Path, metavar="DIR", help="where to write; default: RESULTS/cards")
+    made.set_defaults(run=with_lock(_run, lambda arguments: _output(arguments) / ".lock"))
     return made
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    from unirefine.cards import run as stage
+def _output(arguments: argparse.Namespace) -> Path:
+    return arguments.output or arguments.results / "cards"
 
-    print("\n".join(f"wrote {path}" for path in stage.run(arguments.results)))
+
+def _run(arguments: argparse.Namespace) -> None:
+    from unirefine.cards.run import run
+
+    print("\n".join(f"wrote {path}" for path in run(arguments.results, _output(arguments))))

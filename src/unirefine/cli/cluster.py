@@ -16,8 +16,8 @@ def parser() -> argparse.ArgumentParser:
         "Put every UniRef90 that curate kept into its one UniRef50 cluster: as the UniRef XML states it, or UniProt's"
         " idmapping (--idmapping). For a FASTA of your own, curated with --levels uniref90, MMseqs2 computes both"
         " levels.",
-        "unirefine cluster --records results/demo/records --curated results/demo/curate --output results/demo/cluster"
-        " --threads 2",
+        "unirefine cluster --records results/demo/records --curated results/demo/curate \\\n"
+        "    --output results/demo/cluster --threads 2",
     )
     add_config(cluster, "cluster")
     cluster.add_argument("--records", required=True, metavar="DIR", help="output directory of the records stage")

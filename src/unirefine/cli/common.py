@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel
 
-from unirefine.config import load_block
+from unirefine.config import load_block, parse_yaml
 from unirefine.errors import UserError
 from unirefine.files import locks
 
@@ -46,7 +45,7 @@ def add_config(parser: argparse.ArgumentParser, block: str) -> None:
         action="append",
         default=[],
         dest="overrides",
-        help=f"override one option of `{block}`, as in --set seed=3; may be repeated",
+        help=f"override one option, as in --set {block}.OPTION=VALUE or --set OPTION=VALUE; may be repeated",
     )
 
 
@@ -57,7 +56,7 @@ def config_of(arguments: argparse.Namespace, kind: type[AnyBlock], block: str) -
         key, separator, value = text.partition("=")
         if not separator:
             raise UserError(f"--set {text!r} is not KEY=VALUE")
-        overrides[key] = yaml.safe_load(value)
+        overrides[key] = parse_yaml(value, where=f"--set {text}")
     return load_block(kind, block, arguments.config, overrides)
 
 

@@ -12,8 +12,8 @@ def parser() -> argparse.ArgumentParser:
         "curate",
         "Remove records that are artificial by taxonomy, on a purge list, of unwanted length or letters, or like a"
         " de-novo design. removed.parquet lists every removal with its reason and evidence.",
-        "unirefine curate --records results/demo/records --levels uniref50 uniref90"
-        " --taxdump results/demo/release/taxdump.tar.gz --output results/demo/curate",
+        "unirefine curate --records results/demo/records --taxdump results/demo/release/taxdump.tar.gz \\\n"
+        "    --purge-list results/demo/release/purge-0.txt --output results/demo/curate",
     )
     add_config(made, "curate")
     made.add_argument("--records", required=True, metavar="DIR", help="output directory of the records stage")

@@ -6,11 +6,15 @@ from pathlib import Path
 
 from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 
-_EXAMPLE = """cd results/demo
-  unirefine decontaminate prepare --records records --clusters cluster --split split --output decontaminate
-  unirefine decontaminate search --directory decontaminate --part 0 --threads 8       (for each of decontaminate.parts)
-  unirefine decontaminate remove --directory decontaminate --records records --clusters cluster --split split
-  unirefine decontaminate audit --directory decontaminate --records records --clusters cluster --split split"""
+_READ = "--records results/demo/records --clusters results/demo/cluster --split results/demo/split"
+_EXAMPLE = f"""unirefine decontaminate prepare --config config/demo.yaml --output results/demo/decontaminate \\
+    {_READ}
+  unirefine decontaminate search --config config/demo.yaml --directory results/demo/decontaminate --part 0 --threads 2
+  ... (for each of decontaminate.parts)
+  unirefine decontaminate remove --config config/demo.yaml --directory results/demo/decontaminate \\
+    {_READ}
+  unirefine decontaminate audit --config config/demo.yaml --directory results/demo/decontaminate \\
+    {_READ}"""
 
 
 def parser() -> argparse.ArgumentParser:

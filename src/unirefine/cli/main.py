@@ -19,7 +19,7 @@ STAGES = {
     "evaluate": "masked perplexity, ours and Hugging Face's",
     "embed": "per-sequence and per-residue embeddings of a FASTA",
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
-    "cards": "a data card beside the shards, a model card beside the model",
+    "cards": "a data card and a model card, as the Hugging Face Hub reads them",
     "report": "one HTML report of a run",
     "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
     "status": "what of a run is done, stale and why, running or missing",

@@ -15,8 +15,8 @@ def parser() -> argparse.ArgumentParser:
         "Turn one level of a release into Parquet records: UniRef FASTA or XML, or your own FASTA (level uniref90),"
         " plain or gzip. XML also gives the membership and the representatives' own taxa; every sequence is checked"
         " against its length and CRC64.",
-        "unirefine records --level uniref50 --input results/demo/release/uniref50.xml.gz"
-        " --release-note results/demo/release/uniref50.release_note --output results/demo/records --threads 2",
+        "unirefine records --config config/demo.yaml --level uniref50 --input results/demo/release/uniref50.xml.gz \\\n"
+        "    --release-note results/demo/release/uniref50.release_note --output results/demo/records --threads 2",
     )
     add_config(made, "records")
     made.add_argument("--level", required=True, choices=LEVELS, help="level of the input")

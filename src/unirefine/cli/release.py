@@ -48,11 +48,15 @@ def parser() -> argparse.ArgumentParser:
     collect = action(
         "collect",
         "write release.json, and compare with what config/sources.tsv knows",
-        "--directory results/release --files uniref50.xml.gz uniref90.xml.gz --output results/release/release.json",
+        "--directory results/demo/release --files uniref50.xml.gz uniref90.xml.gz --output release.json",
     )
     collect.add_argument("--directory", metavar="DIR", type=Path, required=True, help="where the downloads are")
     collect.add_argument("--files", metavar="NAME", nargs="*", default=[], help="the downloads, by name")
     collect.add_argument("--output", metavar="FILE", type=Path, required=True)
+    collect.add_argument(
+        "--delete-others", action="store_true",
+        help="delete the downloads in DIR that --files does not name, unless another run shares DIR",
+    )  # fmt: skip
     collect.set_defaults(run=run_collect)
     for each in (fetch, archive, collect):
         add_config(each, "release")
@@ -80,8 +84,10 @@ def run_collect(arguments: argparse.Namespace) -> None:
     from unirefine.release import collect
 
     config = config_of(arguments, Release, "release")
-    for line in collect.run(arguments.directory, arguments.files, arguments.output, config):
-        print(line)
+    done = collect.run(
+        arguments.directory, arguments.files, arguments.output, config, delete_others=arguments.delete_others
+    )
+    print("\n".join(done))
 
 
 def _line(facts: dict) -> str:

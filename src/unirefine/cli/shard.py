@@ -25,9 +25,9 @@ def parser() -> argparse.ArgumentParser:
     build = command(
         "build",
         "write train, validation (and test) shards, their ids, counts and manifest",
-        "unirefine shard build --set parts=8 --records results/demo/records --clusters results/demo/cluster \\\n"
-        "    --split results/demo/decontaminate/split.parquet --release results/demo/release/release.json \\\n"
-        "    --output results/demo/shard --threads 2",
+        "unirefine shard build --config config/demo.yaml --records results/demo/records \\\n"
+        "    --clusters results/demo/cluster --split results/demo/decontaminate/split.parquet \\\n"
+        "    --release results/demo/release/release.json --output results/demo/shard --threads 2",
     )
     add_config(build, "shard")
     build.add_argument("--records", type=Path, required=True, metavar="DIR", help="directory of the records stage")

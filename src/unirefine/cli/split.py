@@ -11,7 +11,8 @@ def parser() -> argparse.ArgumentParser:
     split = stage_parser(
         "split",
         "Choose the validation (and test) clusters by keyed hash or from an id list.",
-        "unirefine split --clusters results/demo/cluster --output results/demo/split --set validation_fraction=0.05",
+        "unirefine split --config config/demo.yaml --set split.seed=42 \\\n"
+        "    --clusters results/demo/cluster --output results/demo/split",
     )
     split.add_argument(
         "--clusters", type=Path, required=True, metavar="DIR", help="output directory of the cluster stage"

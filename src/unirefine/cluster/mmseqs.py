@@ -49,6 +49,7 @@ def cluster_sequences(
                         *("--threads", str(threads)),
                     ],
                     log=log,
+                    directory=work,
                 )
                 progress.advance(total)
             run_tool([binary, "createtsv", source, source, clusters, table, "--threads", str(threads)], log=log)
@@ -83,7 +84,7 @@ def _write_fasta(path: Path, parts: Parts, kept: np.ndarray) -> None:
 def _read_representatives(table: Path, parts: Parts, chosen: np.ndarray) -> np.ndarray:
     """Row of each chosen record's representative: uint32[records], NONE for the others. chosen: bool[records]."""
     frame = pl.read_csv(
-        table, separator="\t", has_header=False, schema={"representative": pl.UInt32, "member": pl.UInt32}
+        table, separator="\t", has_header=False, glob=False, schema={"representative": pl.UInt32, "member": pl.UInt32}
     )
     rows = np.full(parts.rows, NONE, np.uint32)
     rows[frame["member"].to_numpy()] = frame["representative"].to_numpy()

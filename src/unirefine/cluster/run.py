@@ -29,9 +29,15 @@ from unirefine.core.levels import LEVELS, NONE
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
+from unirefine.files.written import delete_stale
 from unirefine.tools import find_mmseqs, tool_version
 
 UNIREF50, UNIREF90 = LEVELS
+FILES = (
+    *("clusters.parquet", "membership.parquet", "removed.parquet", "violations.parquet"),
+    *("counts.json", "lineage.json"),
+)
+"""What the stage writes, beside the log of MMseqs2 for a FASTA of the user's own."""
 
 
 def run(
@@ -82,6 +88,7 @@ def run(
     write_counts(output / "counts.json", "cluster", kept, **facts)
     tools = {"mmseqs": facts["mmseqs"]["version"]} if custom else {}
     lineage.write(output, lineage.step("cluster", config, counts=kept, tools=tools), [curated])
+    delete_stale(output, "cluster", [*FILES, "mmseqs.log"] if custom else FILES)
     return {"levels": kept} | facts
 
 

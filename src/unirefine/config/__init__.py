@@ -1,7 +1,8 @@
 """The config: pydantic models that define every option. Unknown keys are errors."""
 
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Search, Shard, Split, Tools
-from unirefine.config.load import Config, load_block, load_config, parse_config
+from unirefine.config.load import Config, load_block, load_config, merge_configs, parse_config
+from unirefine.config.text import parse_yaml
 from unirefine.config.training import (
     PRESETS,
     Embed,
@@ -39,5 +40,7 @@ __all__ = [
     "Train",
     "load_block",
     "load_config",
+    "merge_configs",
     "parse_config",
+    "parse_yaml",
 ]

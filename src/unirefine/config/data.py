@@ -4,9 +4,10 @@ The docstring under a field is its documentation: config/README.md is generated 
 """
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from unirefine.config.base import Block
 
@@ -21,10 +22,33 @@ UNIPROT_MIRRORS = (
 )
 
 
+def _directory_name(value: Any) -> Any:
+    """Raises ValueError for the name of a run that is no name of a directory, or that Snakemake reads differently."""
+    if isinstance(value, str) and (
+        not value.isprintable() or re.search(r"[/{}]|^[.-]|^\s|\s$|^$", value) or len(value.encode()) > 200
+    ):
+        raise ValueError(
+            f"{value!r} cannot name a run: a run is a directory, so its name has none of / {{ }} and no line breaks,"
+            " does not begin with a dot or a hyphen, has no space at either end, and is at most 200 bytes long"
+        )
+    return value
+
+
+def _release(value: Any) -> Any:
+    """Raises ValueError for what is no name of a release. 202403 is what YAML 1.1 makes of 2024_03."""
+    text = f"{value // 100}_{value % 100:02d}" if isinstance(value, int) else value
+    if isinstance(text, str) and not re.fullmatch(r"\d{4}_\d{2}", text, re.ASCII):
+        raise ValueError(f"release.name {text!r} is no release of UniProt; write year and number as in 2024_03")
+    return text
+
+
+Name = Annotated[str, BeforeValidator(_directory_name)]
+
+
 class Run(Block):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "uniref"
+    name: Name = "uniref"
     """Name of the run: everything it writes goes to `results/<name>/`, `logs/<name>/`, `benchmarks/<name>/`."""
-    base: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    base: Name | None = None
     """An earlier run in the same `results/`. Stages from release to shard that would give the same results are taken
     from it; the first stage that differs, and all after it, are this run's own (docs/reruns.md)."""
     threads: Count = 8
@@ -41,7 +65,7 @@ class Release(Block):
     source: Literal["current", "archive", "fasta"] = "current"
     """`current`: single files of UniProt's current release. `archive`: the one tarball of an older release
     (XML only). `fasta`: your own FASTA file, no download."""
-    name: str | None = None
+    name: Annotated[str, BeforeValidator(_release)] | None = None
     """Release that must be served, as in `2024_03`; the metalink of another release is an error. Without it
     `current` takes what is current and records which it was. Required for `archive`."""
     mirrors: Annotated[tuple[str, ...], Field(min_length=1)] = UNIPROT_MIRRORS

@@ -17,7 +17,8 @@ HEAD = """# Every option
 
 Generated from `src/unirefine/config/` by `make docs`; a test fails when it drifts. Unknown keys are errors. A file
 needs only what differs from the defaults; `demo.yaml`, `uniref-2024_03.yaml`, `uniref-current.yaml` and `fasta.yaml`
-beside this page are complete examples. `--set` of every command takes the same names.
+beside this page are complete examples. `--set` of every command takes the same
+names, whole (`train.steps=3`) or without the block (`steps=3`).
 """
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
@@ -33,7 +34,7 @@ CC_BY = (
     "UniProt's data and what is made from them: name UniProt wherever you pass them on.",
 )
 FASTA_LICENCE = "The licence of the input FASTA; the workflow's code is under Apache-2.0."
-NO_LICENCE = "None has been chosen for the weights; see results/train/model-card.md."
+NO_LICENCE = "None has been chosen for the weights; see results/cards/model/README.md."
 ENCODINGS = {
     ".gz": "application/gzip",
     ".html": "text/html",
@@ -45,7 +46,7 @@ ENCODINGS = {
     ".safetensors": "application/octet-stream",
 }
 """Media types by suffix. A suffix that is not listed is text."""
-PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*.md", "*.html")
+PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*/README.md", "*.html")
 """Files of a stage that are packed: the small ones that people and programs read."""
 CHECKOUT = Path(__file__).parents[3]
 HOMES = {
@@ -87,7 +88,7 @@ def run(results: Path, output: Path) -> dict[str, int]:
     began, ended = _times(results, model)
     action = crate.add_action(
         workflow,
-        identifier=f"#run-{results.name}",
+        identifier=f"#run-{quote(results.name)}",
         object=inputs,
         result=[*packed, *named],
         properties={

@@ -22,10 +22,12 @@ from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.counts import level_counts, write_counts
+from unirefine.files.written import delete_stale
 from unirefine.progress import meter
 
 KEPT = pa.schema([("row", pa.uint32()), ("key", pa.uint64()), ("length", pa.int32())])
 _SEQUENCE_BATCH_ROWS = 1 << 14
+_ALWAYS = ("removed.parquet", "counts.json", "lineage.json")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def run(
     write_counts(output / "counts.json", "curate", counts, **facts)
     step = lineage.step("curate", config, counts=counts, inputs=[config.designs] if config.designs else [])
     lineage.write(output, step, [records / level for level in levels])
+    delete_stale(output, "curate", [*(f"{level}.parquet" for level in levels), *_ALWAYS])
     return Curated(counts, taxonomy)
 
 

@@ -153,7 +153,7 @@ def _parse(table: Path) -> pl.DataFrame:
     if table.stat().st_size == 0:
         return pl.DataFrame(schema=SCHEMA)
     types = {name: pl.String if name in ("query", "target_name") else pl.Float64 for name in _COLUMNS}
-    frame = pl.read_csv(table, separator="\t", has_header=False, schema=types)
+    frame = pl.read_csv(table, separator="\t", has_header=False, schema=types, glob=False)
     return frame.select(
         pl.col("query").str.extract(r"^(\d+)").cast(pl.UInt32).alias("cluster"),
         "query",

@@ -14,10 +14,14 @@ from unirefine.config import Decontaminate
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
-from unirefine.files.names import parts_of_search, search_part
+from unirefine.files.names import search_part
+from unirefine.files.written import delete_stale
 
 SEARCHED = "unirefine_searched"
 """Metadata key of a `hits` file: `{mmseqs: version, level, search: options, audit: options}` as JSON."""
+
+RESULTS = ("hits", "audit", "nearest")
+"""The tables that the search of a part writes, each kind into a directory of its own."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +96,16 @@ def query_path(directory: Path, part: int, parts: int) -> Path:
 
 
 def result_path(directory: Path, kind: str, part: int, parts: int) -> Path:
-    """Table of a part's results. kind: `hits`, `audit` or `nearest`."""
+    """Table of a part's results. kind: one of RESULTS."""
     return directory / kind / f"{search_part(part, parts)}.parquet"
 
 
 def delete_other_parts(directory: Path, parts: int) -> None:
     """Delete queries and results of an earlier run that cut the train set into another number of parts."""
-    for kind in ("queries", "hits", "audit", "nearest"):
-        for path in (directory / kind).glob("part-*"):
-            if parts_of_search(path.stem) not in (None, parts):
-                path.unlink()
+    for kind in ("queries", *RESULTS):
+        suffix = "fasta" if kind == "queries" else "parquet"
+        keep = [f"{kind}/{search_part(part, parts)}.{suffix}" for part in range(parts)]
+        delete_stale(directory, "decontaminate", keep, below=kind)
 
 
 def open_result(config: Decontaminate, directory: Path, kind: str, part: int) -> pq.ParquetFile:

@@ -14,6 +14,7 @@ from unirefine.core.fasta import Protein
 from unirefine.embed.vectors import Vectors
 from unirefine.files.atomic import atomic_path
 from unirefine.files.hashes import sha256_json
+from unirefine.files.written import delete_stale
 
 KINDS = ("sequences", "residues")
 FORMAT = 1
@@ -105,11 +106,8 @@ class Chunks:
 
         arrays: also write the vectors as `<kind>.npy`, float32[rows, hidden].
         """
-        for kind in KINDS:
-            if kind not in kinds:
-                (self.output / f"{kind}.parquet").unlink(missing_ok=True)  # of an earlier job
-            if kind not in kinds or not arrays:
-                (self.output / f"{kind}.npy").unlink(missing_ok=True)
+        forms = ("parquet", "npy") if arrays else ("parquet",)
+        delete_stale(self.output, "embed", [f"{kind}.{form}" for kind in kinds for form in forms])
         for kind in kinds:
             paths = [self.path(chunk, kind) for chunk in range(count)]
             if arrays:

@@ -8,8 +8,6 @@ IDMAPPING = "idmapping_selected.tab.gz"
 SHARD_SUFFIXES = ("bin", "idx", "ids.parquet")
 """The files of one shard."""
 _RECORD_PART = re.compile(r"(records|members)-(\d{3})-of-(\d{3})\.parquet")
-_SEARCH_PART = re.compile(r"part-\d{3}-of-(\d{3})")
-_SHARD = re.compile(r"(train-\d{3}-of-\d{3}|validation|test)\.(bin|idx|ids\.parquet)")
 _PURGE_LIST = re.compile(r"purge-(\d+)\.txt")
 
 
@@ -34,12 +32,6 @@ def search_part(part: int | str, parts: int) -> str:
     return f"part-{numbered(part, parts)}"
 
 
-def parts_of_search(stem: str) -> int | None:
-    """The number of parts in a stem that `search_part` makes; None for any other stem."""
-    match = _SEARCH_PART.fullmatch(stem)
-    return int(match[1]) if match else None
-
-
 def train_shard(part: int, parts: int) -> str:
     """`train-003-of-064`, without a suffix."""
     return f"train-{numbered(part, parts)}"
@@ -53,11 +45,6 @@ def shard_names(parts: int, held_out: Sequence[str]) -> list[str]:
 def shard_files(name: str) -> list[str]:
     """The files of the shard of that name."""
     return [f"{name}.{suffix}" for suffix in SHARD_SUFFIXES]
-
-
-def is_shard_file(name: str) -> bool:
-    """Whether a name is a file of a shard, of whatever number of parts."""
-    return _SHARD.fullmatch(name) is not None
 
 
 def level_download(level: str, kind: str) -> str:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path, delete
-from unirefine.files.names import parse_record_part
+from unirefine.files.written import delete_stale
 from unirefine.records.columns import MEMBERS, RECORDS, Parsed
 
 FIRST_STRIPE, LARGEST_STRIPE = 32, 1 << 14
@@ -145,7 +145,8 @@ class Parts:
 def part_files(records: Sequence[Path], members: Sequence[Path], threads: int) -> Iterator[Parts]:
     """Part files that get their names only when the block succeeds; all earlier parts are deleted before.
 
-    The block must call `finish`. records, members: paths in one directory, as many members as records or none.
+    The block must call `finish`. records, members: paths in the directory of a level, as many members as records or
+    none.
     Raises UserError when a process may not open enough files.
     """
     _allow_open_files(len(records) + len(members) + _OTHER_FILES)
@@ -160,8 +161,8 @@ def part_files(records: Sequence[Path], members: Sequence[Path], threads: int) -
             yield parts
         finally:
             parts.stop()
-        for old in [path for path in directory.iterdir() if parse_record_part(path.name)]:
-            old.unlink()
+        others = [f"{directory.name}/{name}" for name in ("removed.parquet", "lineage.json")]
+        delete_stale(directory.parent, "records", others, below=directory.name)
 
 
 def _allow_open_files(count: int) -> None:

@@ -21,6 +21,7 @@ from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.names import record_part
+from unirefine.files.written import delete_stale
 from unirefine.progress import meter
 from unirefine.records import fasta, uniref_xml
 from unirefine.records.columns import (
@@ -111,6 +112,8 @@ def run(
     }
     lineage.write(directory, lineage.step("records", config, counts={level: counts}))
     write_counts(directory / "counts.json", "records", {level: counts}, **facts)
+    if _is_own_fasta(found, note):  # it has one level: the other is of an earlier release
+        delete_stale(output, "records", (), below="uniref50")
     return Built(counts, facts)
 
 
@@ -127,6 +130,12 @@ def inspect(source: Path, level: str) -> Input:
         return Input(source, level, "fasta", b"\n>", 1, 0, None)
     what = f"it begins with {head[:20]!r}" if head else "an empty file"
     raise UserError(f"neither FASTA nor UniRef XML: {what}", where=source, fix="check --input")
+
+
+def _is_own_fasta(found: Input, note: ReleaseNote | None) -> bool:
+    """Whether the input is a FASTA of the user's own, whose ids have no UniRef prefix."""
+    head = first_bytes(found.path, uniref_xml.HEAD_BYTES).lstrip(b"\r\n")
+    return found.format == "fasta" and note is None and not head.startswith(b">UniRef")
 
 
 class _Tally:

@@ -11,19 +11,31 @@ from unirefine.core.release_note import read_note
 from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, write_json
 from unirefine.files.names import parse_release_note, release_note
+from unirefine.files.stages import runs_sharing
+from unirefine.files.written import delete_stale
 from unirefine.release.files import facts_of, hash_file
 
 SOURCES = Path(__file__).parents[3] / "config" / "sources.tsv"
 
 
-def run(directory: Path, files: Iterable[str], output: Path, config: Release, sources: Path = SOURCES) -> list[str]:
+def run(
+    directory: Path,
+    files: Iterable[str],
+    output: Path,
+    config: Release,
+    sources: Path = SOURCES,
+    *,
+    delete_others: bool = False,
+) -> list[str]:
     """Write release.json from the `.json` files beside the downloads and return lines to print.
 
     release.json: `{source, release, date, files, entries, published}`; date: of the latest download; entries: what the
     release notes state, by level; published: what sources.tsv knows about these files, beside what was found. A
-    difference is reported, not raised: published counts are other people's. Raises UserError when a download is missing
-    or has changed, when a release note states no count, or when the files are of different releases.
+    difference is reported, not raised: published counts are other people's. delete_others: delete downloads of earlier
+    options, unless another run shares the directory. Raises UserError when a download is missing or has changed, when a
+    release note states no count, or when the files are of different releases.
     """
+    files = list(files)
     facts = [_facts(directory, name) for name in files]
     if config.source == "fasta":
         facts.insert(0, _custom_fasta(Path(str(config.fasta))))
@@ -53,6 +65,10 @@ def run(directory: Path, files: Iterable[str], output: Path, config: Release, so
     for known in published:
         agrees = "as published" if known["found"] == known["published"] else f"published: {known['published']}"
         lines.append(f"{known['file']}: {known['what']} {known['found']} ({agrees}, {known['source']})")
+    if delete_others and not runs_sharing(directory, directory.parent.parent):
+        keep = [*files, *(facts_of(directory / name).name for name in files), output.name]
+        deleted = [path.name for path in delete_stale(directory, "release", keep) if path.suffix != ".json"]
+        lines += [f"deleted {name}, which this config does not ask for" for name in deleted]
     return lines
 
 

@@ -11,7 +11,6 @@ import email.utils
 import sys
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ import httpx
 from unirefine import __version__
 from unirefine.config import Release
 from unirefine.errors import UserError
+from unirefine.files.urls import local_path
 from unirefine.progress import human
 
 PROGRESS_BYTES = 1 << 20
@@ -147,21 +147,6 @@ class Downloader:
             # identity: the file as it is; a .gz must not be decompressed in transit
             headers={"User-Agent": f"unirefine/{__version__}", "Accept-Encoding": "identity"},
         )
-
-
-def local_path(url: str) -> Path | None:
-    """The local file that a `file:` URL (absolute or relative) or a plain path names; None for http and https.
-
-    Raises UserError for any other scheme.
-    """
-    scheme, separator, rest = url.partition(":")
-    if scheme in ("http", "https"):
-        return None
-    if scheme == "file":
-        return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path if rest.startswith("//") else rest))
-    if separator and rest.startswith("//"):
-        raise UserError(f"cannot download over {scheme}, only over https, http or from a file: URL", where=url)
-    return Path(url)
 
 
 def host_of(url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from unirefine.files.atomic import write_text
+from unirefine.files.written import delete_stale
 from unirefine.report.style import standalone
 
 
@@ -57,9 +58,10 @@ def write_report(
     footer: str,
 ) -> Path:
     """Write `figures/<name>.svg`, then `report.html`; returns the latter's path."""
-    for section in sections:
-        for picture in section.figures:
-            write_text(directory / "figures" / f"{picture.name}.svg", standalone(picture.svg))
+    pictures = [picture for section in sections for picture in section.figures]
+    for picture in pictures:
+        write_text(directory / "figures" / f"{picture.name}.svg", standalone(picture.svg))
+    delete_stale(directory, "report", ["report.html", *(f"figures/{picture.name}.svg" for picture in pictures)])
     values: Mapping[str, Any] = {
         "title": title,
         "summary": summary,

@@ -16,7 +16,7 @@ from unirefine.files.atomic import fsync_directory, read_json, temporary_directo
 from unirefine.files.code import versions
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.hashes import sha256_json
-from unirefine.files.names import is_shard_file
+from unirefine.files.written import delete_stale
 from unirefine.progress import human, meter
 from unirefine.shard.assemble import WrittenShard, assemble
 from unirefine.shard.plan import Plan, make_plan
@@ -49,9 +49,10 @@ def run(
             buckets = spill(plan, work, threads, progress.advance)
         written = _assemble_all(plan, buckets, work, threads, residues)
         (output / "manifest.json").unlink(missing_ok=True)
-        for name in (file["name"] for shard in written for file in shard.files):
+        names = [file["name"] for shard in written for file in shard.files]
+        for name in names:
             (work / name).replace(output / name)
-        _delete_stale(output, {file["name"] for shard in written for file in shard.files})
+        delete_stale(output, "shard", [*names, "counts.json", "lineage.json"])
         fsync_directory(output)
     manifest = _manifest(config, released, written)
     _write_counts(output, config, plan, written)
@@ -73,12 +74,6 @@ def _assemble_all(plan: Plan, buckets: list[Path], work: Path, threads: int, res
             pool.shutdown(cancel_futures=True)
             raise
     return written
-
-
-def _delete_stale(output: Path, names: set[str]) -> None:
-    """Delete the shards of an earlier build that the new one does not have: other parts, or a test side."""
-    for path in [path for path in output.iterdir() if is_shard_file(path.name) and path.name not in names]:
-        path.unlink()
 
 
 def _check_space(directory: Path, needed: int) -> None:

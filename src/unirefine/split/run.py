@@ -15,6 +15,7 @@ from unirefine.files import lineage
 from unirefine.files.atomic import write_text
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.hashes import sha256_file
+from unirefine.files.written import delete_stale
 from unirefine.split.assign import exact_floor, sides_by_hash
 from unirefine.split.idlist import IdList, read_ids
 
@@ -73,6 +74,8 @@ def run(config: Split, clusters: Path, output: Path) -> Counts:
     write_counts(output / "counts.json", "split", levels, sides=counts, **facts)
     step = lineage.step("split", config, counts=counts, inputs=[config.ids] if config.ids else [])
     lineage.write(output, step, [clusters])
+    listed_ids = ["missing_ids.txt"] if config.method == "ids" else []
+    delete_stale(output, "split", ["split.parquet", "counts.json", "lineage.json", *listed_ids])
     return Counts(n_clusters, n_members, len(missing))
 
 

@@ -199,14 +199,14 @@ def _rank(results: Path, cluster: _Cluster, side: int) -> str:
 
 def _similar(results: Path, cluster: _Cluster, side: int) -> str:
     """What the searches found for a held-out cluster, or for a train cluster that stays."""
-    hits = pl.scan_parquet(sorted((stage_path(results, "decontaminate") / "hits").glob("part-*.parquet")))
+    hits = pl.scan_parquet(sorted((stage_path(results, "decontaminate") / "hits").glob("part-*.parquet")), glob=False)
     if side != TRAIN:
         taken = hits.filter(pl.col("target") == cluster.index).select(pl.col("cluster").n_unique()).collect().item()
         return f", {_counted(taken, 'train cluster')} similar to it {'was' if taken == 1 else 'were'} removed"
     audit = stage_path(results, "decontaminate") / "audit.parquet"
     if not audit.exists():
         return ", not audited yet"
-    left = pl.read_parquet(audit).filter(pl.col("cluster") == cluster.index)
+    left = pl.read_parquet(audit, glob=False).filter(pl.col("cluster") == cluster.index)
     return (
         f", but the audit found {_counted(len(left), 'hit')}" if len(left) else ", no similar held-out sequence found"
     )
@@ -220,7 +220,7 @@ def _shard(results: Path, record: Record, cluster: _Cluster, side: int, offset: 
     held_out = side != TRAIN
     for path in sorted(directory.glob(f"{SIDES[side]}*.ids.parquet")):
         prefix = path.with_name(path.name.removesuffix(".ids.parquet"))
-        ids = pl.scan_parquet(path).with_row_index("row")
+        ids = pl.scan_parquet(path, glob=False).with_row_index("row")
         found = ids.filter(pl.col("id") == record.id).collect()
         if len(found):
             row = found["row"][0]

@@ -99,5 +99,5 @@ def removal(path: Path, level: str, name: str) -> list[tuple[str, str]]:
     """(reason, evidence) of each row for an id in a removed.parquet; none when there is no such file."""
     if not path.exists():
         return []
-    rows = pl.scan_parquet(path).filter((pl.col("id") == name) & (pl.col("level") == level)).collect()
+    rows = pl.scan_parquet(path, glob=False).filter((pl.col("id") == name) & (pl.col("level") == level)).collect()
     return list(rows.select("reason", "evidence").iter_rows())

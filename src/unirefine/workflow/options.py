@@ -14,6 +14,7 @@ from unirefine.core.levels import LEVELS
 from unirefine.errors import UserError
 from unirefine.files import names
 from unirefine.files.code import stage_digest
+from unirefine.files.urls import is_path
 from unirefine.tools import find_mmseqs, tool_version
 
 
@@ -39,7 +40,7 @@ def download_options(config: Config, file: str) -> str:
 def local_download(config: Config, file: str) -> str | None:
     """The path on this machine that a download is copied from; None where it comes from a URL."""
     source = _source(config, file)
-    return None if source is None or ":" in source else source
+    return source if source is not None and is_path(source) else None
 
 
 def _source(config: Config, file: str) -> str | None:
@@ -93,14 +94,17 @@ def mmseqs_version(config: Config) -> str:
     return "MMseqs2:not found here"
 
 
-def model_command(config: Config, stage: str) -> str:
-    """The command of a stage that runs a model, under torchrun where one model takes several processes."""
+def model_command(config: Config, stage: str) -> list[str]:
+    """The words of the command of a stage that runs a model, under torchrun where one model takes several processes."""
     processes = getattr(config, stage).parallel.processes
     if processes == 1:
-        return f"unirefine {stage}"
+        return ["unirefine", stage]
     threads = max(1, config.run.threads // processes)  # Snakemake gives each of them all threads of the rule
-    launcher = f"torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node {processes}"
-    return f"env OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads} {launcher} -m unirefine.cli.main {stage}"
+    return [
+        *("env", f"OMP_NUM_THREADS={threads}", f"MKL_NUM_THREADS={threads}"),
+        *("torchrun", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)),
+        *("-m", "unirefine.cli.main", stage),
+    ]
 
 
 def container_prefix(image: str, arguments: str, nodes: int) -> str:
@@ -109,7 +113,7 @@ def container_prefix(image: str, arguments: str, nodes: int) -> str:
     `srun` starts the containers, because an image has no Slurm in it. arguments: of `apptainer exec`.
     """
     step = f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind=none --wait=60"
-    return f"${{SLURM_JOB_ID:+{step}}} apptainer exec --home $PWD {arguments} {image}"
+    return f'${{SLURM_JOB_ID:+{step}}} apptainer exec --home "$PWD" {arguments} {image}'
 
 
 def parent(path: Path | str, levels: int = 1) -> str:
@@ -117,9 +121,13 @@ def parent(path: Path | str, levels: int = 1) -> str:
     return str(Path(path).parents[levels - 1])
 
 
-def refuse_braces(config: Config) -> None:
-    """Raises UserError for an option with a brace in its text, which Snakemake would read as a wildcard."""
-    for name, text in _texts("", config.model_dump(mode="json")):
+def refuse_braces(config: Config, checkout: Path | str) -> None:
+    """Raises UserError for a brace in the text of an option or in the path of the checkout.
+
+    Snakemake would read it as a wildcard or a variable. checkout: where the Snakefile is.
+    """
+    texts = [*_texts("", config.model_dump(mode="json")), ("the checkout", str(checkout))]
+    for name, text in texts:
         if "{" in text or "}" in text:
             raise UserError(
                 f"{name} is {text!r}, and Snakemake takes braces for wildcards", fix="rename it without { and }"

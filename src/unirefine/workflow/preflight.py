@@ -8,15 +8,19 @@ import datetime
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from unirefine.config import Config
 from unirefine.errors import UserError
-from unirefine.files import lineage
+from unirefine.files import lineage, names
 from unirefine.files.atomic import read_json
+from unirefine.files.urls import is_path, local_path
 from unirefine.progress import duration
+from unirefine.tools import find_mmseqs
+from unirefine.workflow.options import release_files
+from unirefine.workflow.paths import Paths
 from unirefine.workflow.snakemake import MISSING, Plan, read_json_in, read_stored_json, shown
 from unirefine.workflow.status import RUNNING, made_by_other_code, other_code_note, stage_of
 
@@ -36,6 +40,68 @@ def require_writable(*directories: Path | str) -> None:
                 where=f"{directory}/",
                 fix="nothing was started; mount it for writing or give it another owner, or use another run.name",
             )
+
+
+def require_files(config: Config, *, find_tools: bool, downloads: Path | None = None) -> None:
+    """Raises UserError that lists everything which the config names by a path and which is not there.
+
+    find_tools: whether jobs run the programs of this machine. downloads: the release directory, where a start would
+    download to it from `file:` URLs; of what is there already, the source may be gone.
+    """
+    wrong = []
+    for key, path in _own_files(config):
+        if not Path(path).exists():
+            wrong.append(f"{key}: {path}")
+        elif key != "train.init" and Path(path).is_dir():
+            wrong.append(f"{key}: {path} (a directory)")
+    if downloads:
+        wrong += [f"{key}: {url}" for key, url in _local_urls(config, downloads) if not _exists(url)]
+    if find_tools and config.tools.mmseqs is not None:
+        try:
+            find_mmseqs(config.tools.mmseqs)
+        except UserError:
+            wrong.append(f"tools.mmseqs: {config.tools.mmseqs} (no program)")
+    if wrong:
+        raise UserError(
+            f"no such file: {', '.join(wrong)}",
+            fix=f"nothing was started; correct the config (paths are relative to {Path.cwd()}, and ~ is not expanded)",
+        )
+
+
+def _own_files(config: Config) -> Iterator[tuple[str, str]]:
+    """(key, path) of each file of the user's that a rule reads."""
+    release = config.release
+    if release.source == "fasta":
+        yield "release.fasta", str(release.fasta)
+    sources = {"release.taxdump": release.taxdump}
+    sources |= {f"release.purge_lists[{number}]": source for number, source in enumerate(release.purge_lists)}
+    yield from ((key, source) for key, source in sources.items() if source and is_path(source))
+    files = {
+        "curate.designs": config.curate.designs,
+        "split.ids": config.split.ids,
+        # a model that is not read from this machine is no input
+        "train.init": config.train.init if Paths(config, {}).initial_weights() else None,
+        "embed.fasta": config.embed.fasta,
+    }
+    yield from ((key, path) for key, path in files.items() if path is not None)
+
+
+def _local_urls(config: Config, downloads: Path) -> Iterator[tuple[str, str]]:
+    """(key, URL) of each `file:` URL from which something is still to be copied."""
+    release, missing = config.release, {name for name in release_files(config) if not (downloads / name).exists()}
+    if release.taxdump and names.TAXDUMP in missing:
+        yield "release.taxdump", release.taxdump
+    for number, source in enumerate(release.purge_lists):
+        if names.purge_list(number) in missing:
+            yield f"release.purge_lists[{number}]", source
+    if not any(map(_exists, release.mirrors)) and any(name.startswith("uniref") for name in missing):
+        yield from (("release.mirrors", mirror) for mirror in release.mirrors)
+
+
+def _exists(url: str) -> bool:
+    """Whether a `file:` URL names something that exists. URLs on the network and plain paths are not looked at."""
+    path = local_path(url) if url.startswith("file:") else None
+    return path is None or path.exists()
 
 
 def require_bucket(provider: Any, prefix: str) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,18 @@ SNAKEFILE = Path(__file__).parents[3] / "Snakefile"
 class Call:
     """How Snakemake was called, as far as the Snakefile depends on it."""
 
-    config_file: str
-    """The last config file, for messages; `config` without one."""
+    config_files: list[str]
+    """Each over the one before."""
+    given: Mapping[str, Any]
+    """What `--config` gives, by block; values are text."""
     is_main: bool
     """False in a process that Snakemake has started for a single job."""
     starts: bool
     """Jobs will run: this is neither a dry run nor a single job's process."""
     bucket: str | None
     """Prefix of the object storage that holds the results, as in `s3://lab/unirefine`."""
+    deployed: bool
+    """Jobs run in containers or conda environments, which have their own programs."""
     apptainer: str | None
     """More arguments of `apptainer exec`, maybe none; None where jobs do not run in containers."""
 
@@ -42,12 +46,15 @@ class Call:
 def call_of(workflow: Any) -> Call:
     """The call that a Snakefile's `workflow` is of."""
     deployment = workflow.deployment_settings
+    methods = set(map(str, deployment.deployment_method))
     return Call(
-        config_file=str((workflow.configfiles or ["config"])[-1]),
+        config_files=[str(path) for path in workflow.configfiles],
+        given=workflow.config_settings.config,
         is_main=workflow.is_main_process,
         starts=workflow.is_main_process and not workflow.output_settings.dryrun,
         bucket=workflow.storage_settings.default_storage_prefix or None,
-        apptainer=deployment.apptainer_args if "apptainer" in map(str, deployment.deployment_method) else None,
+        deployed=bool(methods & {"apptainer", "conda"}),
+        apptainer=deployment.apptainer_args if "apptainer" in methods else None,
     )
 
 

@@ -46,8 +46,8 @@ class Stage:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the stage's directory, undeclared checkpoints included. Cards lie in other stages' directories."""
-        return size(self.directory) if self.directory.name != "cards" else sum(size(path) for path in self.outputs)
+        """Bytes of the stage's directory, undeclared checkpoints included."""
+        return size(self.directory)
 
 
 def size(path: Path) -> int:
@@ -67,8 +67,8 @@ def inspect(config: Path | str, snakefile: Path = SNAKEFILE) -> list[Stage]:
 
     Raises UserError when Snakemake cannot plan it.
     """
+    read = load_config(config)  # first: of a mistake in it Snakemake says less
     planned = plan(Path(config), snakefile)
-    read = load_config(config)
     shared = shared_directories(read)
     running = any(is_running(path) for path in {RESULTS / read.run.name, *(path.parent for path in shared.values())})
     stages: dict[str, Stage] = {}

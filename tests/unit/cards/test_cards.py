@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
 from unirefine.cards import run as stage
+from unirefine.cli.main import main
 from unirefine.config import Curate, Train
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -48,9 +49,9 @@ def results(tmp_path):
 
 
 def test_the_hub_reads_the_data_card(results):
-    data, _model, _copy = stage.run(results)
+    data, _model = stage.run(results, results / "cards")
     card = DatasetCard.load(data)
-    assert data == results / "shard" / "README.md"
+    assert data == results / "cards/data/README.md"
     assert card.data.license == "cc-by-4.0"
     assert card.data.size_categories == ["1K<n<10K"]
     for piece in (
@@ -79,10 +80,9 @@ def test_both_cards_claim_no_more_than_was_searched(results, level, text):
 
 
 def test_the_hub_reads_the_model_card_and_its_perplexity(results):
-    _data, model, copy = stage.run(results)
-    assert copy == results / "train/final/huggingface/README.md"
-    assert copy.read_bytes() == model.read_bytes()
-    card = ModelCard.load(copy)
+    _data, model = stage.run(results, results / "cards")
+    assert model == results / "cards/model/README.md"
+    card = ModelCard.load(model)
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value) == ("perplexity", 7.0014)
     assert card.data.pipeline_tag == "fill-mask"
@@ -100,7 +100,7 @@ def test_sequences_of_your_own_keep_their_licence(results):
         "files": [FILE | {"file": "lab.fasta", "url": "in/lab.fasta"}],
     }
     write_json(path, found)
-    card = DatasetCard.load(stage.run(results)[0])
+    card = DatasetCard.load(stage.run(results, results / "cards")[0])
     assert card.data.license == "other"
     assert "the FASTA lab.fasta" in card.text
     assert "CC BY" not in card.text
@@ -109,5 +109,14 @@ def test_sequences_of_your_own_keep_their_licence(results):
 def test_before_the_evaluation_it_is_one_line(results):
     (results / "evaluate/perplexity.json").unlink()
     with pytest.raises(UserError, match=r"perplexity\.json: no such file; run the stage"):
-        stage.run(results)
-    assert not (results / "shard/README.md").exists()
+        stage.run(results, results / "cards")
+    assert not (results / "cards").exists()
+
+
+def test_the_command_writes_into_a_directory_of_its_own_and_nowhere_else(results, capsys):
+    before = set(results.rglob("*"))
+    assert main(["cards", "--results", str(results)]) == 0
+    new = {str(path.relative_to(results)) for path in results.rglob("*") if path not in before and path.is_file()}
+    assert new == {"cards/.lock", "cards/data/README.md", "cards/model/README.md"}
+    assert "`lineage.json` beside the weights" in (results / "cards/model/README.md").read_text()
+    assert capsys.readouterr().out.count("wrote ") == 2

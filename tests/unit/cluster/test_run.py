@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.cli.main import main
+from unirefine.cluster.run import FILES
 from unirefine.cluster.run import run as cluster
 from unirefine.config import Cluster
 from unirefine.core.removed import SCHEMA
@@ -56,6 +57,15 @@ def test_the_tables_and_their_order(run):
     assert listed(run, "removed.parquet") == listed(run, "violations.parquet") == set()
     assert counts == {key: value for key, value in _counts(run).items() if key != "stage"}
     assert counts["sources"] == ["uniref50.xml", "uniref90.xml"]
+
+
+def test_what_a_fasta_of_your_own_left_goes_and_files_of_others_stay(run):
+    output = tidy(run).paths[2]
+    output.mkdir()
+    for name in ("mmseqs.log", "notes.txt"):
+        (output / name).touch()
+    cluster(Cluster(), *run.paths)
+    assert {path.name for path in output.iterdir()} == {*FILES, "notes.txt"}
 
 
 def _keys(*names):

@@ -1,10 +1,12 @@
 """config/README.md: complete, up to date, and its defaults can be pasted."""
 
+from functools import partial
 from pathlib import Path
 
+import pytest
 import yaml
 
-from unirefine.config import Config, parse_config
+from unirefine.config import Config, parse_config, parse_yaml
 from unirefine.config.docs import render
 
 README = Path(__file__).parents[3] / "config" / "README.md"
@@ -21,18 +23,64 @@ def test_every_option_is_explained():
     assert not unexplained
 
 
-def test_every_default_pasted_as_yaml_gives_the_default():
-    """Each row alone, as a user would paste it, and all rows together."""
+def pasted(name: str, value: str) -> str:
+    """An option as a user would paste it into a config file."""
+    *blocks, option = name.split(".")
+    indented = [f"{'  ' * depth}{key}:" for depth, key in enumerate(blocks)]
+    return "\n".join([*indented, f"{'  ' * len(blocks)}{option}: {value}"])
+
+
+def cells(row: str) -> tuple[str, str, str]:
+    """Name, type and default in a row."""
+    name, kind, default = row.replace("\\|", "/").split(" | ")[:3]
+    return name.split("`")[1], kind, default.strip("`")
+
+
+@pytest.mark.parametrize("read", [partial(parse_yaml, where="page"), yaml.safe_load])
+def test_every_default_pasted_as_yaml_gives_the_default(read):
+    """Each row alone and all rows together, read by us and by a caller from Python."""
     together = {}
     for row in ROWS:
-        name, value = row.split("`")[1], row.replace("\\|", "").split(" | `", 1)[1].split("` |")[0]
-        *blocks, option = name.split(".")
-        indented = [f"{'  ' * depth}{key}:" for depth, key in enumerate(blocks)]
-        pasted = yaml.safe_load("\n".join([*indented, f"{'  ' * len(blocks)}{option}: {value}"]))
-        assert parse_config(pasted) == Config(), row
+        name, _kind, default = cells(row)
+        values = read(pasted(name, default))
+        assert parse_config(values) == Config(), row
         block = together
+        *blocks, _option = name.split(".")
         for key in blocks:
-            block, pasted = block.setdefault(key, {}), pasted[key]
-        block |= pasted
+            block, values = block.setdefault(key, {}), values[key]
+        block |= values
     assert parse_config(together) == Config()
     assert set(together) == set(Config.model_fields)
+
+
+NEEDED = {
+    "release.source: archive": {"release": {"name": "2024_03"}},
+    "release.source: fasta": {"release": {"fasta": "lab.fasta"}},
+    "split.method: ids": {"split": {"ids": "ids.txt"}},
+    "train.model.preset: null": {"train": {"model": {"layers": 2, "hidden": 64, "heads": 2}}},
+}
+"""Other options that a value needs."""
+
+
+@pytest.mark.parametrize("read", [partial(parse_yaml, where="page"), yaml.safe_load])
+def test_every_value_that_the_page_lists_can_be_pasted_without_quotes(read):
+    listed = 0
+    for row in ROWS:
+        name, kind, _default = cells(row)
+        if not kind.startswith(("'", "1, ", "0, ")):
+            continue
+        for value in kind.replace(" / ", ", ").split(", "):
+            word = value.strip("'")
+            values = read(pasted(name, word))
+            for block, options in NEEDED.get(f"{name}: {word}", {}).items():
+                for key, other in options.items():
+                    values[block][key] = values[block].get(key, {}) | other if isinstance(other, dict) else other
+            if ".audit." in name or ".search." in name:  # the audit must see what the search sees
+                *_, option = name.split(".")
+                values["decontaminate"] |= {part: {option: word} for part in ("search", "audit")}
+            found = parse_config(values)
+            for step in name.split("."):
+                found = getattr(found, step)
+            assert str(found) == {"null": "None"}.get(word, word), row
+            listed += 1
+    assert listed > 50

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from unirefine.config import Cluster, Decontaminate, Split, load_block, load_config, parse_config
+from unirefine.config import Cluster, Decontaminate, Split, Train, load_block, load_config, merge_configs, parse_config
 from unirefine.errors import UserError
 from unirefine.workflow.directories import release_files
 
@@ -81,6 +81,20 @@ def test_an_option_like_no_other_gets_the_list():
         ),
         ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16; nearest: [16]"),
         ({"train": {"parallel": {"sequence": True}}}, "parallel.sequence needs parallel.tensor above 1"),
+        (
+            {"release": {"name": "2024-03"}},
+            "release.name '2024-03' is no release of UniProt; write year and number as in",
+        ),
+        ({"release": {"name": "March"}}, "as in 2024_03"),
+        ({"run": {"name": "a/b"}}, "'a/b' cannot name a run: a run is a directory, so its name has none of / { }"),
+        ({"run": {"name": "{a}"}}, "cannot name a run"),
+        ({"run": {"name": ".."}}, "does not begin with a dot"),
+        ({"run": {"name": "-n"}}, "or a hyphen"),
+        ({"run": {"name": ""}}, "cannot name a run"),
+        ({"run": {"name": "a "}}, "no space at either end"),
+        ({"run": {"name": "a\nb"}}, "no line breaks"),
+        ({"run": {"name": "é" * 101}}, "at most 200 bytes"),
+        ({"run": {"base": "../a"}}, "'../a' cannot name a run"),
     ],
 )
 def test_an_impossible_value_is_one_line_that_says_why(values, says):
@@ -154,3 +168,64 @@ def test_a_block_survives_its_own_json():
     config = parse_config({"train": {"parallel": {"tensor": 2}}})
     again = load_block(type(config.train), "train", config.train.model_dump_json(), {})
     assert again == config.train
+
+
+@pytest.mark.parametrize("name", ["my (odd) $dir; é", "2024", "a'b", 'a"b', "$(id)", "a.b-c_d", "~a"])
+def test_a_run_may_have_any_name_that_a_directory_may_have(name):
+    assert parse_config({"run": {"name": name}}).run.name == name
+
+
+def blamed(*arguments):
+    with pytest.raises(UserError) as caught:
+        load_block(*arguments)
+    return caught.value.line()
+
+
+def test_a_fault_is_said_of_what_has_it(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("train: {steps: 20}")
+    wrong = "train.steps: Input should be greater than or equal to 1 (got 0)"
+    assert blamed(Train, "train", str(path), {"steps": "0"}) == f"--set: {wrong}"
+    assert blamed(Train, "train", None, {"steps": "0"}) == f"--set: {wrong}"
+    assert blamed(Train, "train", '{"steps": 20}', {"steps": "0"}) == f"--set: {wrong}"
+    assert blamed(Train, "train", '{"steps": 0}', {"seed": "1"}) == f"--config (train): {wrong}"
+    assert blamed(Train, "train", str(path), {"stesp": "3"}).startswith(
+        "--set: unknown key 'train.stesp'; did you mean"
+    )
+    path.write_text("train: {steps: 0}")
+    assert blamed(Train, "train", str(path), {"seed": "1"}) == f"{path}: {wrong}"
+    assert load_block(Train, "train", str(path), {"steps": "5"}).steps == 5  # what was wrong is replaced
+    with pytest.raises(UserError, match=r"^--config: split\.seed"):
+        merge_configs([], {"split": {"seed": "-1"}})
+    with pytest.raises(UserError, match=rf"^{path}: train\.steps"):
+        merge_configs([path], {"split": {"seed": "3"}})
+
+
+@pytest.mark.parametrize("key", ["steps", "train.steps"])
+def test_an_override_has_the_short_or_the_whole_name(key, tmp_path):
+    (tmp_path / "c.yaml").write_text("train: {seed: 4}\nsplit:")
+    found = load_block(Train, "train", str(tmp_path / "c.yaml"), {key: "3"})
+    assert (found.steps, found.seed) == (3, 4)
+    assert load_block(Train, "train", None, {key: "3", "optimizer.lr": "1e-3"}).optimizer.lr == 0.001
+
+
+def test_an_override_of_another_block_is_refused():
+    assert blamed(Train, "train", None, {"split.seed": "3"}) == (
+        "--set: split.seed is no option of train; give it to the stage split"
+    )
+    assert blamed(Train, "train", None, {"steps.x": "3"}).startswith("--set: train.steps")
+    assert set(parse_config({}).model_fields).isdisjoint(
+        name for block in parse_config({}).model_fields.values() for name in block.annotation.model_fields
+    )
+
+
+def test_config_files_and_what_snakemakes_config_gives_are_laid_over_each_other(tmp_path):
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("train: {steps: 5, model: {preset: 8M}}")
+    second.write_text("train: {seed: 3, fp8: off}\nrelease: {name: 2024_03}")
+    found = merge_configs([first, second], {"train": {"global_batch": "null", "global_tokens": "900_000"}})
+    assert (found.train.steps, found.train.seed, found.train.model.preset) == (5, 3, "8M")
+    assert (found.train.global_batch, found.train.global_tokens, found.release.name) == (None, 900_000, "2024_03")
+    assert merge_configs([], {}) == parse_config({})
+    with pytest.raises(UserError, match="no such config file"):
+        merge_configs([tmp_path / "none.yaml"], {})

@@ -10,7 +10,7 @@ from unirefine.config import Split, Train
 from unirefine.crate import run as stage
 from unirefine.errors import UserError
 from unirefine.files import lineage
-from unirefine.files.atomic import write_json
+from unirefine.files.atomic import write_json, write_text
 
 DOWNLOAD = {"file": "uniref50.xml.gz", "size": 5, "md5": "m" * 32, "sha256": "s" * 64, "url": "https://x.org/u.xml.gz"}
 OWN = DOWNLOAD | {"file": "purge-0.txt", "url": "purge.txt"}
@@ -28,7 +28,7 @@ def results(tmp_path):
     weights = [{"name": "huggingface/model.safetensors", "bytes": 9, "sha256": "w" * 64}]
     lineage.write(run / "train/final", step, [run / "shard"], files=weights)
     write_json(run / "evaluate/perplexity.json", {"table": [{"perplexity": 7.0}]})
-    (run / "shard/README.md").write_text("# card\n")
+    write_text(run / "cards/data/README.md", "# card\n")
     return run
 
 

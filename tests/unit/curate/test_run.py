@@ -222,3 +222,15 @@ def test_a_missing_part_is_one_line_and_leaves_nothing(make_records, tmp_path, c
     assert main(argv) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("unirefine curate: error: ")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def test_a_level_that_is_no_longer_curated_goes(make_records, tmp_path):
+    levels = ("uniref50", "uniref90")
+    records, output = make_records({level: [record("P12345")] for level in levels}), tmp_path / "out"
+    output.mkdir()
+    (output / "notes.txt").touch()
+    for chosen in (levels, levels[1:]):
+        argv = ["curate", "--records", str(records), "--levels", *chosen, "--output", str(output)]
+        assert main(argv) == 0
+    left = {"uniref90.parquet", "removed.parquet", "counts.json", "lineage.json", "notes.txt", ".lock"}
+    assert {path.name for path in output.iterdir()} == left

@@ -46,21 +46,6 @@ def test_shards():
     assert names.shard_files("test") == ["test.bin", "test.idx", "test.ids.parquet"]
 
 
-@pytest.mark.parametrize("name", ["train-000-of-002", "validation", "test"])
-def test_files_of_shards_are_known_whatever_the_parts(name):
-    assert all(map(names.is_shard_file, names.shard_files(name)))
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "counts.json", "README.md", "train.bin", "validation.bin.tmp"])
-def test_other_files_are_no_shards(name):
-    assert not names.is_shard_file(name)
-
-
-def test_the_number_of_parts_of_a_search():
-    assert names.parts_of_search(names.search_part(3, 64)) == 64
-    assert names.parts_of_search("target") is None
-
-
 def test_downloads_of_a_release():
     assert names.release_files(["uniref50"], "xml") == ["uniref50.xml.gz", "uniref50.release_note"]
     assert names.release_files([], "xml", idmapping=True, taxdump=True, purge_lists=2) == [

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -15,6 +16,7 @@ from unirefine.model.esm2 import Esm2, build_esm2
 
 @pytest.fixture(scope="package", autouse=True)
 def group():
+    torch.set_num_threads(1)  # batches this small are slower on more
     platform.initialize(Parallel(processes_per_node=1), seed=0)
     yield
     platform.shutdown()

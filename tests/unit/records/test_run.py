@@ -268,6 +268,19 @@ def test_a_second_run_replaces_everything_and_a_failed_one_nothing(stage, entry,
     }  # fmt: skip
 
 
+def test_a_fasta_of_your_own_leaves_nothing_of_a_release(stage, entry, xml):
+    """It has one level and no members. A UniRef90 FASTA leaves the other level."""
+    stage.run(xml(entry("P12345"), entry("Q6GZX4")), parts=2)
+    (stage.output / "uniref50/notes.txt").touch()
+    stage.run(b">UniRef90_P12345\nMKV\n", level="uniref90", parts=2)
+    assert "records-000-of-002.parquet" in files(stage.output / "uniref50")
+    stage.run(b">mine\nMKV\n", level="uniref90", parts=1)
+    assert set(files(stage.output / "uniref50")) == {"notes.txt"}
+    assert set(files(stage.output / "uniref90")) == {
+        "counts.json", "lineage.json", "removed.parquet", "records-000-of-001.parquet",
+    }  # fmt: skip
+
+
 def test_a_stage_called_from_python_writes_its_lineage(stage):
     built = stage.run(fasta(10), parts=2)
     recorded = lineage.read(stage.output / "uniref50")

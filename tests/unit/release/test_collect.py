@@ -8,6 +8,7 @@ import pytest
 
 from unirefine.config import Release
 from unirefine.errors import UserError
+from unirefine.files.atomic import write_json
 from unirefine.release import collect, fetch
 from unirefine.release.collect import SOURCES
 
@@ -112,3 +113,26 @@ def test_sources_table_is_well_formed():
         assert re.fullmatch(r"20\d\d_\d\d", release) and licence == "CC BY 4.0" and source
         assert url == "" or url.startswith("https://ftp.uniprot.org/pub/databases/uniprot/")
         assert re.fullmatch(r"\d*", size) and re.fullmatch(r"(\w{32})?", md5) and re.fullmatch(r"\d*", entries)
+
+
+def test_other_downloads_are_deleted_when_asked_unless_another_run_shares_them(config, downloads):
+    directory, kept = downloads / "results/first/release", FILES[:2]
+    directory.mkdir(parents=True)
+    for name in FILES:
+        for suffix in ("", ".json"):
+            (downloads / f"{name}{suffix}").rename(directory / f"{name}{suffix}")
+    (directory / "notes.txt").write_text("mine")
+    everything = {path.name for path in directory.iterdir()}
+    release = directory / "release.json"
+    collect.run(directory, kept, release, config)
+    places = downloads / "results/second/places.json"
+    write_json(places, {"release": "../first/release"})
+    lines = collect.run(directory, kept, release, config, delete_others=True)
+    assert not any(line.startswith("deleted") for line in lines)
+    assert {path.name for path in directory.iterdir()} == everything | {"release.json"}
+    places.unlink()
+    lines = collect.run(directory, kept, release, config, delete_others=True)
+    assert lines[-1] == "deleted purge-0.txt, which this config does not ask for"
+    assert {path.name for path in directory.iterdir()} == (everything | {"release.json"}) - {
+        "purge-0.txt", "purge-0.txt.json",
+    }  # fmt: skip

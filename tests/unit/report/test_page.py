@@ -37,6 +37,13 @@ def report(tmp_path):
     )
 
 
+def test_figures_of_an_earlier_report_go_and_others_stay(report):
+    for name in ("identity-test", "mine"):
+        (report.parent / f"figures/{name}.svg").write_text(SVG)
+    write_report(report.parent, title="A", summary="", tiles=[], sections=[], footer="")
+    assert {path.name for path in (report.parent / "figures").iterdir()} == {"removed.svg", "mine.svg"}
+
+
 def test_the_page_opens_offline(report):
     links = Links()
     links.feed(report.read_text(encoding="utf-8"))

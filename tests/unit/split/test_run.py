@@ -79,6 +79,8 @@ def test_an_id_list_as_text(tmp_path):
     assert sorted(missing) == ["Q6GZX4", "UniRef50_P12345"]
     listed = written["list"]
     assert (listed["listed"], listed["distinct"], listed["found"], listed["missing"]) == (6, 5, 3, 2)
+    split(tmp_path, validation_count=3)
+    assert not (tmp_path / "split" / "missing_ids.txt").exists()  # there is no list any more
 
 
 def test_an_id_list_as_parquet_with_a_test_side(tmp_path):

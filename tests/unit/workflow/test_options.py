@@ -49,6 +49,7 @@ def test_only_a_path_is_a_local_download():
     assert options.local_download(found, "purge-0.txt") == "lists/a.txt"
     for name in ("purge-1.txt", "taxdump.tar.gz", "uniref50.xml.gz"):
         assert options.local_download(found, name) is None
+    assert options.local_download(config(release={"purge_lists": ["my: list.txt"]}), "purge-0.txt") == "my: list.txt"
 
 
 @pytest.mark.parametrize(
@@ -86,22 +87,22 @@ def test_mmseqs_that_is_not_here_is_no_error():
 
 
 def test_a_model_of_one_process_needs_no_launcher():
-    assert options.model_command(config(), "evaluate") == "unirefine evaluate"
+    assert options.model_command(config(), "evaluate") == ["unirefine", "evaluate"]
 
 
 def test_the_processes_of_a_model_divide_the_threads():
     """Snakemake sets both variables to all threads of the rule, and torch prefers MKL's."""
     eight = {"embed": {"parallel": {"tensor": 4, "pipeline": 2}}}
-    many = options.model_command(config(run={"name": "a", "threads": 17}, **eight), "embed")
+    many = " ".join(options.model_command(config(run={"name": "a", "threads": 17}, **eight), "embed"))
     launcher = "torchrun --standalone --local-addr 127.0.0.1 --nproc-per-node 8 -m unirefine.cli.main embed"
     assert many == f"env OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 {launcher}"
-    assert " OMP_NUM_THREADS=1 " in options.model_command(config(run={"name": "a", "threads": 2}, **eight), "embed")
+    assert "OMP_NUM_THREADS=1" in options.model_command(config(run={"name": "a", "threads": 2}, **eight), "embed")
 
 
 def test_a_container_is_started_on_every_node():
     prefix = options.container_prefix("a.sif", "--nv", 3)
     assert prefix.startswith("${SLURM_JOB_ID:+srun --nodes 3 --ntasks 3 --ntasks-per-node 1 ")
-    assert prefix.endswith("} apptainer exec --home $PWD --nv a.sif")
+    assert prefix.endswith('} apptainer exec --home "$PWD" --nv a.sif')
 
 
 def test_the_parent_of_a_file():
@@ -119,5 +120,9 @@ def test_the_parent_of_a_file():
 )
 def test_braces_are_refused_in_one_line(blocks, name):
     with pytest.raises(UserError, match=rf"{name} is '.*', and Snakemake takes braces for wildcards; rename it"):
-        options.refuse_braces(config(**blocks))
-    options.refuse_braces(config(embed={"fasta": "a (1) $x;'.fasta"}))
+        options.refuse_braces(config(**blocks), "checkout")
+    options.refuse_braces(config(embed={"fasta": "a (1) $x;'.fasta"}), "/my (odd) $dir; é")
+    with pytest.raises(
+        UserError, match=r"the checkout is '/a\{b\}', and Snakemake takes braces for wildcards; rename it"
+    ):
+        options.refuse_braces(config(), "/a{b}")

@@ -75,6 +75,7 @@ def test_snakemake_still_has(owner, name):
     ("owner", "name"),
     [
         (snakemake.workflow.Workflow, "configfiles"),
+        (snakemake.workflow.Workflow, "config_settings"),
         (snakemake.workflow.Workflow, "storage_settings"),
         (snakemake.workflow.Workflow, "deployment_settings"),
         (snakemake.workflow.Workflow, "output_settings"),
@@ -102,6 +103,7 @@ def test_snakemake_still_sets(owner, name):
         (OutputSettings, "quiet"),
         (ResourceSettings, "cores"),
         (ConfigSettings, "configfiles"),
+        (ConfigSettings, "config"),
         (DAGSettings, "force_incomplete"),
         (snakemake.persistence.ParamsChange, "only_old"),
         (snakemake.persistence.ParamsChange, "only_new"),
