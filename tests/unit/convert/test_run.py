@@ -57,7 +57,7 @@ def test_final_stands_for_its_hugging_face_directory_and_keeps_its_lineage(tmp_p
     for given, target in (("train/final", "a"), ("train", "b"), ("a", "c")):
         assert main(["convert", "--from", str(tmp_path / given), "--to", str(tmp_path / target)]) == 0
         found = lineage.read(tmp_path / target)
-        assert found["steps"] == facts["steps"]
+        assert found["steps"] == steps
         assert {file["name"] for file in found["files"]} >= {"complete.json" if target != "c" else "config.json"}
         assert main(["verify", str(tmp_path / target)]) == 0
     there, back = load_file(source / "model.safetensors"), load_file(tmp_path / "c/model.safetensors")
