@@ -39,7 +39,7 @@ def embed(arguments: argparse.Namespace) -> None:
     from unirefine.embed.source import from_fasta, from_parquet, from_shards
 
     if arguments.fasta is not None:
-        source = from_fasta(arguments.fasta)
+        source = from_fasta(arguments.fasta, allow_nucleotides=config.allow_nucleotides)
     elif arguments.parquet is not None:
         source = from_parquet(arguments.parquet)
     else:

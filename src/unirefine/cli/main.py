@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from unirefine import __version__, terminal
 from unirefine.cli.common import named_paths
+from unirefine.errors import UserError
 from unirefine.faults import as_user_error
 
 STAGES = {
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         with _flushed_output():
             stage = _parser().parse_args(words[:1]).stage
             arguments = importlib.import_module(f"unirefine.cli.{stage}").parser().parse_args(words[1:])
+            _refuse_undecodable(words)
             arguments.run(arguments)
     except SystemExit:
         raise
@@ -132,6 +134,13 @@ def _abandon_output() -> None:
     """Point standard output at nothing, so that Python does not fail once more when it flushes it at the end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse_undecodable(argv: list[str]) -> None:
+    """Raises UserError for an argument that is not UTF-8: no JSON and no Parquet file could name that path."""
+    for argument in argv:
+        if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UserError(f"{argument!a} is not UTF-8", fix="rename that file or directory")
 
 
 def _fail(stage: str, text: str, code: int = 1) -> int:

@@ -43,7 +43,7 @@ def read_variants(
     default: the first of MEASURED that exists, if any. Raises UserError, with the line, when a variant does not fit.
     """
     try:
-        with csv_path.open(newline="", encoding="utf-8") as handle:
+        with csv_path.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
     except FileNotFoundError:
         raise UserError("no such file", where=csv_path, fix="check --csv") from None
@@ -115,10 +115,5 @@ def _number(text: str | None, where: str) -> float | None:
 
 
 def load_proteins(path: Path) -> dict[str, str]:
-    """Sequences of a FASTA by name. Raises UserError when two have the same name."""
-    found: dict[str, str] = {}
-    for protein in read_fasta(path):
-        if protein.name in found:
-            raise UserError(f"two proteins named {protein.name}", where=path, fix="give each its own id")
-        found[protein.name] = protein.sequence
-    return found
+    """Sequences of a FASTA by name. Raises UserError as `read_fasta` does."""
+    return {protein.name: protein.sequence for protein in read_fasta(path)}

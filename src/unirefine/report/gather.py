@@ -26,10 +26,10 @@ def column_counts(path: Path, column: str, edges: np.ndarray) -> np.ndarray:
     return counts
 
 
-def length_counts(results: Path) -> dict[str, np.ndarray]:
-    """Lengths of the kept sequences by level, over LENGTH_EDGES."""
-    files = {"UniRef90 members": stage_path(results, "cluster") / "membership.parquet"}
-    files["UniRef50 representatives"] = stage_path(results, "cluster") / "clusters.parquet"
+def length_counts(results: Path, names: tuple[str, str]) -> dict[str, np.ndarray]:
+    """Lengths of the kept sequences by level, over LENGTH_EDGES. names: of members and of representatives."""
+    tables = [stage_path(results, "cluster") / f"{table}.parquet" for table in ("membership", "clusters")]
+    files = dict(zip(names, tables, strict=True))
     return {name: column_counts(path, "length", LENGTH_EDGES) for name, path in files.items()}
 
 
@@ -42,7 +42,7 @@ def size_edges(largest: int) -> np.ndarray:
 
 
 def cluster_sizes(results: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(edges float[n + 1], clusters int64[n]): how many UniRef50 clusters have how many UniRef90 members."""
+    """(edges float[n + 1], clusters int64[n]): how many clusters have how many members."""
     path = stage_path(results, "cluster") / "clusters.parquet"
     blocks = (numbers(batch.column(0)) for _row, batch in iterate_file(path, ["size"], "cluster"))
     edges = size_edges(max((int(block.max()) for block in blocks if len(block)), default=1))

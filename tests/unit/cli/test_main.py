@@ -168,3 +168,12 @@ def test_no_threads_are_refused(words, threads, capsys):
         cli.main([*words, "--threads", threads])
     assert caught.value.code == 2
     assert f"argument --threads: {threads!r} is not a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_not_utf8_is_one_line(tmp_path, capsys):
+    for argument in (str(tmp_path / "x\udcff.fasta"), "\udcff"):
+        command = ["records", "--level", "uniref90", "--input", argument, "--output", str(tmp_path / "out")]
+        assert cli.main(command) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "\\udcff" in error and "is not UTF-8; rename that file" in error
+    assert not (tmp_path / "out").exists()
