@@ -71,7 +71,7 @@ def test_the_hub_reads_the_data_card(results):
 )
 def test_both_cards_claim_no_more_than_was_searched(results, level, text):
     write_json(results / "decontaminate/identity.json", IDENTITY | {"level": level})
-    for path in stage.run(results):
+    for path in stage.run(results, results / "cards"):
         card = path.read_text()
         assert text in card
         assert (
