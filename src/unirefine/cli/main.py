@@ -24,6 +24,7 @@ STAGES = {
     "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
     "status": "what of a run is done, stale and why, running or missing",
     "clean": "remove what a stage wrote, after saying what making it again costs",
+    "verify": "whether shards, a model or a stage's files are still as they were written",
     "lineage": "where shards, a checkpoint or a model come from, by the file inside them",
     "trace": "follow one id from the release to its shard",
 }

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
 from unirefine.files.names import parse_record_part
@@ -36,18 +36,16 @@ class Parts:
         return self.first_row[-1]
 
 
-def open_parquet(path: Path | str, stage: str) -> pq.ParquetFile:
-    """Open a Parquet file that `stage` wrote. Raises UserError when it is missing or incomplete."""
+def open_parquet(path: Path | str, stage: str) -> parquet.File:
+    """Open a Parquet file that `stage` wrote. Raises UserError when it is missing or damaged, also while it is read."""
     path = Path(path)
     fix = f"run the {stage} stage again"
     try:
-        return pq.ParquetFile(path)
+        return parquet.File(path, fix)
     except FileNotFoundError:
         if not path.parent.exists():
             fix = f"see whether this machine has lost {path.parent}/, else {fix}"
         raise UserError("no such file", where=path, fix=fix) from None
-    except pa.ArrowInvalid as error:
-        raise UserError(f"not a whole Parquet file ({error})", where=path, fix=fix) from None
 
 
 def find_parts(directory: Path | str, level: str, kind: str = "records") -> Parts | None:
@@ -188,7 +186,7 @@ class TableWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema, self.rows = schema, 0
         text = [field.name for field in schema if pa.types.is_string(field.type)]
-        self._file = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=text)
+        self._file = parquet.Writer(path, schema, compression="zstd", compression_level=1, use_dictionary=text)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 

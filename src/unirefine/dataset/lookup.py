@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from unirefine.core.alphabet import decode
+from unirefine.core.tables import open_parquet
 from unirefine.dataset.reader import open_shards
 from unirefine.errors import UserError
 
@@ -54,7 +54,8 @@ def find_sequence(directory: Path | str, sequence_id: str) -> Found:
                     offset=side.offset(before + sequence),
                     residues=decode(side.tokens(before + sequence)),
                 )
-            before += pq.read_metadata(path).num_rows
+            with open_parquet(path, "shard") as table:
+                before += table.metadata.num_rows
     raise UserError(
         f"{sequence_id} is in no shard", where=directory,
         fix="`unirefine trace` shows at which stage it was removed; validation holds UniRef50 representatives",
@@ -64,7 +65,7 @@ def find_sequence(directory: Path | str, sequence_id: str) -> Found:
 def _find(path: Path, sequence_id: str) -> tuple[int, str] | None:
     """(row, cluster id) of an id in one ids.parquet."""
     first = 0
-    with pq.ParquetFile(path) as table:
+    with open_parquet(path, "shard") as table:
         for group in range(table.num_row_groups):
             ids = table.read_row_group(group, columns=["id"])["id"]
             row = pc.index(ids, pa.scalar(sequence_id)).as_py()

@@ -25,15 +25,20 @@ _ANY_TOKEN = "[0-9a-f]" * 2 * _TOKEN_BYTES
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the same directory; on success fsync it and rename it to `path`.
+    """Yield an empty temporary file in the same directory; on success fsync it and rename it to `path`.
 
+    Its permissions are those of any new file, also when the block replaces it by one of mode 0600, as safetensors does.
     On any exception the temporary file is deleted and `path` stays as it was. Raises UserError when another process has
     begun to write `path` in the meantime: the last one to begin wins.
     """
     path = Path(path)
     temporary = temporary_path(path)
     try:
+        temporary.touch()
+        permissions = temporary.stat().st_mode
         yield temporary
+        with _still_there(temporary, path):
+            temporary.chmod(permissions)
         with _still_there(temporary, path), temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         with _still_there(temporary, path):

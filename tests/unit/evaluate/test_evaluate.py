@@ -217,7 +217,7 @@ def test_published_values_belong_to_presets(tmp_path, preset, expected):
 
 
 def test_a_directory_without_a_model_is_one_line(written, tmp_path):
-    with pytest.raises(UserError, match="neither a finished training run nor"):
+    with pytest.raises(UserError, match="neither a training run, a complete checkpoint nor"):
         stage.run(written.directory, [tmp_path], tmp_path / "out", CONFIG)
     with pytest.raises(UserError, match="no such directory"):
         stage.run(written.directory, [tmp_path / "none"], tmp_path / "out", CONFIG)
