@@ -53,8 +53,8 @@ one byte a residue in ESM-2's alphabet, {contents}.
 ## Intended use
 
 Masked-language-model training of protein models in the way of ESM-2 (a cluster uniformly, then one of its members), and
-evaluation on validation clusters that are dissimilar to the train clusters. Not for claims about single organisms or
-functions: clusters are drawn by similarity, not by biology, and {bias}.
+evaluation on validation clusters that train clusters are not similar to, as far as was searched (below). Not for claims
+about single organisms or functions: clusters are drawn by similarity, not by biology, and {bias}.
 
 ## How it was made
 

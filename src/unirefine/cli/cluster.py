@@ -54,6 +54,13 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if not own:
         _print_violations(counts)
+        return
+    for level, apart in zip(counts["mmseqs"]["identities"], counts["giants"], strict=True):
+        if apart["giants"]:
+            print(
+                f"at {level}: {apart['giants']:,} clusters of proteins too long for MMseqs2's scores,"
+                f" {apart['pairs']:,} pairs aligned exactly, {apart['joined']:,} clusters joined"
+            )
 
 
 def _print_violations(counts: dict[str, Any]) -> None:

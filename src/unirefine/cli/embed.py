@@ -18,8 +18,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add_config(made, "embed")
     made.add_argument(
-        "--model", type=Path, required=True, metavar="DIR",
-        help="final/ of a training run, or a Hugging Face ESM-2 directory",
+        "--model", type=Path, required=True, metavar="MODEL",
+        help="a training run, its final/, a checkpoint, a Hugging Face ESM-2 directory, or a hub id",
     )  # fmt: skip
     source = made.add_mutually_exclusive_group(required=True)
     source.add_argument("--fasta", type=Path, metavar="FILE", help="FASTA, plain or gzipped")

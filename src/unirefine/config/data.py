@@ -3,6 +3,7 @@
 The docstring under a field is its documentation: config/README.md is generated from it.
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -212,10 +213,15 @@ class Search(Block):
     """Smallest sequence identity of a hit (`--min-seq-id`)."""
     alignment_mode: Literal[1, 2, 3] = 3
     """3: with start, end and identity (`--alignment-mode`)."""
+    direction: Literal["smaller", "published"] = "smaller"
+    """Who asks in the prefilter. `smaller`: the side with fewer sequences, because each query costs most of the time;
+    every pair that it finds is then aligned in the published direction. `published`: the published command,
+    `mmseqs search` of train against held-out."""
     max_seqs: Count = 300
-    """Hits per query that pass the prefilter (`--max-seqs`)."""
-    sensitivity: Annotated[float, Field(ge=1, le=9)] = 7.0
-    """Sensitivity of the prefilter (`-s`)."""
+    """With `direction: published`: hits per query that pass the prefilter (`--max-seqs`). `smaller` has no limit."""
+    sensitivity: Annotated[float, Field(ge=1, le=9)] = 6.5
+    """Sensitivity of the prefilter (`-s`). With `direction: smaller`, 6.5 finds all that the published 7 finds
+    (docs/numbers.md)."""
     coverage: Fraction = 0.8
     """Smallest alignment coverage of a hit (`-c`)."""
     coverage_mode: Literal[0, 1, 2, 3, 4, 5] = 0
@@ -232,12 +238,17 @@ class Search(Block):
             )
         return self
 
+    @property
+    def limit(self) -> float:
+        """Hits per query that the prefilter lets pass."""
+        return self.max_seqs if self.direction == "published" else math.inf
+
 
 class AuditSearch(Search):
     """Settings of the audit's search. Options that its block leaves out have the audit's defaults, not the search's."""
 
     max_seqs: Count = 1000
-    """Hits per query that pass the prefilter (`--max-seqs`): no fewer than the search's."""
+    """With `direction: published`: hits per query that pass the prefilter, no fewer than the search's."""
     sensitivity: Annotated[float, Field(ge=1, le=9)] = 7.5
     """Sensitivity of the prefilter (`-s`): not below the search's; it or `max_seqs` is above."""
 
@@ -247,11 +258,14 @@ _AS_WIDE = {0: (0, 1, 2)} | {mode: (mode,) for mode in (1, 2, 3, 4, 5)}
 
 
 class Decontaminate(Block):
-    level: Literal["representatives", "members"] = "representatives"
-    """What is searched: UniRef50 representatives (as published), or every UniRef90 member of train against every one of
-    validation and test, which is stricter. A cluster with a hit is removed as a whole."""
-    parts: Annotated[int, Field(ge=1, le=999)] = 64
-    """Parts of the train set, searched independently (one job each)."""
+    level: Literal["representatives", "members"] = "members"
+    """What is searched: every UniRef90 member of train against every one of validation and test, or the UniRef50
+    representatives alone (as published). Training draws members, so `representatives` leaves similar ones in train: how
+    many is counted in a sample. A cluster with a hit is removed as a whole."""
+    parts: Annotated[int, Field(ge=1, le=999)] = 24
+    """Parts of the train set, searched independently (one job each). Each costs a pass over the held-out sequences, so
+    take as few as the memory of a job allows: 24 hold the 186 million members of release 2024_03 in 32 GB each, with 16
+    threads (docs/cluster.md)."""
     search: Search = Search()
     """The search whose hits are removed."""
     audit: AuditSearch = AuditSearch()
@@ -260,17 +274,20 @@ class Decontaminate(Block):
     audit_failures: Literal["error", "remove", "report"] = "error"
     """What a hit of the audit does: fail the stage, remove that cluster too, or be reported only."""
     audit_sample: Annotated[int, Field(ge=0)] = 1000
-    """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence
-    without a prefilter, to measure what a fast search misses. 0 turns it off."""
+    """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence by an
+    exact aligner that is not MMseqs2, to measure what the searches miss. 0 turns it off."""
 
     @model_validator(mode="after")
     def _audit_sees_more(self) -> "Decontaminate":
         search, audit = self.search, self.audit
         wrong = [
             f"{name} {getattr(audit, name)} is below the search's {getattr(search, name)}"
-            for name in ("sensitivity", "max_seqs", "evalue", "alignment_mode")
+            for name in ("sensitivity", "evalue", "alignment_mode")
             if getattr(audit, name) < getattr(search, name)
         ]
+        if audit.limit < search.limit:
+            other = search.max_seqs if search.direction == "published" else "direction smaller, which has no limit"
+            wrong.append(f"max_seqs {audit.max_seqs} is below the search's {other}")
         wrong += [
             f"{name} {getattr(audit, name)} is above the search's {getattr(search, name)}"
             for name in ("min_seq_id", "coverage")
@@ -280,10 +297,11 @@ class Decontaminate(Block):
             wrong.append(f"coverage_mode {audit.coverage_mode} may miss what the search's {search.coverage_mode} finds")
         if wrong:
             raise ValueError(f"decontaminate.audit must see all that the search sees: {'; '.join(wrong)}")
-        if (audit.sensitivity, audit.max_seqs) == (search.sensitivity, search.max_seqs):
+        if (audit.sensitivity, audit.limit) == (search.sensitivity, search.limit):
+            more = f" or audit.max_seqs (above {search.max_seqs})" if search.direction == "published" else ""
             raise ValueError(
                 "decontaminate.audit is no more sensitive than the search: raise audit.sensitivity (above "
-                f"{search.sensitivity}) or audit.max_seqs (above {search.max_seqs})"
+                f"{search.sensitivity}){more}"
             )
         return self
 

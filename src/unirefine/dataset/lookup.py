@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from unirefine.core.alphabet import decode
 from unirefine.core.idlist import spellings
+from unirefine.core.tables import open_parquet
 from unirefine.dataset.reader import Shards, open_shards
 from unirefine.errors import UserError
 
@@ -79,14 +79,15 @@ def _find_in_sides(shards: Shards, sequence_id: str) -> Found | None:
                     offset=side.offset(before + sequence),
                     residues=decode(side.tokens(before + sequence)),
                 )
-            before += pq.read_metadata(path).num_rows
+            with open_parquet(path, "shard") as table:
+                before += table.metadata.num_rows
     return None
 
 
 def _find(path: Path, sequence_id: str) -> tuple[int, str] | None:
     """(row, cluster id) of an id in one ids.parquet."""
     first = 0
-    with pq.ParquetFile(path) as table:
+    with open_parquet(path, "shard") as table:
         for group in range(table.num_row_groups):
             ids = table.read_row_group(group, columns=["id"])["id"]
             row = pc.index(ids, pa.scalar(sequence_id)).as_py()

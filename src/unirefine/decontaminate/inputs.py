@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from unirefine.config import Decontaminate
+from unirefine.core import parquet
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
@@ -18,7 +18,7 @@ from unirefine.files.names import search_part
 from unirefine.files.written import delete_stale
 
 SEARCHED = "unirefine_searched"
-"""Metadata key of a `hits` file: `{mmseqs: version, search: options, audit: options}` as JSON."""
+"""Metadata key of a `hits` file: `{mmseqs: version, level, search: options, audit: options}` as JSON."""
 
 RESULTS = ("hits", "audit", "nearest")
 """The tables that the search of a part writes, each kind into a directory of its own."""
@@ -108,7 +108,7 @@ def delete_other_parts(directory: Path, parts: int) -> None:
         delete_stale(directory, "decontaminate", keep, below=kind)
 
 
-def open_result(config: Decontaminate, directory: Path, kind: str, part: int) -> pq.ParquetFile:
+def open_result(config: Decontaminate, directory: Path, kind: str, part: int) -> parquet.File:
     """Open the result of a part; see `result_path`. Raises UserError when it is missing."""
     return open_parquet(result_path(directory, kind, part, config.parts), f"decontaminate (search --part {part})")
 
@@ -125,3 +125,10 @@ def read_results(config: Decontaminate, directory: Path, kind: str) -> pl.DataFr
 def target_path(directory: Path) -> Path:
     """FASTA of the held-out sequences."""
     return directory / "target.fasta"
+
+
+def level_of(target: Path) -> str | None:
+    """The level at which prepare wrote the FASTA of the held-out sequences; None when there are none."""
+    with target.open("rb") as lines:
+        name = next(lines, b"")
+    return ("members" if b"_" in name else "representatives") if name else None  # prepare writes members first

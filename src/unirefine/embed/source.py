@@ -39,7 +39,7 @@ def from_parquet(path: Path) -> Source:
     require_file(path, "check --parquet")
 
     def proteins() -> Iterator[Protein]:
-        for first, batch in iterate_file(path, ("id", "sequence"), "records", batch_rows=4096):
+        for first, batch in iterate_file(path, ("id", "sequence"), "records", batch_rows=4096, nulls=True):
             for row, (name, sequence) in enumerate(
                 zip(batch["id"].to_pylist(), batch["sequence"].to_pylist(), strict=True)
             ):

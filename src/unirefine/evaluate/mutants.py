@@ -52,7 +52,7 @@ def read_variants(
     if not rows or "mutant" not in rows[0]:
         raise UserError("no variants in a column `mutant`", where=csv_path, fix="name that column in the first line")
     if measured is not None and measured not in rows[0]:
-        raise UserError(f"no column {measured!r}", where=csv_path, fix=f"it has {', '.join(rows[0])}")
+        raise UserError(f"no column {measured!r}", where=csv_path, fix=f"it has {', '.join(filter(None, rows[0]))}")
     if len(proteins) > 1 and "id" not in rows[0]:
         raise UserError("no column `id`, but the FASTA has several proteins", where=csv_path)
     column = measured or next((name for name in MEASURED if name in rows[0]), None)

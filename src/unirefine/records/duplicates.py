@@ -8,9 +8,9 @@ import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from unirefine.core.hashing import keyed_hash
+from unirefine.core.tables import open_parquet
 from unirefine.records.stream import read_blocks
 
 KEYS_AT_ONCE = 1 << 25
@@ -58,7 +58,7 @@ def _repeats(keys: np.ndarray, most: int) -> np.ndarray:
 
 def _column(paths: Sequence[Path], name: str) -> Iterator[np.ndarray]:
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path, "records") as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=[name], use_threads=False):
                 yield batch.column(0).to_numpy()
 
@@ -66,7 +66,7 @@ def _column(paths: Sequence[Path], name: str) -> Iterator[np.ndarray]:
 def _ids(paths: Sequence[Path], keys: np.ndarray) -> list[str]:
     found: list[str] = []
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path, "records") as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=["key", "id"], use_threads=False):
                 chosen = batch.filter(pc.is_in(batch.column(0), value_set=pa.array(keys)))
                 found += chosen.column(1).to_pylist()

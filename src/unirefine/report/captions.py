@@ -12,9 +12,9 @@ _REMOVED = (
     " beside the bars, not their lengths. Each one is listed with its evidence in the removed.parquet of its stage."
 )
 _IDENTITY = (
-    "How similar the nearest train sequence is to each {} cluster. Right of the dotted line, which is the threshold,"
-    " nothing may be left after decontamination. Clusters whose nearest sequence was not found by the search are not"
-    " drawn; the text counts them."
+    "How similar the nearest train sequence that the searches found is to each {} cluster. Right of the dotted line,"
+    " which is the threshold, nothing may be left after decontamination. The text says which sequences were searched,"
+    " and counts the clusters for which nothing was found, which are not drawn."
 )
 _CAPTIONS = {
     "loss": (

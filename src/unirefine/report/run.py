@@ -49,7 +49,7 @@ def run(results: Path, output: Path, config: Report) -> Path:
         ],
         sections=[
             sections.evaluation_section(evaluation),
-            sections.training_section(final, gather.read_metrics(results), baselines),
+            sections.training_section(final, gather.read_metrics(results, origin), baselines),
             sections.removal_section(entries, clustered.get("violations"), release),
             sections.split_section(identity),
             sections.shape_section(results, release),

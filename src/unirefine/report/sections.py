@@ -145,25 +145,26 @@ def split_section(identity: Mapping[str, Any]) -> Section:
     if identity["test"]:
         sides["test"] = identity["test"]
     above = np.array(identity["edges"])[:-1] >= identity["threshold"]
-    text = []
+    text = [summaries.searched_text(identity)]
+    unit = {"members": "sequence", "representatives": "representative"}[identity["level"]]
     for name, side in sides.items():
         near = {when: int(np.array(side[when]["counts"])[above].sum()) for when in ("before", "after")}
         text.append(
-            f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train sequence at or above "
-            f"{identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before decontamination, "
-            f"{near['after']:,} after it; the search found no train sequence at all for {side['before']['none']:,} "
-            f"before, {side['after']['none']:,} after."
+            f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train {unit} at or above "
+            f"{summaries.similar_text(identity)} before decontamination, {near['after']:,} after it; the search found "
+            f"no train {unit} at all for {side['before']['none']:,} before, {side['after']['none']:,} after."
         )
     text.append(
         f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "
-        f"{_settings(identity['search'])}), found {audit['hits']:,} hits; {summaries.audit_sample_text(audit)}."
+        f"{_settings(identity['search'])}), found {audit['hits']:,} hits. {summaries.sample_text(identity)}"
     )
     pictures = [_identity_picture(name, side, identity) for name, side in sides.items()]
-    return Section(heading="How clean the split is", text=text, figures=pictures)
+    return Section(heading="How similar train and validation are", text=text, figures=pictures)
 
 
 def _settings(search: Mapping[str, Any]) -> str:
-    return f"-s {search['sensitivity']:g} --max-seqs {search['max_seqs']}"
+    limit = f" --max-seqs {search['max_seqs']}" if search["direction"] == "published" else ""
+    return f"-s {search['sensitivity']:g}{limit}"
 
 
 def _identity_picture(name: str, side: Mapping[str, Any], identity: Mapping[str, Any]) -> Picture:

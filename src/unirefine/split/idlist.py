@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
 from unirefine.core.idlist import entry_name_in, read_lines, spellings
 from unirefine.core.ids import keys_of
 from unirefine.core.tables import string_buffers
@@ -82,13 +82,10 @@ def _text_ids(path: Path) -> Iterator[str]:
 
 def _parquet_ids(path: Path) -> Iterator[str]:
     """The column `id`, without nulls and empty strings."""
-    try:
-        with pq.ParquetFile(path) as file:
-            if "id" not in file.schema_arrow.names:
-                raise UserError(
-                    f"no column `id`; it has {', '.join(file.schema_arrow.names)}", where=path, fix="rename the column"
-                )
-            for batch in file.iter_batches(columns=["id"]):
-                yield from (name for name in batch.column(0).cast(pa.string()).to_pylist() if name)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"not a whole Parquet file ({error})", where=path, fix="get the list again") from None
+    with parquet.File(path, "get the list again") as file:
+        if "id" not in file.schema_arrow.names:
+            raise UserError(
+                f"no column `id`; it has {', '.join(file.schema_arrow.names)}", where=path, fix="rename the column"
+            )
+        for batch in file.iter_batches(columns=["id"]):
+            yield from (name for name in batch.column(0).cast(pa.string()).to_pylist() if name)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import polars as pl
-
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import LEVELS, REMOVED, SIDES, TRAIN, VALIDATION
 from unirefine.core.tables import open_parquet
@@ -15,7 +13,7 @@ from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.stages import stage_path
-from unirefine.trace.lookup import Record, candidates, find_record, find_rows, record_at, removal, row_of
+from unirefine.trace.lookup import Record, candidates, find_record, find_rows, record_at, removal, row_of, select
 from unirefine.trace.members import find_owners, looked_at
 
 UNIREF50, UNIREF90 = LEVELS
@@ -176,7 +174,9 @@ def _find_cluster(results: Path, record: Record) -> _Cluster:
     path = stage_path(results, "cluster") / "clusters.parquet"
     with open_parquet(path, "cluster") as file:
         total = file.metadata.num_rows
-        level = (file.schema_arrow.metadata or {})[b"representative_level"].decode()
+        level = (file.schema_arrow.metadata or {}).get(b"representative_level", b"").decode()
+    if level not in LEVELS:
+        raise UserError("its metadata names no representative_level", where=path, fix="run the cluster stage again")
     if record.level == level == UNIREF50:
         (index,) = find_rows(path, "cluster", "row", record.row, 1)
     else:
@@ -210,14 +210,15 @@ def _rank(results: Path, cluster: _Cluster, side: int) -> str:
 
 def _similar(results: Path, cluster: _Cluster, side: int) -> str:
     """What the searches found for a held-out cluster, or for a train cluster that stays."""
-    hits = pl.scan_parquet(sorted((stage_path(results, "decontaminate") / "hits").glob("part-*.parquet")), glob=False)
     if side != TRAIN:
-        taken = hits.filter(pl.col("target") == cluster.index).select(pl.col("cluster").n_unique()).collect().item()
+        paths = sorted((stage_path(results, "decontaminate") / "hits").glob("part-*.parquet"))
+        hits = (row for path in paths for row in select(path, "decontaminate", ["cluster"], target=cluster.index))
+        taken = len({row["cluster"] for row in hits})
         return f", {_counted(taken, 'train cluster')} similar to it {'was' if taken == 1 else 'were'} removed"
     audit = stage_path(results, "decontaminate") / "audit.parquet"
     if not audit.exists():
         return ", not audited yet"
-    left = pl.read_parquet(audit, glob=False).filter(pl.col("cluster") == cluster.index)
+    left = select(audit, "decontaminate", ["cluster"], cluster=cluster.index)
     return (
         f", but the audit found {_counted(len(left), 'hit')}" if len(left) else ", no similar held-out sequence found"
     )
@@ -231,16 +232,13 @@ def _shard(results: Path, record: Record, cluster: _Cluster, side: int, offset: 
     held_out = side != TRAIN
     for path in sorted(directory.glob(f"{SIDES[side]}*.ids.parquet")):
         prefix = path.with_name(path.name.removesuffix(".ids.parquet"))
-        ids = pl.scan_parquet(path, glob=False).with_row_index("row")
-        found = ids.filter(pl.col("id") == record.id).collect()
-        if len(found):
-            row = found["row"][0]
+        if found := select(path, "shard", ["id"], id=record.id):
+            row = found[0]["row"]
             return f"{prefix.name}, sequence {row:,}, byte {offset(prefix, row):,} of {prefix.name}.bin"
-        found = ids.filter(pl.col("cluster_id") == cluster.id).collect()
-        if len(found):
-            row = found["row"][0]
+        if found := select(path, "shard", ["id"], cluster_id=cluster.id):
+            row = found[0]["row"]
             what = (
-                f"its cluster's representative {found['id'][0]}"
+                f"its cluster's representative {found[0]['id']}"
                 if held_out
                 else f"its {_counted(len(found), 'member')}"
             )

@@ -1,13 +1,14 @@
 """Find single rows in the files of the stages, by scanning one column."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from unirefine.core.idlist import spellings
 from unirefine.core.ids import key_of
@@ -109,5 +110,19 @@ def removal(path: Path, level: str, name: str) -> list[tuple[str, str]]:
     """(reason, evidence) of each row for an id in a removed.parquet; none when there is no such file."""
     if not path.exists():
         return []
-    rows = pl.scan_parquet(path, glob=False).filter((pl.col("id") == name) & (pl.col("level") == level)).collect()
-    return list(rows.select("reason", "evidence").iter_rows())
+    rows = select(path, path.parent.name, ["reason", "evidence"], id=name, level=level)
+    return [(row["reason"], row["evidence"]) for row in rows]
+
+
+def select(path: Path, stage: str, columns: Sequence[str], **wanted: str | int) -> list[dict[str, Any]]:
+    """Some columns, and the number `row`, of the rows of a file in which the columns `wanted` have these values."""
+    found: list[dict[str, Any]] = []
+    for first, batch in iterate_file(path, [*columns, *(name for name in wanted if name not in columns)], stage):
+        chosen = np.ones(len(batch), bool)
+        for name, value in wanted.items():
+            equal = pc.equal(batch[name], pa.scalar(value, batch[name].type))
+            chosen &= equal.fill_null(False).to_numpy(zero_copy_only=False)
+        at = np.flatnonzero(chosen)
+        rows = batch.select(list(columns)).take(pa.array(at)).to_pylist()
+        found += [{**row, "row": first + int(i)} for row, i in zip(rows, at, strict=True)]
+    return found

@@ -12,7 +12,7 @@ from isal import igzip, isal_zlib
 from unirefine.core.idlist import entry_name_in, spellings
 from unirefine.core.ids import key_of
 from unirefine.core.levels import LEVELS
-from unirefine.core.tables import Parts, find_parts
+from unirefine.core.tables import Parts, find_parts, iterate_file
 from unirefine.files.names import level_download
 from unirefine.progress import human, meter
 
@@ -77,7 +77,14 @@ def _with_other_taxon(parts: Parts, accession: str) -> list[str]:
 
 
 def _ids(parts: Parts, matches: pl.Expr) -> list[str]:
-    return pl.scan_parquet(parts.paths).filter(matches).select("id").head(1).collect()["id"].to_list()
+    """The id of the first record that matches, if there is one."""
+    columns = list(dict.fromkeys(["id", *matches.meta.root_names()]))
+    for path in parts.paths:
+        for _first, batch in iterate_file(path, columns, "records"):
+            found = pl.DataFrame(pl.from_arrow(batch)).filter(matches)["id"].head(1)
+            if len(found):
+                return found.to_list()
+    return []
 
 
 def find_in_xml(path: Path, word: str) -> str | None:

@@ -17,7 +17,15 @@ PUBLISHED = {"file": "uniref50.release_note", "what": "entries", "found": "12", 
 RELEASE = {"source": "current", "release": "2026_03", "date": "2026-09-02"}
 RELEASE |= {"entries": {"uniref50": 12}, "published": [PUBLISHED]}
 FILE = {"file": "uniref50.xml.gz", "size": 5, "md5": "d41d8cd98f00b204e9800998ecf8427e", "url": "https://x"}
-AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0}
+LEFT = {
+    "sampled": 90,
+    "similar": 7,
+    "train": 90,
+    "clusters": {"sampled": 40, "similar": 2, "train": 40, "low": 2, "high": 2},
+}
+AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0, "members_left": LEFT}
+IDENTITY = {"level": "representatives", "threshold": 0.5, "coverage": 0.8, "search": {"coverage_mode": 0}, "test": None,
+            "audit": AUDIT, "giants": dict.fromkeys(("train", "held_out", "pairs", "hits"), 0)}  # fmt: skip
 
 
 @pytest.fixture
@@ -29,8 +37,7 @@ def results(tmp_path):
     lineage.write(run / "train/final", lineage.step("train", Train(), packages=["torch"]), [run / "shard"])
     (run / "train/final/huggingface").mkdir()
     write_json(run / "shard/manifest.json", {"sides": {"train": SIDE, "validation": SIDE | {"sequences": 7}}})
-    identity = {"threshold": 0.5, "coverage": 0.8, "test": None, "audit": AUDIT}
-    write_json(run / "decontaminate/identity.json", identity)
+    write_json(run / "decontaminate/identity.json", IDENTITY)
     trained = {"step": 30, "tokens": 4000, "parameters": 27681, "config": Train().model_dump(mode="json")}
     write_json(run / "train/final/train.json", trained)
     rows = [
@@ -56,6 +63,20 @@ def test_the_hub_reads_the_data_card(results):
         "Intended use",
     ):
         assert piece in card.text
+
+
+@pytest.mark.parametrize(
+    ("level", "text"),
+    [("members", "Every member of the train"), ("representatives", "Only the representatives of the")],
+)
+def test_both_cards_claim_no_more_than_was_searched(results, level, text):
+    write_json(results / "decontaminate/identity.json", IDENTITY | {"level": level})
+    for path in stage.run(results, results / "cards"):
+        card = path.read_text()
+        assert text in card
+        assert (
+            "Of the 90 members of these clusters, 7 are similar to a held-out sequence; these are all of train." in card
+        )
 
 
 def test_the_hub_reads_the_model_card_and_its_perplexity(results):

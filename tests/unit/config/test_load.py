@@ -1,9 +1,13 @@
+import json
+
 import pytest
 import yaml
 
 from unirefine.config import Cluster, Decontaminate, Split, Train, load_block, load_config, merge_configs, parse_config
 from unirefine.errors import UserError
 from unirefine.workflow.directories import release_files
+
+PUBLISHED = {"direction": "published", "sensitivity": 7}
 
 
 def explain(values):
@@ -38,17 +42,31 @@ def test_an_option_like_no_other_gets_the_list():
         ({"release": {"source": "archive"}}, "release.name must say which release"),
         ({"release": {"source": "fasta"}}, "release.fasta must name your FASTA"),
         ({"cluster": {"membership": "xml"}}, "cluster.membership is no longer an option: it follows from release"),
-        ({"decontaminate": {"audit": {"sensitivity": 5}}}, "sensitivity 5.0 is below the search's 7.0"),
-        ({"decontaminate": {"search": {"max_seqs": 2000}}}, "max_seqs 1000 is below the search's 2000"),
+        ({"decontaminate": {"audit": {"sensitivity": 5}}}, "sensitivity 5.0 is below the search's 6.5"),
+        (
+            {"decontaminate": {"search": PUBLISHED | {"max_seqs": 2000}, "audit": PUBLISHED}},
+            "max_seqs 1000 is below the search's 2000",
+        ),
         ({"decontaminate": {"search": {"min_seq_id": 0.3}}}, "min_seq_id 0.5 is above the search's 0.3"),
-        ({"decontaminate": {"audit": {"max_seqs": 200}}}, "max_seqs 200 is below the search's 300"),
+        (
+            {"decontaminate": {"search": PUBLISHED, "audit": PUBLISHED | {"max_seqs": 200}}},
+            "max_seqs 200 is below the search's 300",
+        ),
+        (
+            {"decontaminate": {"audit": PUBLISHED | {"sensitivity": 7.5}}},
+            "max_seqs 1000 is below the search's direction smaller, which has no limit",
+        ),
         ({"decontaminate": {"audit": {"coverage": 0.9}}}, "coverage 0.9 is above the search's 0.8"),
         ({"decontaminate": {"audit": {"evalue": 1e-6}}}, "evalue 1e-06 is below the search's 0.001"),
         ({"decontaminate": {"audit": {"alignment_mode": 1}}}, "alignment_mode 1 is below the search's 3"),
         ({"decontaminate": {"audit": {"coverage_mode": 3}}}, "coverage_mode 3 may miss what the search's 0 finds"),
         (
-            {"decontaminate": {"audit": {"sensitivity": 7, "max_seqs": 300}}},
+            {"decontaminate": {"search": PUBLISHED, "audit": PUBLISHED | {"max_seqs": 300}}},
             "no more sensitive than the search: raise audit.sensitivity (above 7.0) or audit.max_seqs (above 300)",
+        ),
+        (
+            {"decontaminate": {"audit": {"sensitivity": 6.5}}},
+            "no more sensitive than the search: raise audit.sensitivity (above 6.5)",
         ),
         ({"train": {"model": {"preset": None}}}, "model.hidden and model.heads must be given"),
         ({"train": {"model": {"heads": 3}}}, "exclude each other"),
@@ -86,7 +104,7 @@ def test_an_impossible_value_is_one_line_that_says_why(values, says):
 
 
 @pytest.mark.parametrize(
-    "audit", [{"sensitivity": 7}, {"max_seqs": 300}, {"min_seq_id": 0.3, "coverage": 0.5, "coverage_mode": 2}]
+    "audit", [{"sensitivity": 7}, {"sensitivity": 8}, {"min_seq_id": 0.3, "coverage": 0.5, "coverage_mode": 2}]
 )
 def test_an_audit_may_be_more_sensitive_in_one_way_and_looser_in_others(audit):
     found = parse_config({"decontaminate": {"audit": audit}}).decontaminate.audit
@@ -163,6 +181,33 @@ def test_more_purge_lists_than_a_command_line_holds_are_one_line(tmp_path):
     assert len(parse_config({"release": {"purge_lists": lists[:100]}}).release.purge_lists) == 100
     with pytest.raises(UserError, match=r"curate\.artificial_taxa"):
         parse_config({"curate": {"artificial_taxa": [2**31]}})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "expected"),
+    [
+        ("config.json", {"num_hidden_layers": 6, "hidden_size": 320, "num_attention_heads": 20}, {"preset": "8M"}),
+        (
+            "final/huggingface/config.json",
+            {"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 4},
+            (3, 64, 4),
+        ),
+        ("megatron/complete.json", {"model": {"layers": 2, "hidden": 32, "heads": 2}}, (2, 32, 2)),
+        ("config.json", {"num_hidden_layers": "6"}, {"preset": "650M"}),
+        ("config.json", [], {"preset": "650M"}),
+    ],
+)
+def test_the_sizes_of_the_initial_model_need_not_be_repeated(tmp_path, file, content, expected):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(json.dumps(content))
+    train = load_block(Train, "train", json.dumps({"init": str(tmp_path), "optimizer": {"betas": [0.9, 0.98]}}), {})
+    if isinstance(expected, dict):
+        assert train.model.preset == expected["preset"]
+    else:
+        assert train.model.preset is None and train.model.sizes == expected
+    assert Train.model_validate_json(train.model_dump_json()) == train
+    given = load_block(Train, "train", json.dumps({"init": str(tmp_path), "model": {"preset": "35M"}}), {})
+    assert given.model.preset == "35M", "what is given stays, and is compared when the model is opened"
 
 
 @pytest.mark.parametrize("name", ["my (odd) $dir; é", "2024", "a'b", 'a"b', "$(id)", "a.b-c_d", "~a"])

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from unirefine.cli.main import main
+from unirefine.core import parquet
 from unirefine.core.ids import key_of
 from unirefine.core.tables import find_parts
 from unirefine.errors import UserError
@@ -101,7 +102,7 @@ def test_fewer_records_than_parts_leave_empty_parts_of_the_same_schema(stage, en
     for kind, rows in (("records", 1), ("members", 1)):
         paths = find_parts(stage.output, "uniref50", kind).paths
         assert [pq.ParquetFile(path).metadata.num_rows for path in paths] == [rows, 0, 0, 0]
-        assert len({str(pq.read_schema(path)) for path in paths}) == 1
+        assert len({str(pq.read_schema(path).remove_metadata()) for path in paths}) == 1
 
 
 BAD = {
@@ -310,8 +311,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capfd
     def close(self):
         raise OSError(errno.ENOSPC, "no space")
 
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", write)
-    monkeypatch.setattr(pq.ParquetWriter, "close", close)
+    monkeypatch.setattr(parquet.Writer, "write_table", write)
+    monkeypatch.setattr(parquet.Writer, "close", close)
     (tmp_path / "input").write_bytes(fasta(200))
     command = ["records", "--level", "uniref50", "--input", str(tmp_path / "input"), "--output", str(tmp_path / "out")]
     assert main([*command, "--set", "parts=2"]) == 1

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from unirefine.cli.main import main
+from unirefine.decontaminate import inputs
 from unirefine.decontaminate.align import SCHEMA
 from unirefine.decontaminate.search import write_hits, write_nearest
 
 LETTERS = "LAGVSERTIDPKQNFYMHWC"
 CLUSTERS = 12
-SEARCHED = {"mmseqs": "18", "search": {}, "audit": {}}
+SEARCHED = {inputs.SEARCHED: {"mmseqs": "18", "level": "members", "search": {}, "audit": {}}}
 PURGED, TOO_SHORT = "P00003", "Q00400"  # a cluster, and a member of cluster 4
 
 
