@@ -16,7 +16,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 
 from unirefine.config.training import Parallel, Train
 from unirefine.core.alphabet import PAD
-from unirefine.model import batch, checkpoint, convert
+from unirefine.model import batch, checkpoint, convert, huggingface
 from unirefine.model.esm2 import build_esm2
 
 LAYOUTS = {
@@ -49,7 +49,7 @@ def run(directory: Path, name: str, layout: dict, size: str, *, packed: bool, op
     platform.initialize(parallel, seed=0)
     rows = len(tokens) // parallel.data
     train = Train(
-        model=convert.model_of(source), parallel=parallel, precision="fp32", global_batch=2 * parallel.data,
+        model=huggingface.model_of(source), parallel=parallel, precision="fp32", global_batch=2 * parallel.data,
         micro_batch=1, recompute="full" if "recompute" in options else "none",
     )  # fmt: skip
     model = build_esm2(train.model, train)

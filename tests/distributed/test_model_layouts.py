@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from unirefine.config.training import Parallel, Train
 from unirefine.core.alphabet import PAD
-from unirefine.model import checkpoint, convert
+from unirefine.model import checkpoint, convert, huggingface
 from unirefine.model.esm2 import build_esm2
 
 pytestmark = pytest.mark.distributed
@@ -70,7 +70,7 @@ def check(results: Results, case: str) -> None:
     heads = SIZES[case.split("/")[1]][2]
     compared = 0
     for name, whole in got["gradients"].items():
-        names = convert.huggingface_names(name)
+        names = huggingface.huggingface_names(name)
         tensors = convert.split_qkv(whole, heads) if len(names) == 3 else [whole]
         for theirs, tensor in zip(names, tensors, strict=True):
             difference = (tensor - gradients[theirs]).abs().max()
@@ -84,7 +84,7 @@ def check_export(results: Results, case: str) -> None:
     name = case.replace("/", "_")
     source = load_file(results.directory / f"hf-{case.split('/')[1]}" / "model.safetensors")
     exported = load_file(results.directory / f"{name}-hf" / "model.safetensors")
-    source = {convert.usual_name(key): tensor for key, tensor in source.items()}
+    source = {huggingface.usual_name(key): tensor for key, tensor in source.items()}
     assert exported.keys() == source.keys()
     assert all(torch.equal(exported[key], source[key]) for key in source)
 

@@ -1,13 +1,18 @@
 """Training over gloo processes: every layout gives the same losses, and so does an interrupted run."""
 
+import hashlib
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
 from train_runs import run_group
 
+from unirefine.cli.main import main
+from unirefine.files import lineage
 from unirefine.train.checkpoints import complete
 from unirefine.train.metrics import read
 
@@ -135,6 +140,23 @@ def test_golden_losses(runs):
         assert norm == pytest.approx(golden_norm, rel=1e-3)
 
 
+def test_every_file_of_a_model_and_of_a_checkpoint_is_recorded_with_its_hash(runs, capsys):
+    final = runs / "dp2" / "final"
+    written = {str(path.relative_to(final)) for path in final.rglob("*") if path.is_file()}
+    listed = {file["name"]: file["sha256"] for file in lineage.read(final)["files"]}
+    assert listed.keys() == {name for name in written if not name.endswith("lineage.json")}
+    name = "huggingface/model.safetensors"
+    assert listed[name] == hashlib.sha256((final / name).read_bytes()).hexdigest()
+    recorded = json.loads((runs / "dp2/checkpoints/step-00000009/complete.json").read_text())["files"]
+    assert {"__0_0.distcp", "__1_0.distcp", ".metadata", "common.pt"} <= {file["name"] for file in recorded}
+    assert main(["verify", str(runs / "dp2")]) == 0
+    assert "DAMAGED" not in capsys.readouterr().out
+    umask = os.umask(0o022)
+    os.umask(umask)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (runs / "dp2").rglob("*") if path.is_file()}
+    assert modes == {0o666 & ~umask}
+
+
 def test_training_learns(runs):
     found = losses(runs / "dp2")
     assert found[-1][1] < found[0][1] - 0.2
@@ -170,7 +192,8 @@ def test_stop_and_go_at_another_layout(runs, name):
 def test_final_directory(runs):
     from transformers import EsmForMaskedLM, EsmTokenizer
 
-    facts = json.loads((runs / "tp2" / "final" / "train.json").read_text())
+    final = runs / "tp2" / "final"
+    facts = json.loads((final / "train.json").read_text())
     assert facts["step"] == STEPS
     assert facts["samples"] == STEPS * 12
     assert facts["config"]["parallel"]["tensor"] == 2

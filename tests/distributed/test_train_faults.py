@@ -211,6 +211,13 @@ def test_kill_9_of_the_launcher_leaves_no_orphans(shards, tmp_path):
     assert not any(running(worker) for worker in workers)
 
 
+def flip(path: Path) -> None:
+    """Change one bit of a file."""
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
 def running(pid: int) -> bool:
     """Whether a process exists and is no zombie."""
     try:
@@ -276,16 +283,25 @@ def test_a_loss_that_is_not_finite_names_step_samples_and_checkpoint(shards, tmp
     assert "step-00000001" in errors[0]
 
 
-def test_a_full_disk_keeps_the_previous_checkpoint(shards, tmp_path, long_run):
-    output = stopped_at(long_run, INTERVAL, tmp_path / "train")
-    before = sorted((output / "checkpoints").rglob("*"))
+def test_a_damaged_checkpoint_is_named_and_a_full_disk_keeps_the_one_before_it(shards, tmp_path, long_run):
+    output = stopped_at(long_run, 2 * INTERVAL, tmp_path / "train")
+    damaged = output / "checkpoints" / "step-00000020"
+    flip(next(damaged.glob("__1_*.distcp")))
+    aside = damaged.with_name(f"damaged-{damaged.name}")
+    before = sorted(path for path in (output / "checkpoints").rglob("*") if damaged not in (path, path.parent))
+
     # a write beyond 40 kB of a file fails, as it would on a full disk
-    code, _, errors = run(CONFIG | {"steps": 20}, shards, output, file_size=40_000)
-    assert code == 1
-    assert len(errors) == 1
-    assert "step-00000020: the checkpoint could not be written (is the disk full?): process" in errors[0]
-    assert "step-00000010 is kept" in errors[0]
-    assert sorted((output / "checkpoints").rglob("*")) == before
+    process = start(CONFIG | {"steps": 20}, shards, output, file_size=40_000)
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 1
+    warning = next(line for line in err.splitlines() if "is damaged" in line)
+    assert f"{damaged} is damaged: __1_" in warning and "SHA-256 differs" in warning
+    assert "renamed to damaged-step-00000020, trying step-00000010" in warning
+    (error,) = (line for line in err.splitlines() if line.startswith("unirefine train: error:"))
+    assert "step-00000020: the checkpoint could not be written (is the disk full?): process" in error
+    assert "step-00000010 is kept" in error
+    after = sorted((output / "checkpoints").rglob("*"))
+    assert [path for path in after if aside not in (path, path.parent)] == before and aside in after
     assert run(CONFIG | {"steps": 20}, shards, output)[0] == 0
 
 

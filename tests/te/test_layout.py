@@ -18,8 +18,9 @@ from megatron.core.transformer.identity_op import IdentityOp
 from transformer_engine.common import recipe
 
 from unirefine.config.training import PRESETS, Model
-from unirefine.model import checkpoint, convert, spec
-from unirefine.model.convert import parameter_names, stage_of
+from unirefine.model import checkpoint, convert, huggingface, spec
+from unirefine.model.convert import stage_of
+from unirefine.model.huggingface import parameter_names
 from unirefine.model.layout import global_parameters, is_vocabulary, split_dimension
 from unirefine.model.settings import DTYPES, padded_vocabulary
 
@@ -140,10 +141,10 @@ def test_export_gives_back_what_was_loaded(layers, hidden, heads, precision, bui
         patched.setattr(torch.cuda, "current_device", lambda: torch.device("cpu"))
         checkpoint.save(tmp_path / "checkpoint", model)
         checkpoint.load(tmp_path / "checkpoint", loaded)
-    expected = {convert.usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
+    expected = {huggingface.usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
     for name, each in (("direct", model), ("through-checkpoint", loaded)):
         convert.export_huggingface(each, tmp_path / name)
-        got = {convert.usual_name(name): tensor for name, tensor in convert_tensors(tmp_path / name).items()}
+        got = {huggingface.usual_name(name): tensor for name, tensor in convert_tensors(tmp_path / name).items()}
         assert got.keys() == expected.keys()
         assert all(torch.equal(tensor, expected[key]) for key, tensor in got.items())
 
@@ -155,10 +156,10 @@ def test_conversion_round_trip(precision, build, tmp_path):
     source = oracle.save_huggingface(theirs, tmp_path / "hf")
     model = build(SMALL, device="cpu", precision=precision)
     convert.load_huggingface(source, model)
-    expected = {convert.usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
+    expected = {huggingface.usual_name(name): tensor for name, tensor in convert_tensors(source).items()}
     compared = 0
     for name, whole in convert.whole_tensors(model):
-        names = convert.huggingface_names(name)
+        names = huggingface.huggingface_names(name)
         for theirs_name, part in zip(names, convert.split_qkv(whole, 4) if len(names) == 3 else [whole], strict=True):
             assert torch.equal(part, expected[theirs_name]), theirs_name
             compared += 1
@@ -167,7 +168,7 @@ def test_conversion_round_trip(precision, build, tmp_path):
 
 
 def convert_tensors(directory):
-    files = convert.HuggingfaceFiles(directory)
+    files = huggingface.HuggingfaceFiles(directory)
     return {name: files.tensor(name) for name in files.names()}
 
 

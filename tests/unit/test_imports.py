@@ -12,7 +12,7 @@ import pytest
 from unirefine.core.levels import STAGES
 
 SOURCE = Path(__file__).parents[2] / "src" / "unirefine"
-TOP = {"__init__", "errors", "faults", "progress", "terminal", "tools"}
+TOP = {"__init__", "errors", "faults", "numba_cache", "progress", "terminal", "tools"}
 DATA_HALF = (
     *("core", "files", "workflow", "dataset"),
     *("release", "records", "curate", "cluster", "split", "decontaminate", "shard"),
@@ -33,12 +33,13 @@ ALLOWED = {
     "evaluate": EVERYBODY | {"dataset", "megatron", "model", "sampling"},
     "embed": EVERYBODY | {"dataset", "megatron", "model"},
     "convert": EVERYBODY | {"megatron", "model"},
+    "verify": EVERYBODY | {"dataset", "megatron", "model"},
 }
 ENTRY_POINTS = [
     *("release.fetch", "release.archive", "release.collect", "records.run", "curate.run", "cluster.run", "split.run"),
     *("decontaminate.prepare", "decontaminate.search", "decontaminate.remove", "decontaminate.audit", "shard.run"),
     *("train.run", "evaluate.run", "evaluate.variants", "evaluate.contacts", "embed.run", "convert.run"),
-    *("report.run", "cards.run", "crate.run"),
+    *("report.run", "cards.run", "crate.run", "verify.run"),
 ]
 PACKAGES = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 
@@ -91,15 +92,25 @@ def test_a_stage_is_called_through_run(module):
     assert callable(importlib.import_module(f"unirefine.{module}").run)
 
 
-def test_only_one_module_uses_snakemake():
+@pytest.mark.parametrize(
+    ("wanted", "only"),
+    [
+        ("snakemake", {"workflow/snakemake.py"}),
+        ("pyarrow.parquet", {"core/parquet.py"}),  # writes and checks checksums
+        ("pickle", {"megatron/plain_pickle.py"}),  # builds known classes only
+    ],
+)
+def test_only_one_module_uses(wanted, only):
     users = set()
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(name.split(".")[0].startswith("snakemake") for name in names):
+            if any(name.startswith(wanted) for name in names):
                 users.add(path.relative_to(SOURCE).as_posix())
-    assert users == {"workflow/snakemake.py"}
+    assert users == only
+    text = "".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    assert "scan_parquet" not in text and "read_parquet" not in text, "polars does not check checksums"
 
 
 def test_the_top_holds_only_what_everybody_uses():

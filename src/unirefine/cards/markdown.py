@@ -16,7 +16,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def release_name(lineage: Mapping[str, Any]) -> str:
     """`UniProt 2026_03`, or the name of the input FASTA."""
     released = lineage["release"] or {}
-    if released.get("source") == "fasta":
+    if summaries.is_own(released):
         return "the FASTA " + ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
     return f"UniProt {released.get('release') or 'of unknown release'}"
 
@@ -29,7 +29,7 @@ def counts_table(lineage: Mapping[str, Any]) -> str:
             reasons(one["counts"][level]["removed"]),
         ]
         for one in lineage["steps"]
-        for level, name in summaries.UNITS.items()
+        for level, name in summaries.units(lineage["release"]).items()
         if "kept" in one["counts"].get(level, {})
     ]  # fmt: skip
     return table(["stage", "what", "in", "kept", "removed"], rows)

@@ -18,8 +18,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add_config(made, "embed")
     made.add_argument(
-        "--model", type=Path, required=True, metavar="DIR",
-        help="final/ of a training run, or a Hugging Face ESM-2 directory",
+        "--model", type=Path, required=True, metavar="MODEL",
+        help="a training run, its final/, a checkpoint, a Hugging Face ESM-2 directory, or a hub id",
     )  # fmt: skip
     source = made.add_mutually_exclusive_group(required=True)
     source.add_argument("--fasta", type=Path, metavar="FILE", help="FASTA, plain or gzipped")
@@ -39,7 +39,7 @@ def embed(arguments: argparse.Namespace) -> None:
     from unirefine.embed.source import from_fasta, from_parquet, from_shards
 
     if arguments.fasta is not None:
-        source = from_fasta(arguments.fasta)
+        source = from_fasta(arguments.fasta, allow_nucleotides=config.allow_nucleotides)
     elif arguments.parquet is not None:
         source = from_parquet(arguments.parquet)
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
 from unirefine.config import Evaluate
 
-MODEL = "final/ of a training run, or a Hugging Face ESM-2 directory"
+MODEL = "a training run, its final/, a checkpoint, a Hugging Face ESM-2 directory, or a hub id"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_config(made, "evaluate")
     made.add_argument("--shards", type=Path, metavar="DIR", help="directory of the shard stage")
-    made.add_argument("--model", type=Path, nargs="+", metavar="DIR", help=f"{MODEL}; several make one table")
+    made.add_argument("--model", type=Path, nargs="+", metavar="MODEL", help=f"{MODEL}; several make one table")
     made.add_argument("--output", type=Path, metavar="DIR", help="where perplexity.json goes")
     made.add_argument("--clusters", type=Path, metavar="DIR", help="directory of the cluster stage: breakdown by size")
     made.add_argument(
@@ -50,7 +50,7 @@ def _add_variants(more: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config(made, "evaluate")
-    made.add_argument("--model", type=Path, required=True, metavar="DIR", help=MODEL)
+    made.add_argument("--model", type=Path, required=True, metavar="MODEL", help=MODEL)
     made.add_argument(
         "--fasta", type=Path, required=True, metavar="FILE",
         help="the wild types; without --csv, one wild type followed by its variants",
@@ -75,7 +75,7 @@ def _add_contacts(more: argparse._SubParsersAction) -> None:
         epilog="example:\n  unirefine evaluate contacts --model esm2_8m --contacts 1ubq.pdb 2abc.cif --output contacts",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--model", type=Path, required=True, metavar="DIR", help="a Hugging Face ESM-2 with contact head")
+    made.add_argument("--model", type=Path, required=True, metavar="MODEL", help=f"{MODEL}; with a contact head")
     made.add_argument(
         "--contacts", type=Path, required=True, nargs="+", metavar="FILE",
         help="one file per protein: a structure (.pdb, .cif), a 0/1 matrix (.npy) or pairs of residue numbers (.csv)",

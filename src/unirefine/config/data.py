@@ -7,13 +7,16 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from unirefine.config.base import Block
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Taxon = Annotated[int, Field(ge=1, lt=2**27)]
+MOST_LISTS = 100
+"""Their paths stand together in one command line, whose length the system limits."""
 
 UNIPROT_MIRRORS = (
     "https://ftp.uniprot.org/pub/databases/uniprot",
@@ -82,7 +85,8 @@ class Release(Block):
     """NCBI taxonomy dump (URL, `file:` URL or path). `null` uses the small pinned list of artificial taxa inside the
     package and says so in the counts."""
     purge_lists: tuple[str, ...] = ()
-    """Lists of accessions or UPIs to remove, one a line (URLs, `file:` URLs or paths)."""
+    """Lists of ids to remove (URLs, `file:` URLs or paths), at most 100 of any length: one id a line, an accession, a
+    UPI, a UniRef id or the name of an entry, in any usual spelling (docs/formats.md)."""
     directory: str | None = None
     """Where the downloads live. Default: `results/<run>/release`. Runs that name the same directory share them."""
     stall_seconds: Annotated[float, Field(gt=0)] = 60
@@ -97,6 +101,16 @@ class Release(Block):
     def needs_idmapping(self) -> bool:
         """Whether the membership comes from UniProt's idmapping: UniRef in FASTA does not name its members."""
         return self.source != "fasta" and self.format == "fasta"
+
+    @field_validator("purge_lists", mode="before")
+    @classmethod
+    def _few_lists(cls, values: Any) -> Any:
+        if isinstance(values, list | tuple) and len(values) > MOST_LISTS:
+            raise ValueError(
+                f"release.purge_lists has {len(values):,} lists, at most {MOST_LISTS} can be taken; join them into one"
+                " file, as in `cat lists/*.txt > purge.txt`"
+            )
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> "Release":
@@ -117,11 +131,17 @@ class Records(Block):
     bad_entries: Literal["error", "remove"] = "error"
     """An entry whose length or checksum is wrong, or whose sequence is empty or has characters that are not
     letters: stop, or remove it with its reason."""
+    allow_nucleotides: bool = False
+    """Your own FASTA only: take a file whose letters are nearly all A, C, G, T, U and N. Otherwise it is an error, as
+    it holds genes and not proteins."""
 
 
 class Curate(Block):
-    artificial_taxa: tuple[int, ...] = (81077,)
+    artificial_taxa: Annotated[tuple[Taxon, ...], Field(max_length=1000)] = (81077,)
     """Roots of the NCBI subtrees that are artificial (81077: artificial sequences)."""
+    allow_unmatched: bool = False
+    """Go on when no record matches a purge list, or a root of `artificial_taxa` other than 81077. Otherwise that is an
+    error: what asks for nothing is mostly a mistake."""
     artificial_members: Literal["none", "representative", "any"] = "representative"
     """Which members' taxa count beside the common taxon, where XML gives them. `none`: no member's.
     `representative`: that of the representative, whose sequence trains; where it has none, an entry is removed when all

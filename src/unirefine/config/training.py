@@ -1,11 +1,12 @@
 """Config of the training half: training, evaluation, embedding and the report."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from unirefine.config.base import Block
 from unirefine.config.data import Count, Fraction, Seed
+from unirefine.config.initial import initial_sizes
 
 # layers, hidden size, attention heads: Lin et al. 2023, table S1; FFN = 4 x hidden
 PRESETS: dict[str, tuple[int, int, int]] = {
@@ -186,7 +187,20 @@ class Train(Block):
     wandb_project: str | None = None
     """Also log to this project of Weights & Biases (package `wandb`, which reads its environment variables)."""
     init: str | None = None
-    """Start from this Hugging Face ESM-2 directory instead of random weights."""
+    """Start from this model instead of random weights: a training run, its `final/`, a checkpoint, a Hugging Face ESM-2
+    directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Without `model`, its sizes are taken (not of a hub id)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_init(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("model") or not isinstance(values.get("init"), str):
+            return values
+        sizes = initial_sizes(values["init"])
+        if sizes is None:
+            return values
+        preset = next((name for name, known in PRESETS.items() if known == sizes), None)
+        free = {} if preset else dict(zip(("layers", "hidden", "heads"), sizes, strict=True))
+        return {**values, "model": {"preset": preset, **free}}
 
     @model_validator(mode="after")
     def _possible(self) -> "Train":
@@ -281,6 +295,9 @@ class Evaluate(Block):
 class Embed(Block):
     fasta: str | None = None
     """Your FASTA to embed; `null`: the first sequences of the validation shard."""
+    allow_nucleotides: bool = False
+    """Take a FASTA whose letters are nearly all A, C, G, T, U and N. Otherwise it is an error, as it holds genes and
+    not proteins."""
     sequences: Count = 64
     """Number of validation sequences to embed when `fasta` is `null`."""
     engine: Literal["megatron", "huggingface"] = "megatron"

@@ -145,7 +145,7 @@ def _search(
     """
     lowest = smith_waterman.lowest_score(len(query), residues, limits.evalue)
     corrected = smith_waterman.corrections(query)
-    gain = int(corrected.clip(0).sum())  # Opal does not correct for composition; no alignment gains more by that
+    gain = smith_waterman.largest_gain(corrected)  # Opal does not correct for composition
     results = _ALIGNER.align(query, database, mode="score", algorithm="sw", start=first, end=first + len(targets))
     for at, result in enumerate(results):
         if result.score < lowest - gain:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
 from unirefine.core.tables import TableWriter, table_writer
 from unirefine.files.atomic import temporary_directory
 
@@ -48,7 +48,7 @@ class Removed:
             runs = self._runs.setdefault(group, [])
             path = self._directory / f"{sum(map(len, self._runs.values()))}.parquet"
             table = pl.concat(frames).sort("id", "evidence").to_arrow()
-            pq.write_table(table, path, compression="zstd", compression_level=1, row_group_size=_MERGE_ROWS)
+            parquet.write_table(table, path, compression="zstd", compression_level=1, row_group_size=_MERGE_ROWS)
             runs.append(path)
         self._buffers, self._buffered = {}, 0
 
@@ -71,7 +71,7 @@ class Removed:
 
 
 def _run_blocks(path: Path) -> Iterator[pl.DataFrame]:
-    with pq.ParquetFile(path) as file:
+    with parquet.File(path, "run the stage again") as file:
         for batch in file.iter_batches(_MERGE_ROWS):
             yield pl.DataFrame(pl.from_arrow(batch))
 

@@ -79,6 +79,16 @@ def corrections(query: bytes) -> np.ndarray:
     return _corrections(_encoded(query), SCORES, _EXPECTED)
 
 
+def largest_gain(corrected: np.ndarray) -> int:
+    """How much corrections may raise a score: their largest sum over a stretch of the query, negative ones by half.
+
+    By half, because gaps can leave residues out: an alignment that leaves out more than half of what they take away may
+    gain more. corrected: int64[n], of `corrections`.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(np.where(corrected < 0, corrected / 2, corrected))])
+    return math.ceil(float((sums - np.minimum.accumulate(sums)).max()))
+
+
 def align(query: bytes, target: bytes, corrected: np.ndarray | None = None, *, most: bool = True) -> Alignment:
     """The best local alignment; of several with the best score the one with most identical residues, or with fewest.
 

@@ -7,13 +7,25 @@ from unirefine.core.levels import LEVELS
 from unirefine.files.names import release_note
 
 UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
-"""What is counted at each level."""
+"""What is counted at each level of UniRef."""
+OWN_UNITS = {"uniref50": "clusters", "uniref90": "sequences"}
+"""What is counted at each level of a user's own FASTA, which has nothing of UniRef."""
 PUBLISHED_COLUMNS = ("", "published", "release note", "kept by curate", "published equals")
 PUBLISHED_TEXT = (
     "A published count may be of the whole release or of what is left without artificial sequences. Where its source "
     "does not say, it stands beside both of ours. A difference is reported and does not fail the run."
 )
 PERPLEXITY_COLUMNS = ("model", "perplexity", "95% interval", "ours / it")
+
+
+def is_own(release: Mapping[str, Any] | None) -> bool:
+    """Whether a run is of a user's own FASTA. release: release.json."""
+    return (release or {}).get("source") == "fasta"
+
+
+def units(release: Mapping[str, Any] | None) -> dict[str, str]:
+    """What is counted at each level. release: release.json."""
+    return OWN_UNITS if is_own(release) else UNITS
 
 
 def published_rows(release: Mapping[str, Any], curated: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

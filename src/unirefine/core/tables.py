@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
+from unirefine.core.columns import check_columns
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
 from unirefine.files.names import parse_record_part
@@ -36,18 +37,16 @@ class Parts:
         return self.first_row[-1]
 
 
-def open_parquet(path: Path | str, stage: str) -> pq.ParquetFile:
-    """Open a Parquet file that `stage` wrote. Raises UserError when it is missing or incomplete."""
+def open_parquet(path: Path | str, stage: str) -> parquet.File:
+    """Open a Parquet file that `stage` wrote. Raises UserError when it is missing or damaged, also while it is read."""
     path = Path(path)
     fix = f"run the {stage} stage again"
     try:
-        return pq.ParquetFile(path)
+        return parquet.File(path, fix)
     except FileNotFoundError:
         if not path.parent.exists():
             fix = f"see whether this machine has lost {path.parent}/, else {fix}"
         raise UserError("no such file", where=path, fix=fix) from None
-    except pa.ArrowInvalid as error:
-        raise UserError(f"not a whole Parquet file ({error})", where=path, fix=fix) from None
 
 
 def find_parts(directory: Path | str, level: str, kind: str = "records") -> Parts | None:
@@ -105,11 +104,18 @@ def iterate(
 
 
 def iterate_file(
-    path: Path | str, columns: Sequence[str], stage: str, *, batch_rows: int = BATCH_ROWS, threads: bool = True
+    path: Path | str,
+    columns: Sequence[str],
+    stage: str,
+    *,
+    batch_rows: int = BATCH_ROWS,
+    threads: bool = True,
+    nulls: bool = False,
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield (number of the first row, batch) of one file that `stage` wrote; see `iterate`.
 
-    Raises UserError when the file is missing, incomplete or lacks a column.
+    nulls: see `check_columns`. Raises UserError when the file is missing or damaged, when it lacks a column, or has one
+    of another type.
     """
     with open_parquet(path, stage) as file:
         missing = [name for name in columns if name not in file.schema_arrow.names]
@@ -117,6 +123,7 @@ def iterate_file(
             raise UserError(f"no column {missing[0]!r}", where=path, fix=f"run the {stage} stage again")
         row = 0
         for batch in file.iter_batches(batch_rows, columns=list(columns), use_threads=threads):
+            check_columns(batch, path, stage, nulls=nulls)
             yield row, batch
             row += batch.num_rows
 
@@ -188,7 +195,7 @@ class TableWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.schema, self.rows = schema, 0
         text = [field.name for field in schema if pa.types.is_string(field.type)]
-        self._file = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=text)
+        self._file = parquet.Writer(path, schema, compression="zstd", compression_level=1, use_dictionary=text)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 

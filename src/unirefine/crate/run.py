@@ -84,7 +84,9 @@ def run(results: Path, output: Path) -> dict[str, int]:
     inputs = [*_downloads(crate, model), *_options(crate, workflow, model)]
     packed = _packed(crate, results)
     named = [_hashed(crate, "shard", file, data_licence) for file in shards["files"]]
-    named += [_hashed(crate, "train/final", file, NO_LICENCE) for file in model["files"]]
+    inside = {entity.id for entity in packed}
+    others = [file for file in model["files"] if f"results/train/final/{file['name']}" not in inside]
+    named += [_hashed(crate, "train/final", file, NO_LICENCE) for file in others]
     began, ended = _times(results, model)
     action = crate.add_action(
         workflow,

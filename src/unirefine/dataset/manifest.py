@@ -9,6 +9,9 @@ from unirefine.files.atomic import read_json
 
 FORMAT, FORMAT_VERSION = "unirefine-shards", 1
 REBUILD = "run `snakemake -R shard`"
+VERIFY = "run `unirefine verify` on the directory of the shards"
+UNKNOWN_TOKEN = "sequence {} has a token that is not one of the 33"
+"""What is wrong with a .bin, for the number of a sequence of a side."""
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

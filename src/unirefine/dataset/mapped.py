@@ -13,6 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from unirefine.core.alphabet import TOKENS
+
+_VOCABULARY = np.uint64(len(TOKENS))
+
 
 def _loader(kind: types.Integer):  # the stubs of numba know no type for an intrinsic
     @intrinsic
@@ -89,18 +93,33 @@ def sequence_span(tables: MappedTables, sequence: int) -> tuple[int, int, int]:
 
 
 @numba.njit(cache=True)
-def copy_tokens(address: int, item_size: int, start: int, count: int, out: np.ndarray) -> None:
-    """Copy tokens start .. start + count of the sequence at `address` to out: uint8[>= count]."""
+def copy_tokens(address: int, item_size: int, start: int, count: int, out: np.ndarray) -> bool:
+    """Copy tokens start .. start + count of the sequence at `address` to out: uint8[>= count].
+
+    Returns whether all of them are tokens of the alphabet, 0 .. 32; out is not to be used if not.
+    """
     address += np.uint64(start * item_size)
     if item_size == 1:
+        highest = np.uint8(0)
         for i in range(count):
-            out[i] = _load_uint8(address + np.uint64(i))
-    elif item_size == 2:
+            token = _load_uint8(address + np.uint64(i))
+            out[i] = token
+            highest = max(highest, token)
+        return highest < _VOCABULARY
+    seen = np.uint64(0)  # of all bits: a negative token is a large one
+    if item_size == 2:
         for i in range(count):
-            out[i] = _load_uint16(address + np.uint64(2 * i))
+            wide = np.uint64(_load_uint16(address + np.uint64(2 * i)))
+            out[i] = wide
+            seen = max(seen, wide)
     elif item_size == 4:
         for i in range(count):
-            out[i] = _load_int32(address + np.uint64(4 * i))
+            wide = np.uint64(_load_int32(address + np.uint64(4 * i)))
+            out[i] = wide
+            seen = max(seen, wide)
     else:
         for i in range(count):
-            out[i] = _load_int64(address + np.uint64(8 * i))
+            wide = np.uint64(_load_int64(address + np.uint64(8 * i)))
+            out[i] = wide
+            seen = max(seen, wide)
+    return seen < _VOCABULARY

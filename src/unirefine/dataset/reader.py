@@ -1,4 +1,4 @@
-"""Open shards for reading: checked in constant time, memory-mapped, one set of sequences per side."""
+"""Open shards for reading: every index checked, memory-mapped, one set of sequences per side."""
 
 import mmap
 from bisect import bisect_right
@@ -10,12 +10,13 @@ from typing import Any
 import numba
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
+from unirefine.core.alphabet import TOKENS
 from unirefine.core.ids import pack
-from unirefine.core.tables import string_buffers
+from unirefine.core.tables import open_parquet, string_buffers
 from unirefine.dataset.indexed import Index, map_file, read_index
-from unirefine.dataset.manifest import REBUILD, check_size, read_manifest
+from unirefine.dataset.manifest import REBUILD, UNKNOWN_TOKEN, VERIFY, check_size, read_manifest
 from unirefine.dataset.mapped import MappedTables
 from unirefine.errors import UserError
 
@@ -29,7 +30,9 @@ class IndexedFiles:
     """
 
     def __init__(self, prefixes: Sequence[Path | str]) -> None:
-        """`prefixes`: paths without `.bin`/`.idx`. Raises UserError for a missing, truncated or mismatching file."""
+        """`prefixes`: paths without `.bin`/`.idx`. Raises UserError for a file that is missing, truncated or does not
+        match, and for an index with an entry that is out of range.
+        """
         self.prefixes = [Path(prefix) for prefix in prefixes]
         assert self.prefixes
         self._bins = [map_file(path.with_name(path.name + ".bin")) for path in self.prefixes]
@@ -126,6 +129,15 @@ class Side(IndexedFiles):
         self.name = name
         self._cached: tuple[tuple[int, int], pa.Table] | None = None
 
+    def tokens(self, sequence: int) -> np.ndarray:
+        """As `IndexedFiles.tokens`. Raises UserError for a token that is not one of the 33."""
+        found = super().tokens(sequence)
+        if len(found) and not 0 <= int(found.min()) <= int(found.max()) < len(TOKENS):
+            raise UserError(
+                UNKNOWN_TOKEN.format(sequence), where=f"{self.prefixes[0].parent} ({self.name})", fix=VERIFY
+            )
+        return found
+
     def ids(self, sequence: int) -> tuple[str, str]:
         """(id, cluster id) of a sequence, as in ("UniRef90_P12345", "UniRef50_Q9XYZ1"). Neighbours are cached."""
         file, local = self._locate(self._first_sequence, sequence)
@@ -141,13 +153,17 @@ class Side(IndexedFiles):
     def _all_keys(self) -> np.ndarray:
         keys = np.empty(self.sequences, np.uint64)
         done = 0
-        for prefix in self.prefixes:
-            with pq.ParquetFile(prefix.with_name(prefix.name + ".ids.parquet")) as table:
+        for file in range(len(self.prefixes)):
+            with self._open_ids(file) as table:
                 for batch in table.iter_batches(columns=["id"]):
                     ids = batch.column("id")
                     _member_keys(*string_buffers(ids), keys[done : done + len(ids)])
                     done += len(ids)
         return keys
+
+    def _open_ids(self, file: int) -> parquet.File:
+        """The ids of a shard. Raises UserError unless each of its sequences has one."""
+        return open_ids(self.prefixes[file], len(self._lengths[file]))
 
     def _row_group(self, file: int, local: int) -> tuple[int, pa.Table]:
         """(first row, rows) of the row group of a shard's ids that holds row `local`."""
@@ -155,8 +171,7 @@ class Side(IndexedFiles):
             (cached_file, first), rows = self._cached
             if cached_file == file and first <= local < first + len(rows):
                 return first, rows
-        prefix = self.prefixes[file]
-        with pq.ParquetFile(prefix.with_name(prefix.name + ".ids.parquet")) as table:
+        with self._open_ids(file) as table:
             first = 0
             for group in range(table.num_row_groups):
                 count = table.metadata.row_group(group).num_rows
@@ -164,7 +179,16 @@ class Side(IndexedFiles):
                     self._cached = (file, first), table.read_row_group(group)
                     return first, self._cached[1]
                 first += count
-        raise AssertionError((prefix, local))
+        raise AssertionError((file, local))
+
+
+def open_ids(prefix: Path, sequences: int) -> parquet.File:
+    """Open the ids.parquet of a shard. Raises UserError unless it has a row for each of its `sequences`."""
+    path = prefix.with_name(prefix.name + ".ids.parquet")
+    table = open_parquet(path, "shard")
+    if table.metadata.num_rows != sequences:
+        raise UserError(f"{table.metadata.num_rows} ids for {sequences} sequences", where=path, fix=REBUILD)
+    return table
 
 
 class Shards:
@@ -191,7 +215,7 @@ class Shards:
 
 
 def open_shards(directory: Path | str) -> Shards:
-    """Open a directory of shards and check sizes and indices (`unirefine shard verify` checks hashes too).
+    """Open a directory of shards and check sizes and indices (`unirefine verify` checks hashes too).
 
     Raises UserError with the name of a file that is missing, truncated or does not fit.
     """

@@ -5,11 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from unirefine.dataset.indexed import check_index, read_index
+from unirefine.dataset.indexed import read_index
 from unirefine.dataset.manifest import REBUILD, check_size, read_manifest
-from unirefine.dataset.reader import open_shards
+from unirefine.dataset.reader import open_ids, open_shards
 from unirefine.errors import UserError
 from unirefine.files.hashes import sha256_file
 from unirefine.progress import meter
@@ -54,9 +52,4 @@ def _hashed(directory: Path, files: list[dict[str, Any]], threads: int) -> Itera
 def _check_shard(prefix: Path) -> None:
     path = prefix.with_name(prefix.name + ".idx")
     index = read_index(path, prefix.with_name(prefix.name + ".bin").stat().st_size)
-    if wrong := check_index(index):
-        raise UserError(wrong, where=path, fix=REBUILD)
-    ids = prefix.with_name(prefix.name + ".ids.parquet")
-    rows = pq.read_metadata(ids).num_rows
-    if rows != len(index.lengths):
-        raise UserError(f"{rows} ids for {len(index.lengths)} sequences", where=ids, fix=REBUILD)
+    open_ids(prefix, len(index.lengths)).close()

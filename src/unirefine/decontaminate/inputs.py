@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from unirefine.config import Decontaminate
+from unirefine.core import parquet
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
 from unirefine.errors import UserError
@@ -108,7 +108,7 @@ def delete_other_parts(directory: Path, parts: int) -> None:
         delete_stale(directory, "decontaminate", keep, below=kind)
 
 
-def open_result(config: Decontaminate, directory: Path, kind: str, part: int) -> pq.ParquetFile:
+def open_result(config: Decontaminate, directory: Path, kind: str, part: int) -> parquet.File:
     """Open the result of a part; see `result_path`. Raises UserError when it is missing."""
     return open_parquet(result_path(directory, kind, part, config.parts), f"decontaminate (search --part {part})")
 

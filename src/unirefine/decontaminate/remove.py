@@ -96,15 +96,24 @@ def read_searched(config: Decontaminate, directory: Path) -> tuple[str, Decontam
             where=directory / "hits",
             fix="run `snakemake -R decontaminate_search`",
         )
-    searched = json.loads(found.pop())
-    if searched["level"] not in (None, config.level):
+    try:
+        searched = json.loads(found.pop())
+        options = {name: searched[name] for name in ("search", "audit")}
+        level, mmseqs = searched["level"], str(searched["mmseqs"])
+        known = Decontaminate.model_validate(config.model_dump() | options)
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: of json and of pydantic
         raise UserError(
-            f"level is {config.level}, but {searched['level']} were searched",
+            f"the parts do not record how they were searched ({type(error).__name__})",
+            where=directory / "hits",
+            fix="run `snakemake -R decontaminate_search`",
+        ) from None
+    if level not in (None, config.level):
+        raise UserError(
+            f"level is {config.level}, but {level} were searched",
             where=directory / "hits",
             fix="run prepare and search again, or give remove and audit the level of prepare",
         )
-    options = {name: searched[name] for name in ("search", "audit")}
-    return searched["mmseqs"], Decontaminate.model_validate(config.model_dump() | options)
+    return mmseqs, known
 
 
 def check_hits(hits: pl.DataFrame, known: Clusters, directory: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
 from unirefine.core.fasta import Protein
 from unirefine.embed.vectors import Vectors
 from unirefine.files.atomic import atomic_path
@@ -17,7 +17,9 @@ from unirefine.files.hashes import sha256_json
 from unirefine.files.written import delete_stale
 
 KINDS = ("sequences", "residues")
-FORMAT = 1
+FORMAT = 2
+_ONE_GROUP = 1 << 26
+"""Rows of a row group: Arrow's maximum, more than a chunk has."""
 
 
 def schemas(hidden: int, *, cls: bool, facts: dict[str, Any]) -> dict[str, pa.Schema]:
@@ -97,8 +99,8 @@ class Chunks:
         for kind in reversed(KINDS):
             if kind in rows:
                 with atomic_path(self.path(chunk, kind)) as temporary:
-                    pq.write_table(
-                        rows[kind], temporary, compression="none", use_dictionary=False, row_group_size=2**30
+                    parquet.write_table(
+                        rows[kind], temporary, compression="none", use_dictionary=False, row_group_size=_ONE_GROUP
                     )
 
     def join(self, count: int, schema_of: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool) -> None:
@@ -119,18 +121,27 @@ class Chunks:
 def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None:
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     options = {"compression": "zstd", "compression_level": 1, "use_dictionary": text, "write_statistics": text}
-    with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
+    with atomic_path(target) as temporary, parquet.Writer(temporary, schema, **options) as writer:
         for path in paths:
-            writer.write_table(pq.read_table(path), row_group_size=2**30)
+            with _open_chunk(path) as chunk:
+                writer.write_table(chunk.read(), row_group_size=_ONE_GROUP)
 
 
 def _join_arrays(target: Path, paths: Sequence[Path]) -> None:
-    rows = sum(pq.read_metadata(path).num_rows for path in paths)
-    hidden = pq.read_schema(paths[0]).field("vector").type.list_size
+    rows = 0
+    for path in paths:
+        with _open_chunk(path) as chunk:
+            rows += chunk.metadata.num_rows
+            hidden = chunk.schema_arrow.field("vector").type.list_size
     header = {"descr": "<f4", "fortran_order": False, "shape": (rows, hidden)}
     # written, not memory-mapped: a full disk raises OSError here, but kills the process with SIGBUS in a mapping
     with atomic_path(target) as temporary, temporary.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
         for path in paths:
-            vectors = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()
+            with _open_chunk(path) as chunk:
+                vectors = chunk.read(columns=["vector"])["vector"].combine_chunks()
             handle.write(vectors.flatten().to_numpy().astype("<f4", copy=False))
+
+
+def _open_chunk(path: Path) -> parquet.File:
+    return parquet.File(path, f"delete {path.parent} and start again")

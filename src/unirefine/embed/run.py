@@ -16,6 +16,7 @@ from unirefine.embed.files import Chunks, schemas, tables
 from unirefine.embed.source import Source
 from unirefine.embed.vectors import embed_chunk
 from unirefine.model.inference import Engine, open_huggingface, open_megatron
+from unirefine.model.source import find
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,16 @@ class Result:
 def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
     """Write `output/sequences.parquet` and, with `config.per_residue`, `output/residues.parquet`.
 
-    model: `final/` or a Hugging Face directory. Run again with the same input, model and config, an interrupted job
+    model: what `model.source.find` takes. Run again with the same input, model and config, an interrupted job
     reuses its finished chunks. Under torchrun the processes divide the chunks. Raises UserError.
     """
     engine: Engine
+    model = find(model).directory
     if config.engine == "megatron":
         engine = open_megatron(model, config.precision, config.parallel)
     else:
         engine = open_huggingface(model, config.precision)
-    settings = config.model_dump(mode="json", exclude={"fasta", "sequences", "arrays", "parallel"})
+    settings = config.model_dump(mode="json", exclude={"fasta", "allow_nucleotides", "sequences", "arrays", "parallel"})
     facts = {"layers": engine.layers, "hidden": engine.hidden, **settings}
     schema_of = schemas(engine.hidden, cls=config.cls, facts=facts)
     chunks = Chunks(output, {"source": source.digest, "model": fingerprint(model), "config": settings})

@@ -13,6 +13,7 @@ from unirefine.core.fasta import Protein, read_fasta
 from unirefine.core.tables import iterate_file
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
+from unirefine.files.inputs import require_file
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,19 @@ class Source:
     """Hex SHA-256 of all names and sequences."""
 
 
-def from_fasta(path: Path) -> Source:
+def from_fasta(path: Path, *, allow_nucleotides: bool = False) -> Source:
     """The proteins of a FASTA. Reads the whole file; raises UserError for a mistake anywhere in it."""
-    return _counted(lambda: read_fasta(path))
+    option = "embed.allow_nucleotides"
+    return _counted(lambda: read_fasta(path, allow_nucleotides=allow_nucleotides, option=option))
 
 
 def from_parquet(path: Path) -> Source:
     """The proteins of a Parquet file with columns `id` and `sequence`, like record parts. Raises UserError."""
 
+    require_file(path, "check --parquet")
+
     def proteins() -> Iterator[Protein]:
-        for first, batch in iterate_file(path, ("id", "sequence"), "records", batch_rows=4096):
+        for first, batch in iterate_file(path, ("id", "sequence"), "records", batch_rows=4096, nulls=True):
             for row, (name, sequence) in enumerate(
                 zip(batch["id"].to_pylist(), batch["sequence"].to_pylist(), strict=True)
             ):

@@ -12,7 +12,6 @@ from unirefine.megatron import platform
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from unirefine import progress
 from unirefine.core.alphabet import encode
@@ -21,20 +20,28 @@ from unirefine.evaluate.mutants import load_proteins
 from unirefine.evaluate.structures import known_contacts
 from unirefine.files.atomic import atomic_path, write_json
 from unirefine.model.batching import with_special_tokens
+from unirefine.model.checkpoint import EXTRA_TENSORS
+from unirefine.model.huggingface import CONTACT_HEAD, HuggingfaceFiles
 from unirefine.model.inference import load_esm_for_masked_lm
+from unirefine.model.source import find
+from unirefine.model.tensors import SafetensorsFile
 
 RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
 """Separation |i - j| in residues, both ends included."""
 FRACTIONS = {"L/5": 5, "L/2": 2, "L": 1}
 """How many pairs count: the length over this number."""
-HEAD = "esm.contact_head.regression.weight"
+HEAD = f"{CONTACT_HEAD}weight"
 
 
 def open_contact_model(directory: Path) -> torch.nn.Module:
     """EsmForMaskedLM with eager attention. Raises UserError when the checkpoint has no contact head."""
-    source = directory / "huggingface" if (directory / "huggingface").is_dir() else directory
-    files = sorted(source.glob("*.safetensors"))
-    if not any(HEAD in safe_open(path, framework="pt").keys() for path in files):  # noqa: SIM118 - not a dict
+    found = find(directory)
+    if found.huggingface is not None:
+        names = HuggingfaceFiles(found.huggingface).names()
+    else:
+        aside = found.directory / EXTRA_TENSORS
+        names = SafetensorsFile(aside).names if aside.is_file() else []
+    if HEAD not in names:
         raise UserError(
             "the checkpoint has no contact head", where=directory,
             fix="give a published ESM-2 checkpoint; models trained here have none",
@@ -74,7 +81,7 @@ def run(
 ) -> dict[str, Any]:
     """Write `output/contacts.json`, and the predictions of each protein as `output/<name>.npy`; return the former.
 
-    model: a Hugging Face ESM-2 directory with a contact head. contacts: one file per protein, see
+    model: what `model.source.find` takes, with a contact head. contacts: one file per protein, see
     `structures.known_contacts`. fasta: sequences for those that are not structures. chain: of the structures. Raises
     UserError.
     """

@@ -43,7 +43,7 @@ def read_variants(
     default: the first of MEASURED that exists, if any. Raises UserError, with the line, when a variant does not fit.
     """
     try:
-        with csv_path.open(newline="", encoding="utf-8") as handle:
+        with csv_path.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
     except FileNotFoundError:
         raise UserError("no such file", where=csv_path, fix="check --csv") from None
@@ -52,7 +52,7 @@ def read_variants(
     if not rows or "mutant" not in rows[0]:
         raise UserError("no variants in a column `mutant`", where=csv_path, fix="name that column in the first line")
     if measured is not None and measured not in rows[0]:
-        raise UserError(f"no column {measured!r}", where=csv_path, fix=f"it has {', '.join(rows[0])}")
+        raise UserError(f"no column {measured!r}", where=csv_path, fix=f"it has {', '.join(filter(None, rows[0]))}")
     if len(proteins) > 1 and "id" not in rows[0]:
         raise UserError("no column `id`, but the FASTA has several proteins", where=csv_path)
     column = measured or next((name for name in MEASURED if name in rows[0]), None)
@@ -115,10 +115,5 @@ def _number(text: str | None, where: str) -> float | None:
 
 
 def load_proteins(path: Path) -> dict[str, str]:
-    """Sequences of a FASTA by name. Raises UserError when two have the same name."""
-    found: dict[str, str] = {}
-    for protein in read_fasta(path):
-        if protein.name in found:
-            raise UserError(f"two proteins named {protein.name}", where=path, fix="give each its own id")
-        found[protein.name] = protein.sequence
-    return found
+    """Sequences of a FASTA by name. Raises UserError as `read_fasta` does."""
+    return {protein.name: protein.sequence for protein in read_fasta(path)}

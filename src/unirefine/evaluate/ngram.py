@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from unirefine.core.alphabet import CLS, EOS, TOKENS
+from unirefine.dataset.manifest import UNKNOWN_TOKEN, VERIFY
 from unirefine.dataset.mapped import MappedTables, copy_tokens, document_range, sequence_span
 from unirefine.errors import UserError
 
@@ -57,31 +58,32 @@ def _count(tables, first, end, buffer, counts):
         for member in range(members):
             address, length, part = sequence_span(tables, sequence + member)
             if length < 0:
-                return part
+                return part, -1
             start, left = 0, CLS
             while start < length:
                 # read one token more than is counted: the right neighbour of the last
                 read = min(len(buffer), length - start)
                 counted = read if start + read == length else read - 1
-                copy_tokens(address, tables.item_size, start, read, buffer)
+                if not copy_tokens(address, tables.item_size, start, read, buffer):
+                    return part, sequence + member
                 for i in range(counted):
                     right = buffer[i + 1] if i + 1 < read else EOS
                     counts[left, buffer[i], right] += 1.0 / members
                     left = buffer[i]
                 start += counted
-    return -1
+    return -1, -1
 
 
 def count_triples(tables: MappedTables, first: int, end: int, counts: np.ndarray) -> None:
     """Add c(left, residue, right) of clusters `first` to `end` (exclusive) of a side to counts: float64[33, 33, 33].
 
-    Raises UserError when a shard's index is corrupt.
+    Raises UserError when a shard is damaged.
     """
-    bad = _count(tables, first, end, np.empty(1 << 16, np.uint8), counts)
-    if bad >= 0:
-        raise UserError(
-            f"the index of train shard {bad} is corrupt", fix="run `unirefine shard verify` on the directory"
-        )
+    part, sequence = _count(tables, first, end, np.empty(1 << 16, np.uint8), counts)
+    if sequence >= 0:
+        raise UserError(f"train: {UNKNOWN_TOKEN.format(sequence)}", fix=VERIFY)
+    if part >= 0:
+        raise UserError(f"the index of train shard {part} is corrupt", fix=VERIFY)
 
 
 def fit(counts: np.ndarray) -> Baselines:

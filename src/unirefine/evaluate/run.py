@@ -13,6 +13,8 @@ from unirefine import progress
 from unirefine.config import Evaluate
 from unirefine.core.alphabet import TOKENS
 from unirefine.dataset import Shards, Side, open_shards
+from unirefine.dataset.manifest import REBUILD
+from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.evaluate import ngram, statistics
 from unirefine.evaluate.context import Context, load_context
@@ -20,7 +22,8 @@ from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.files.atomic import read_json, write_json
 from unirefine.files.code import versions
-from unirefine.model.inference import open_huggingface, open_megatron, size_of
+from unirefine.model.inference import open_huggingface, open_megatron
+from unirefine.model.source import find
 
 OURS, THEIRS = "ours", "huggingface"
 LENGTH_EDGES = (1, 50, 100, 200, 300, 500, 800, 1023)
@@ -51,12 +54,15 @@ def run(
 ) -> dict[str, Any]:
     """Write `output/perplexity.json` and return its content; docs/evaluation.md describes it.
 
-    models: `final/` directories or Hugging Face directories. clusters: directory of the cluster stage, for cluster
+    models: what `model.source.find` takes. clusters: directory of the cluster stage, for cluster
     sizes. decontaminated: directory of the decontaminate stage, for identities. Raises UserError, and writes nothing,
-    when our perplexity of a checkpoint and Hugging Face's differ by more than `config.tolerance`.
+    when the shards are not what was written, and when our perplexity of a checkpoint and Hugging Face's differ by more
+    than `config.tolerance`.
     """
     names = name_models(models)
     opened = open_shards(shards)
+    if changed := changed_files(shards, platform.rank(), platform.world_size()):
+        raise UserError(CHANGED, where=changed[0], fix=REBUILD)
     side = MaskedSide(opened.validation, config)
     positions = side.positions()
     if not len(positions.target):
@@ -98,12 +104,13 @@ def run(
 
 
 def name_models(models: list[Path]) -> dict[Path, str]:
-    """A name for each model: `<run>` for `results/<run>/train/final`, else the name of the directory.
+    """A name for each model: `<run>` for `results/<run>/train/final` and what is in it, else the directory's name.
 
     Models of the same name get as much of the path before it as makes them different. Raises UserError for a directory
     that is given twice.
     """
-    parts = [[part for part in path.resolve().parts if part not in ("train", "final")] for path in models]
+    within = ("train", "final", "huggingface", "megatron", "checkpoints")
+    parts = [[part for part in path.resolve().parts if part not in within] for path in models]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(models):
@@ -166,7 +173,7 @@ def _parity(
 
 def _published(directory: Path, name: str, published: dict[str, float]) -> float | None:
     """The published perplexity of a checkpoint: by its name, else by its size; None without one."""
-    return published.get(name, published.get(size_of(directory).preset or ""))
+    return published.get(name, published.get(find(directory).model().preset or ""))
 
 
 def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
@@ -240,7 +247,7 @@ def _pseudo(directory: Path, name: str, side: Side, sequences: int, config: Eval
 
 def _facts(directory: Path, name: str) -> dict[str, Any]:
     """Steps, samples, tokens, parameters and identity from `train.json`, for a model that has one."""
-    path = directory / "train.json"
+    path = find(directory).directory / "train.json"
     facts = read_json(path) if path.is_file() else {}
     known = {key: facts[key] for key in ("step", "samples", "tokens", "parameters", "identity") if key in facts}
     return {"model": name, **known}

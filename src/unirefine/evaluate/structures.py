@@ -50,8 +50,9 @@ def known_contacts(path: Path, sequence: str | None, *, chain: str | None = None
 
 def _from_matrix(path: Path) -> np.ndarray:
     try:
-        contacts = np.load(path, allow_pickle=False).astype(np.float32)
-    except (ValueError, EOFError) as error:
+        with path.open("rb") as handle:
+            contacts = np.lib.format.read_array(handle, allow_pickle=False).astype(np.float32)
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:  # of a damaged header too
         raise UserError(f"not a numpy matrix ({error})", where=path) from None
     if contacts.ndim != 2 or not np.array_equal(contacts, contacts.T, equal_nan=True):
         raise UserError("not a symmetric matrix", where=path)
@@ -62,17 +63,21 @@ def _from_matrix(path: Path) -> np.ndarray:
 
 def _from_pairs(path: Path, length: int) -> np.ndarray:
     contacts = np.zeros((length, length), np.float32)
-    with path.open(newline="", encoding="utf-8") as handle:
-        for line, row in enumerate(csv.reader(handle), 1):
-            if line == 1 and row and not row[0].strip().isdigit():
-                continue  # header
-            try:
-                i, j = int(row[0]), int(row[1])
-            except (ValueError, IndexError):
-                raise UserError("not two residue numbers", where=f"{path}:{line}") from None
-            if not (1 <= i <= length and 1 <= j <= length):
-                raise UserError(f"residues {i}, {j} of a protein with {length}", where=f"{path}:{line}")
-            contacts[i - 1, j - 1] = contacts[j - 1, i - 1] = 1
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            rows = list(csv.reader(handle))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"not a CSV file in UTF-8 ({error})", where=path) from None
+    for line, row in enumerate(rows, 1):
+        if line == 1 and row and not row[0].strip().isdigit():
+            continue  # header
+        try:
+            i, j = int(row[0]), int(row[1])
+        except (ValueError, IndexError):
+            raise UserError("not two residue numbers", where=f"{path}:{line}") from None
+        if not (1 <= i <= length and 1 <= j <= length):
+            raise UserError(f"residues {i}, {j} of a protein with {length}", where=f"{path}:{line}")
+        contacts[i - 1, j - 1] = contacts[j - 1, i - 1] = 1
     return contacts
 
 

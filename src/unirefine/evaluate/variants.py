@@ -110,7 +110,7 @@ def run(
 ) -> dict[str, Any]:
     """Write `output/variants.csv`, one row per variant, and `output/variants.json`, correlations; return the latter.
 
-    model: `final/` or a Hugging Face directory. fasta: the wild types; without `csv_path`, one wild type and its
+    model: what `model.source.find` takes. fasta: the wild types; without `csv_path`, one wild type and its
     variants. csv_path, measured, offset: see `mutants.read_variants`. Raises UserError.
     """
     if csv_path is None:

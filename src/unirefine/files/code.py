@@ -126,8 +126,9 @@ def _checkout() -> tuple[str, bool] | None:
         return None
 
     def git(*words: str) -> str:
-        # safe.directory: git refuses another user's checkout, but it is only read here
-        command = ["git", "-c", "safe.directory=*", "-C", str(root), *words]
+        # safe.directory: git refuses another user's checkout, but it is only read here. Without optional locks, for a
+        # `git status` that is killed while it refreshes the index leaves a lock in the checkout
+        command = ["git", "--no-optional-locks", "-c", "safe.directory=*", "-C", str(root), *words]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
         return subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=30, env=environment

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, write_json
 from unirefine.files.code import source, stage_digest, versions
-from unirefine.files.hashes import sha256_file, sha256_json
+from unirefine.files.hashes import sha256_json
 
 FILE = "lineage.json"
 FORMAT, FORMAT_VERSION = "unirefine-lineage", 1
@@ -97,17 +97,9 @@ def read(path: Path | str) -> dict[str, Any]:
             f"no {FILE} in it, so its origin is unknown", where=path, fix="give the shards or a model of a run"
         )
     lineage = read_json(file)
-    if lineage.get("format") != FORMAT or lineage.get("version") != FORMAT_VERSION:
+    if not isinstance(lineage, dict) or lineage.get("format") != FORMAT or lineage.get("version") != FORMAT_VERSION:
         raise UserError(f"not a {FORMAT} of version {FORMAT_VERSION}", where=file)
     return lineage
-
-
-def hashes(directory: Path, names: Iterable[str]) -> list[dict[str, Any]]:
-    """`{name, bytes, sha256}` of files in a directory."""
-    return [
-        {"name": name, "bytes": (directory / name).stat().st_size, "sha256": sha256_file(directory / name)}
-        for name in names
-    ]
 
 
 def lines(lineage: Mapping[str, Any]) -> list[str]:

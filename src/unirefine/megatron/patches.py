@@ -1,6 +1,6 @@
 """All patches of Megatron-core's and torch's internals: what each needs, and the versions they were written for.
 
-Megatron-core is written for CUDA. With a GPU only the two patches of checkpoints are applied. Without one, Megatron is
+Megatron-core is written for CUDA. With a GPU only the patches of checkpoints are applied. Without one, Megatron is
 imported without torch's compiler, and its CUDA calls are sent to the CPU.
 
 A patch is a function under `@patch`. It names what it replaces or calls, and a line that needs it. A target that is
@@ -9,16 +9,17 @@ tests/unit/megatron/test_patches.py, which also finds patches that are no longer
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import inspect
 import logging
-import operator
 import queue
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -98,8 +99,12 @@ def problem(checked: Patch) -> str | None:
     """The first target of a patch that is missing or takes other parameters, in words; None when all is well."""
     for target, parameters in checked.targets.items():
         module, _, attribute = target.partition(":")
+        *classes, name = attribute.split(".")
         try:
-            found = operator.attrgetter(attribute)(importlib.import_module(module))
+            owner = functools.reduce(getattr, classes, importlib.import_module(module))
+            if isinstance(owner, type) and name not in vars(owner):  # inherited: it is not there to be replaced
+                raise AttributeError
+            found = getattr(owner, name)
         except (ImportError, AttributeError):
             return f"{target} is gone"
         if parameters is not None and tuple(inspect.signature(found).parameters) != parameters:
@@ -249,6 +254,42 @@ def optimizer_state_by_owner() -> None:
         return sharded_state(self, model_sharded_state_dict, is_loading=is_loading)
 
     DistributedOptimizer.sharded_param_state_fully_reshardable = by_owner
+
+
+@patch(
+    "always",
+    targets={
+        "torch.distributed.checkpoint.filesystem:FileSystemReader.read_metadata": None,
+        "torch.distributed.checkpoint.default_planner:DefaultLoadPlanner.load_bytes": ("self", "read_item", "value"),
+    },
+    needed_by={
+        "torch/distributed/checkpoint/filesystem.py": "metadata = pickle.load(metadata_file)",
+        "torch/distributed/checkpoint/default_planner.py": "weights_only=False",
+    },
+)
+def no_code_in_checkpoints() -> None:
+    """Read `.metadata` as `megatron.plain_pickle` does, and no pickled objects at all. torch reads both with plain
+    pickle (filesystem.py, default_planner.py), which runs what is in them; our checkpoints hold tensors only.
+    """
+    from unirefine.megatron import plain_pickle
+
+    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+
+    def read_metadata(self: FileSystemReader, *_arguments: Any, **options: Any) -> Metadata:
+        rank = options.get("rank")
+        path = self.fs.concat_path(self.path, plain_pickle.FILE if rank is None else f"__{rank}{plain_pickle.FILE}")
+        with self.fs.create_stream(path, "rb") as stream:
+            found = plain_pickle.load_metadata(stream, Path(path))
+        found.storage_meta = found.storage_meta or StorageMeta()
+        found.storage_meta.load_id = self.load_id
+        return found
+
+    def load_bytes(self: DefaultLoadPlanner, read_item: Any, value: Any) -> None:
+        raise UserError(f"{read_item.dest_index.fqn} is an object, not a tensor", fix="use another checkpoint")
+
+    FileSystemReader.read_metadata, DefaultLoadPlanner.load_bytes = read_metadata, load_bytes
 
 
 # ---------------------------------------------------------------- running on a CPU

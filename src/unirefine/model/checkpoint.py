@@ -5,13 +5,17 @@
     facts = checkpoint.read(directory)        # no weights: sizes of the model, `extra`, versions
 
 A checkpoint is written to `.<name>.part` and renamed, so a directory with `complete.json` in it is a complete
-checkpoint. `save` and `load` are collective: every rank calls them.
+checkpoint. That file has the size and SHA-256 of all others, which are compared before anything else is read. `save`,
+`load` and `problem` are collective: every rank calls them.
 """
 
+import json
 import shutil
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
+
+from unirefine.megatron import plain_pickle
 
 import torch
 from megatron.core import dist_checkpointing, parallel_state
@@ -25,16 +29,22 @@ from megatron.core.dist_checkpointing.strategies.fully_parallel import (
     FullyParallelSaveStrategyWrapper,
 )
 from megatron.core.dist_checkpointing.validation import StrictHandling
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch.distributed.checkpoint.api import CheckpointException
 
 from unirefine.config.training import PRESETS, Model
 from unirefine.errors import UserError
-from unirefine.files.atomic import read_json, replace_directory, write_json
+from unirefine.files.atomic import atomic_path, read_json, replace_directory, write_json
 from unirefine.files.code import versions
+from unirefine.files.hashes import sha256_json
+from unirefine.model import integrity
 from unirefine.model.esm2 import Esm2
+from unirefine.model.settings import DTYPES
+from unirefine.model.tensors import SafetensorsFile
 
 FORMAT = 1
 MARKER = "complete.json"
+ANOTHER = "use another checkpoint"
 EXTRA_TENSORS = "aside.safetensors"
 """File with `Esm2.extra_tensors`. Checkpoints of every version have it under this name."""
 
@@ -65,17 +75,42 @@ def is_complete(directory: Path | str) -> bool:
 
 
 def read(directory: Path | str) -> dict[str, Any]:
-    """`complete.json`: `{format, model: {layers, hidden, heads}, dtype, extra, versions}`.
+    """`complete.json`: `{format, model: {layers, hidden, heads}, dtype, extra, versions, files, sha256}`.
 
-    Raises UserError when `directory` is not a complete checkpoint or has another format.
+    files: `{name, bytes, sha256}` of each other file. sha256: of the rest of complete.json. Checkpoints of earlier
+    versions have neither. Raises UserError when `directory` is not a complete checkpoint, has another format, or when
+    complete.json is damaged.
     """
     directory = Path(directory)
     if not is_complete(directory):
         raise UserError(f"not a complete checkpoint (it has no {MARKER})", where=directory)
     facts = read_json(directory / MARKER)
+    if not isinstance(facts, dict):
+        raise UserError(f"{MARKER} is not what was written", where=directory, fix=ANOTHER)
     if facts.get("format") != FORMAT:
         raise UserError(f"checkpoint format {facts.get('format')!r}, this version reads {FORMAT}", where=directory)
+    if ("files" in facts or "sha256" in facts) and facts.pop("sha256", None) != sha256_json(facts):
+        raise UserError(f"{MARKER} is not what was written", where=directory, fix=ANOTHER)
+    sizes, extra = facts.get("model"), facts.get("extra")
+    numbers = [sizes.get(name) for name in ("layers", "hidden", "heads")] if isinstance(sizes, dict) else [None]
+    whole = all(type(number) is int and number > 0 for number in numbers)
+    if not whole or numbers[1] % (2 * numbers[2]) or not isinstance(extra, dict):
+        raise UserError(f"{MARKER} does not say what the checkpoint holds", where=directory, fix=ANOTHER)
+    if facts.get("dtype") not in [str(dtype).removeprefix("torch.") for dtype in DTYPES.values()]:
+        raise UserError(f"{MARKER} names the dtype {facts.get('dtype')!r}", where=directory, fix=ANOTHER)
     return facts
+
+
+def problem(directory: Path | str) -> str | None:
+    """What is damaged in a checkpoint, in words with the file's name; None when nothing is.
+
+    Collective: the processes divide the files, and each is hashed once.
+    """
+    try:
+        facts = read(directory)
+    except UserError as error:
+        return error.what
+    return integrity.problem(Path(directory), facts.get("files", []))
 
 
 def model_of(directory: Path | str) -> Model:
@@ -113,34 +148,57 @@ def save(
     # a tensor that several ranks hold is written by one of them, and the tensors are spread over the ranks
     writer = FullyParallelSaveStrategyWrapper(get_default_save_sharded_strategy(), _replicas())
     dist_checkpointing.save(state, str(temporary), writer)
+    if first and esm2.extra_tensors:
+        with atomic_path(temporary / EXTRA_TENSORS) as path:
+            save_file(esm2.extra_tensors, path)
     torch.distributed.barrier()
+    names: list[Any] = [sorted(path.name for path in temporary.iterdir()) if first else None]
+    torch.distributed.broadcast_object_list(names, src=0)  # a file system may show new files to other nodes late
+    files = integrity.record(temporary, names[0])
     if first:
-        if esm2.extra_tensors:
-            save_file(esm2.extra_tensors, temporary / EXTRA_TENSORS)
         facts = {"format": FORMAT, "model": _sizes(esm2), "extra": extra or {}}
         facts["dtype"] = str(esm2.config.params_dtype).removeprefix("torch.")
-        facts["versions"] = versions("torch", "megatron-core")
-        write_json(temporary / MARKER, facts)
+        facts |= {"versions": versions("torch", "megatron-core"), "files": files}
+        facts = json.loads(json.dumps(facts))  # as it will be read
+        write_json(temporary / MARKER, facts | {"sha256": sha256_json(facts)})
         replace_directory(temporary, directory)
     torch.distributed.barrier()
 
 
-def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: Stateful | None = None) -> dict[str, Any]:
+def load(
+    directory: Path | str,
+    model: Any,
+    optimizer: Any = None,
+    scheduler: Stateful | None = None,
+    *,
+    checked: bool = False,
+) -> dict[str, Any]:
     """Load weights (and optimizer and scheduler state, if given) in place; returns the saved `extra`.
 
-    The layout may differ from the one that saved. Raises UserError when the checkpoint is incomplete, has another model
-    size, or lacks the state of a given optimizer or scheduler.
+    The layout may differ from the one that saved. checked: whether `problem` has just found nothing. Raises UserError,
+    on every process, when the checkpoint is incomplete or damaged, has another model size, holds objects or tensors
+    that are not those of an ESM-2, or lacks the state of a given optimizer or scheduler.
     """
     directory = Path(directory)
     facts, esm2 = read(directory), unwrap(model)
     if facts["model"] != _sizes(esm2):
         raise UserError(f"checkpoint of a model {facts['model']}, not {_sizes(esm2)}", where=directory)
+    if not checked and (wrong := problem(directory)):
+        raise UserError(f"damaged: {wrong}", where=directory, fix=ANOTHER)
     state = _sharded_state(esm2, optimizer, loading=True)
+    plain_pickle.check_common(directory)
+    _check_tensors(state["model"], directory)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's, about classes that Megatron uses
         reader = FullyParallelLoadStrategyWrapper(get_default_load_sharded_strategy(str(directory)), _replicas())
-        loaded = dist_checkpointing.load(state, str(directory), reader, strict=StrictHandling.ASSUME_OK_UNEXPECTED)
+        try:
+            loaded = dist_checkpointing.load(state, str(directory), reader, strict=StrictHandling.ASSUME_OK_UNEXPECTED)
+        except CheckpointException as error:  # every process raises it, process 0 with the causes
+            causes = ", ".join(str(cause) for cause, _trace in error.failures.values())
+            raise UserError(f"cannot be read: {causes}", where=directory, fix=ANOTHER) from None
     esm2.load_state_dict(loaded["model"], strict=False)  # it lacks Transformer Engine's FP8 state
+    if wrong := integrity.agree(not_finite(esm2)):
+        raise UserError(wrong, where=directory, fix=ANOTHER)
     for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
         if target is not None:
             if name not in loaded:
@@ -150,8 +208,35 @@ def load(directory: Path | str, model: Any, optimizer: Any = None, scheduler: St
         for state in adam.state.values():  # Megatron gives all parameters the same step tensor
             state["step"] = state["step"].clone()
     if (directory / EXTRA_TENSORS).is_file():
-        esm2.extra_tensors = load_file(directory / EXTRA_TENSORS)
+        aside = SafetensorsFile(directory / EXTRA_TENSORS)
+        esm2.extra_tensors = {name: aside.tensor(name) for name in aside.names}
     return facts["extra"]
+
+
+def not_finite(esm2: Esm2) -> str | None:
+    """The first of this process's parameters with a value that is no number, in words; None when there is none."""
+    for name, parameter in esm2.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"{name} has values that are not finite"
+    return None
+
+
+def _check_tensors(weights: dict[str, Any], directory: Path) -> None:
+    """Raise UserError unless each of the weights is stored, with its shape and as floating-point numbers."""
+    stored = plain_pickle.read_metadata(directory).state_dict_metadata
+    for wanted in weights.values():
+        found = stored.get(wanted.key)
+        if found is None:
+            raise UserError(f"no tensor {wanted.key}", where=directory, fix=ANOTHER)
+        # the embedding has rows of padding, whose number depends on TP
+        first = 1 if wanted.allow_shape_mismatch else 0
+        if tuple(found.size[first:]) != tuple(wanted.global_shape[first:]) or len(found.size) != len(
+            wanted.global_shape
+        ):
+            shape = tuple(wanted.global_shape)
+            raise UserError(f"{wanted.key} has shape {tuple(found.size)}, not {shape}", where=directory, fix=ANOTHER)
+        if not found.properties.dtype.is_floating_point:
+            raise UserError(f"{wanted.key} is {found.properties.dtype}", where=directory, fix=ANOTHER)
 
 
 def _sizes(esm2: Esm2) -> dict[str, int]:

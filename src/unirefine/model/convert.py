@@ -15,66 +15,20 @@ from typing import Any
 
 import torch
 from megatron.core import parallel_state
-from safetensors import safe_open
 from safetensors.torch import save_file
 
-from unirefine.config.training import Model
 from unirefine.core.alphabet import CLS, EOS, MASK, PAD, TOKENS, UNK
 from unirefine.errors import UserError
-from unirefine.files.atomic import read_json, replace_directory, write_json
-from unirefine.model.checkpoint import model_of_sizes, temporary_directory, unwrap
+from unirefine.files.atomic import atomic_path, replace_directory, write_json, write_text
+from unirefine.model import integrity
+from unirefine.model.checkpoint import not_finite, temporary_directory, unwrap
 from unirefine.model.esm2 import Esm2
+from unirefine.model.huggingface import CONFIG, INDEX, WEIGHTS, check_whole, huggingface_names, parameter_names
 from unirefine.model.layout import EMBEDDING, global_parameters, is_vocabulary, local_slice, split_dimension
-from unirefine.model.settings import LAYER_NORM_EPS, ROPE_THETA, VOCABULARY, pipeline_stages
+from unirefine.model.settings import LAYER_NORM_EPS, VOCABULARY, pipeline_stages
 
 SHARD_BYTES = 5_000_000_000
 """Weights beyond this are split into several safetensors files with an index, as transformers does."""
-
-LAYER = {
-    "self_attention.linear_qkv.layer_norm_": "attention.LayerNorm.",
-    "self_attention.linear_proj.": "attention.output.dense.",
-    "mlp.linear_fc1.layer_norm_": "LayerNorm.",
-    "mlp.linear_fc1.": "intermediate.dense.",
-    "mlp.linear_fc2.": "output.dense.",
-}
-OUTSIDE = {
-    EMBEDDING: "esm.embeddings.word_embeddings.weight",
-    "encoder.final_layernorm.": "esm.encoder.emb_layer_norm_after.",
-    "head.dense.": "lm_head.dense.",
-    "head.layer_norm.": "lm_head.layer_norm.",
-    "output_layer.bias": "lm_head.bias",
-}
-# copies of tied tensors that older checkpoints store
-TIED = {
-    "lm_head.decoder.weight": "esm.embeddings.word_embeddings.weight",
-    "lm_head.decoder.bias": "lm_head.bias",
-}
-EXTRA = re.compile(r"esm\.contact_head\.|esm\.embeddings\.position_|.*\.?rotary_embeddings\.inv_freq$")
-# transformers 5 writes layer norms under the names of TensorFlow checkpoints and reads both
-ALIASES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
-
-
-def parameter_names(layers: int) -> list[str]:
-    """Global names of all parameters of a model, from the embedding to the head."""
-    names = [EMBEDDING]
-    for layer in range(layers):
-        for module in ("self_attention.linear_qkv.", *LAYER):
-            names += [f"encoder.layers.{layer}.{module}{kind}" for kind in ("weight", "bias")]
-    for module in ("encoder.final_layernorm.", "head.dense.", "head.layer_norm."):
-        names += [module + kind for kind in ("weight", "bias")]
-    return [*names, "output_layer.bias"]
-
-
-def huggingface_names(name: str) -> list[str]:
-    """Hugging Face's name of a parameter; for a fused QKV those of query, key and value."""
-    match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.*)", name)
-    if match is None:
-        return [next(theirs + name.removeprefix(ours) for ours, theirs in OUTSIDE.items() if name.startswith(ours))]
-    prefix, rest = f"esm.encoder.layer.{match[1]}.", match[2]
-    if rest in ("self_attention.linear_qkv.weight", "self_attention.linear_qkv.bias"):
-        kind = rest.rpartition(".")[2]
-        return [f"{prefix}attention.self.{which}.{kind}" for which in ("query", "key", "value")]
-    return [next(prefix + theirs + rest.removeprefix(ours) for ours, theirs in LAYER.items() if rest.startswith(ours))]
 
 
 def fuse_qkv(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
@@ -92,130 +46,46 @@ def split_qkv(fused: torch.Tensor, heads: int) -> list[torch.Tensor]:
 # ---------------------------------------------------------------- reading
 
 
-class HuggingfaceFiles:
-    """The tensors of a Hugging Face directory, read one at a time from its safetensors file or files."""
-
-    def __init__(self, directory: Path | str) -> None:
-        self.directory = Path(directory)
-        self.config = _read_config(self.directory)
-        index = self.directory / "model.safetensors.index.json"
-        if index.is_file():
-            files = sorted(set(read_json(index)["weight_map"].values()))
-        else:
-            files = ["model.safetensors"]
-        self._of: dict[str, Any] = {}
-        for file in files:
-            if not (self.directory / file).is_file():
-                raise UserError("no such file", where=self.directory / file, fix="only safetensors can be read")
-            opened = safe_open(self.directory / file, framework="pt")
-            self._of |= {usual_name(name): (opened, name) for name in opened.keys()}  # noqa: SIM118
-
-    def names(self) -> list[str]:
-        """Names of all tensors, as in transformers' modules."""
-        return list(self._of)
-
-    def tensor(self, name: str) -> torch.Tensor:
-        """One tensor, on the CPU. Raises UserError when it is missing."""
-        if name not in self._of:
-            raise UserError(f"no tensor {name}", where=self.directory, fix="is this an EsmForMaskedLM?")
-        opened, stored = self._of[name]
-        return opened.get_tensor(stored)
-
-    def dtype(self) -> torch.dtype:
-        """dtype of the stored weights."""
-        return self.tensor("lm_head.bias").dtype
-
-    def model(self) -> Model:
-        """The `config.Model` of these weights."""
-        config = self.config
-        return model_of_sizes(config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"])
-
-
-def usual_name(name: str) -> str:
-    """A tensor's name as in transformers' modules, from its name in a file."""
-    for stored, usual in ALIASES.items():
-        name = name.replace(stored, usual)
-    return name
-
-
-def _read_config(directory: Path) -> dict[str, Any]:
-    path = directory / "config.json"
-    if not path.is_file():
-        raise UserError("no config.json", where=directory, fix="give a directory of a Hugging Face ESM-2")
-    config = read_json(path)
-    wanted = {
-        "model_type": "esm",
-        "vocab_size": VOCABULARY,
-        "position_embedding_type": "rotary",
-        "token_dropout": True,
-        "emb_layer_norm_before": False,
-        "intermediate_size": 4 * config.get("hidden_size", 0),
-        "layer_norm_eps": LAYER_NORM_EPS,
-        "rope_theta": ROPE_THETA,
-    }
-    config.setdefault("rope_theta", ROPE_THETA)  # only later versions of transformers write it
-    for key, value in wanted.items():
-        if config.get(key) != value:
-            raise UserError(f"{key} is {config.get(key)!r}, in ESM-2 it is {value!r}", where=path)
-    return config
-
-
-def local_directory(source: str) -> Path:
-    """`source` itself when it is a directory, else the hub model of that id, downloaded (safetensors only).
-
-    Raises UserError when it is neither, or the hub cannot be reached.
-    """
-    if Path(source).is_dir():
-        return Path(source)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        raise UserError(
-            "no such directory", where=source, fix="give a directory or a hub id like facebook/esm2_t6_8M_UR50D"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(source, allow_patterns=["config.json", "*.safetensors", "*.safetensors.index.json"])
-        )
-    except Exception as error:  # the hub's client raises its own, httpx's and OS errors
-        raise UserError(
-            f"cannot download from the hub ({type(error).__name__})", where=source, fix="check the id and the network"
-        ) from error
-
-
-def model_of(directory: Path | str) -> Model:
-    """The `config.Model` of a Hugging Face ESM-2 directory. Raises UserError when it is something else."""
-    return HuggingfaceFiles(directory).model()
-
-
 @torch.no_grad()
 def load_huggingface(directory: Path | str, model: Any) -> None:
     """Load a Hugging Face ESM-2 directory into an `Esm2` (wrapped or not), at its layout and dtype.
 
-    Every rank calls it and reads its own slice. Raises UserError for a missing tensor, an unknown one, or another model
-    size.
+    Collective: every rank reads its own slice. Raises UserError for another model size, and for whatever contradicts
+    the rest: see `HuggingfaceFiles`; values that are not finite, and files that are not those of its lineage.
     """
-    esm2, files = unwrap(model), HuggingfaceFiles(directory)
+    esm2, files = unwrap(model), check_whole(Path(directory))
     config = esm2.config
     ours = (config.num_layers, config.hidden_size, config.num_attention_heads)
     if files.model().sizes != ours:
         raise UserError(f"(layers, hidden, heads) are {files.model().sizes}, not {ours}", where=directory)
-    known = {theirs for name in parameter_names(config.num_layers) for theirs in huggingface_names(name)}
-    extra = [name for name in files.names() if EXTRA.match(name)]
-    unknown = sorted(set(files.names()) - known - set(extra) - set(TIED))
-    if unknown:
-        raise UserError(f"unknown tensors {unknown[:3]}", where=directory, fix="is this an EsmForMaskedLM?")
-    for copy, tied in TIED.items():
-        if copy in files.names() and not torch.equal(files.tensor(copy), files.tensor(tied)):
-            raise UserError(f"{copy} is not {tied}", where=directory, fix="in ESM-2 the head is tied to the embedding")
+    for copy, tied in files.tied():
+        raise UserError(f"{copy} is not {tied}", where=directory, fix="in ESM-2 the head is tied to the embedding")
     for name, parameter in global_parameters(esm2):
         tensors = [files.tensor(theirs) for theirs in huggingface_names(name)]
         whole = fuse_qkv(*tensors, heads=config.num_attention_heads) if len(tensors) == 3 else tensors[0]
         parameter.copy_(local_slice(name, whole, esm2))
-    esm2.extra_tensors = {name: files.tensor(name) for name in extra}
+    esm2.extra_tensors = {name: files.tensor(name) for name in files.extra()}
+    if wrong := integrity.agree(not_finite(esm2)):
+        raise UserError(wrong, where=directory, fix="get the model again")
 
 
 # ---------------------------------------------------------------- writing
+
+
+@torch.no_grad()
+def own_tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """(transformers' name, tensor on the CPU) of every tensor of a model at TP = PP = 1. Not collective."""
+    esm2 = unwrap(model)
+    for name, parameter in global_parameters(esm2):
+        whole = parameter.detach()[:VOCABULARY] if is_vocabulary(name) else parameter.detach()
+        yield from _as_huggingface(name, whole.cpu(), esm2)
+    yield from esm2.extra_tensors.items()
+
+
+def _as_huggingface(name: str, whole: torch.Tensor, esm2: Esm2) -> Iterator[tuple[str, torch.Tensor]]:
+    names = huggingface_names(name)
+    tensors = split_qkv(whole, esm2.config.num_attention_heads) if len(names) == 3 else [whole.contiguous()]
+    return zip(names, tensors, strict=True)
 
 
 @torch.no_grad()
@@ -281,7 +151,6 @@ def export_huggingface(model: Any, directory: Path | str) -> None:
     Collective. Rank 0 writes to a temporary directory and renames it. The dtype is the model's.
     """
     esm2, directory = unwrap(model), Path(directory)
-    heads = esm2.config.num_attention_heads
     temporary = temporary_directory(directory)
     writer = None
     if torch.distributed.get_rank() == 0:
@@ -289,15 +158,15 @@ def export_huggingface(model: Any, directory: Path | str) -> None:
         temporary.mkdir(parents=True)
         writer = WeightFiles(temporary)
     for name, whole in whole_tensors(esm2):
-        names = huggingface_names(name)
-        tensors = split_qkv(whole, heads) if len(names) == 3 else [whole.contiguous()]
-        for theirs, tensor in zip(names, tensors, strict=True):
+        for theirs, tensor in _as_huggingface(name, whole, esm2):
             writer.add(theirs, tensor)
     if writer is not None:
         for name, tensor in esm2.extra_tensors.items():
             writer.add(name, tensor)
         writer.close()
-        write_json(temporary / "config.json", huggingface_config(esm2.config))
+        config = esm2.config
+        sizes = config.num_layers, config.hidden_size, config.num_attention_heads
+        write_json(temporary / CONFIG, huggingface_config(*sizes, config.params_dtype))
         write_tokenizer(temporary)
         replace_directory(temporary, directory)
     torch.distributed.barrier()
@@ -321,7 +190,8 @@ class WeightFiles:
         self._total += tensor.nbytes
 
     def _flush(self) -> None:
-        save_file(self._pending, self.directory / f"part-{len(self._files)}", metadata={"format": "pt"})
+        with atomic_path(self.directory / f"part-{len(self._files)}") as path:
+            save_file(self._pending, path, metadata={"format": "pt"})
         self._files.append(list(self._pending))
         self._pending, self._bytes = {}, 0
 
@@ -331,30 +201,30 @@ class WeightFiles:
         count = len(self._files)
         weight_map = {}
         for i, names in enumerate(self._files):
-            file = "model.safetensors" if count == 1 else f"model-{i + 1:05d}-of-{count:05d}.safetensors"
+            file = WEIGHTS if count == 1 else f"model-{i + 1:05d}-of-{count:05d}.safetensors"
             (self.directory / f"part-{i}").rename(self.directory / file)
             weight_map |= dict.fromkeys(names, file)
         if count > 1:
             index = {"metadata": {"total_size": self._total}, "weight_map": weight_map}
-            write_json(self.directory / "model.safetensors.index.json", index)
+            write_json(self.directory / INDEX, index)
 
 
-def huggingface_config(config: Any) -> dict[str, Any]:
-    """`config.json` of an ESM-2 of these sizes (config: Megatron's TransformerConfig)."""
+def huggingface_config(layers: int, hidden: int, heads: int, dtype: torch.dtype) -> dict[str, Any]:
+    """`config.json` of an ESM-2 of these sizes."""
     return {
         "architectures": ["EsmForMaskedLM"],
         "model_type": "esm",
         "vocab_size": VOCABULARY,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "intermediate_size": config.ffn_hidden_size,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "max_position_embeddings": 1026,
         "initializer_range": 0.02,
-        "layer_norm_eps": config.layernorm_epsilon,
+        "layer_norm_eps": LAYER_NORM_EPS,
         "position_embedding_type": "rotary",
         "use_cache": True,
         "emb_layer_norm_before": False,
@@ -367,7 +237,7 @@ def huggingface_config(config: Any) -> dict[str, Any]:
         "eos_token_id": EOS,
         "mask_token_id": MASK,
         "tie_word_embeddings": True,
-        "torch_dtype": str(config.params_dtype).removeprefix("torch."),
+        "torch_dtype": str(dtype).removeprefix("torch."),
     }
 
 
@@ -375,7 +245,7 @@ def write_tokenizer(directory: Path) -> None:
     """vocab.txt, tokenizer_config.json and special_tokens_map.json for `EsmTokenizer`."""
     special = {"cls": CLS, "pad": PAD, "eos": EOS, "unk": UNK, "mask": MASK}
     names = {f"{kind}_token": TOKENS[token] for kind, token in special.items()}
-    (directory / "vocab.txt").write_text("\n".join(TOKENS), encoding="utf-8")
+    write_text(directory / "vocab.txt", "\n".join(TOKENS))
     write_json(directory / "special_tokens_map.json", names)
     limits = {"tokenizer_class": "EsmTokenizer", "model_max_length": int(1e30), "clean_up_tokenization_spaces": False}
     write_json(directory / "tokenizer_config.json", limits | names)

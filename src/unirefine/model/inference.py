@@ -1,7 +1,7 @@
 """ESM-2 for inference: hidden states and log-probabilities, from Megatron-core or from transformers.
 
     engine = open_megatron(Path("final"))        # final/megatron, or the weights of a Hugging Face directory
-    engine = open_huggingface(Path("final"))     # final/huggingface, or a Hugging Face directory itself
+    engine = open_huggingface(Path("final"))     # final/huggingface, or the weights of a checkpoint
     states = engine.states(tokens, bounds)       # float32[t, hidden]
 
 Both take a batch as sequences end to end (`<cls>` ... `<eos>` each) and return results in that order. Inside,
@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from unirefine.megatron import platform
 
@@ -28,8 +28,9 @@ from unirefine.config import Parallel, Train
 from unirefine.config.training import Layout, Model
 from unirefine.core.alphabet import PAD
 from unirefine.errors import UserError
-from unirefine.model import checkpoint, convert
+from unirefine.model import convert, source
 from unirefine.model.esm2 import Esm2, build_esm2
+from unirefine.model.huggingface import check_whole
 from unirefine.model.settings import DTYPES, VOCABULARY, pipeline_stages
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -91,72 +92,59 @@ def _parallel(layout: Layout) -> Parallel:
 def open_megatron(
     directory: Path, precision: Precision = "fp32", layout: Layout = Layout(),  # noqa: B008 - a constant
 ) -> "MegatronEngine":  # fmt: skip
-    """The Megatron-core ESM-2 of `directory`: `final/`, a distributed checkpoint, or a Hugging Face directory.
+    """The Megatron-core ESM-2 of `directory`, which is anything that `source.find` takes.
 
-    Every process reads its slice. Starts the process group if needed. Raises UserError when `directory` is none of
-    these, or `layout` does not fit the model or the number of processes.
+    Every process reads its slice. Starts the process group if needed. Raises UserError when `directory` is no model, or
+    `layout` does not fit the model or the number of processes.
     """
     start(layout)
-    source = _checkpoint_in(directory)
-    if source is not None:
-        model = _empty(checkpoint.model_of(source), precision, layout)
-        checkpoint.load(source, model)
-    else:
-        source = _huggingface_directory(directory)
-        model = _empty(convert.model_of(source), precision, layout)
-        convert.load_huggingface(source, model)
+    found = source.find(directory)
+    model = _empty(found.model(), precision, layout)
+    found.load(model)
     return MegatronEngine(model.eval())
 
 
-def size_of(directory: Path) -> Model:
-    """The size of the model that `open_megatron` would open. Raises UserError."""
-    source = _checkpoint_in(directory)
-    return convert.model_of(_huggingface_directory(directory)) if source is None else checkpoint.model_of(source)
-
-
 def open_huggingface(directory: Path, precision: Precision = "fp32") -> "HuggingfaceEngine":
-    """transformers' EsmForMaskedLM of `directory`: `final/` or a Hugging Face directory. Raises UserError."""
+    """transformers' EsmForMaskedLM of `directory`, which is anything that `source.find` takes. Raises UserError."""
     if platform.world_size() > 1:
         start()  # the processes divide the work, which needs a process group
     return HuggingfaceEngine(load_esm_for_masked_lm(directory, precision))
 
 
 def load_esm_for_masked_lm(directory: Path, precision: Precision = "fp32", attention: str = "sdpa") -> torch.nn.Module:
-    """`EsmForMaskedLM` in eval mode on this process's device. Raises UserError when there is none in `directory`."""
-    from transformers import EsmForMaskedLM
+    """`EsmForMaskedLM` in eval mode on this process's device; of a checkpoint, with its weights in memory.
+
+    Raises UserError when there is no model in `directory`, or it is damaged.
+    """
+    from transformers import EsmConfig, EsmForMaskedLM
     from transformers.utils import logging
 
-    source = _huggingface_directory(directory)
-    convert.model_of(source)  # a UserError for what is not an ESM-2
+    found = source.find(directory)
+    if found.huggingface is not None:
+        check_whole(found.huggingface)
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it would warn about a missing contact head
     logging.disable_progress_bar()
     try:
-        model = EsmForMaskedLM.from_pretrained(source, dtype=DTYPES[precision], attn_implementation=attention)
+        options: dict[str, Any] = {"dtype": DTYPES[precision], "attn_implementation": attention}
+        if found.huggingface is not None:
+            model = EsmForMaskedLM.from_pretrained(found.huggingface, use_safetensors=True, **options)
+        else:
+            start(Layout())
+            ours = _empty(found.model(), precision, Layout())
+            found.load(ours)
+            model = EsmForMaskedLM.from_pretrained(
+                None, config=EsmConfig(**convert.huggingface_config(*found.model().sizes, DTYPES[precision])),
+                state_dict=dict(convert.own_tensors(ours)), **options,
+            )  # fmt: skip
     finally:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(f"{name} has values that are not finite", where=directory, fix="get the model again")
     return model.eval().to(platform.device())
-
-
-def _checkpoint_in(directory: Path) -> Path | None:
-    return next((path for path in (directory / "megatron", directory) if checkpoint.is_complete(path)), None)
-
-
-def _huggingface_directory(directory: Path) -> Path:
-    for path in (directory / "huggingface", directory):
-        if (path / "config.json").is_file():
-            return path
-    if not directory.is_dir():
-        raise UserError(
-            "no such directory", where=directory, fix="give final/ of a training run or a Hugging Face directory"
-        )
-    raise UserError(
-        "neither a finished training run nor a Hugging Face ESM-2",
-        where=directory,
-        fix="give final/ of a training run, or a directory with config.json and model.safetensors",
-    )
 
 
 def _empty(model: Model, precision: Precision, layout: Layout) -> Esm2:

@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path, delete
 from unirefine.files.written import delete_stale
@@ -31,7 +31,7 @@ class PartWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema
         self._sink = pa.OSFile(str(path), "wb")
-        self._file = pq.ParquetWriter(
+        self._file = parquet.Writer(
             self._sink,
             schema,
             compression="zstd",

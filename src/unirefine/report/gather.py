@@ -1,14 +1,13 @@
 """Reads a run's files into the plain data that figures and tables show."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from unirefine.errors import UserError
+from unirefine.core.tables import iterate_file, numbers
+from unirefine.files.documents import read_lines
 from unirefine.files.stages import stage_path
 
 LENGTH_EDGES = np.geomspace(10, 50_000, 61)
@@ -21,20 +20,16 @@ def column_counts(path: Path, column: str, edges: np.ndarray) -> np.ndarray:
     Returns int64[len(edges) - 1].
     """
     counts = np.zeros(len(edges) - 1, np.int64)
-    try:
-        batches = pq.ParquetFile(path).iter_batches(1 << 20, columns=[column])
-        for batch in batches:
-            values = np.clip(batch.column(0).to_numpy(zero_copy_only=False), edges[0], np.nextafter(edges[-1], 0))
-            counts += np.histogram(values, edges)[0]
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="run the stage that writes it") from None
+    for _row, batch in iterate_file(path, [column], path.parent.name):
+        values = np.clip(numbers(batch.column(0)), edges[0], np.nextafter(edges[-1], 0))
+        counts += np.histogram(values, edges)[0]
     return counts
 
 
-def length_counts(results: Path) -> dict[str, np.ndarray]:
-    """Lengths of the kept sequences by level, over LENGTH_EDGES."""
-    files = {"UniRef90 members": stage_path(results, "cluster") / "membership.parquet"}
-    files["UniRef50 representatives"] = stage_path(results, "cluster") / "clusters.parquet"
+def length_counts(results: Path, names: tuple[str, str]) -> dict[str, np.ndarray]:
+    """Lengths of the kept sequences by level, over LENGTH_EDGES. names: of members and of representatives."""
+    tables = [stage_path(results, "cluster") / f"{table}.parquet" for table in ("membership", "clusters")]
+    files = dict(zip(names, tables, strict=True))
     return {name: column_counts(path, "length", LENGTH_EDGES) for name, path in files.items()}
 
 
@@ -47,26 +42,15 @@ def size_edges(largest: int) -> np.ndarray:
 
 
 def cluster_sizes(results: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(edges float[n + 1], clusters int64[n]): how many UniRef50 clusters have how many UniRef90 members."""
+    """(edges float[n + 1], clusters int64[n]): how many clusters have how many members."""
     path = stage_path(results, "cluster") / "clusters.parquet"
-    statistics = [
-        group.column(pq.ParquetFile(path).schema_arrow.get_field_index("size")).statistics.max
-        for group in _row_groups(path)
-    ]
-    edges = size_edges(max(statistics, default=1))
+    blocks = (numbers(batch.column(0)) for _row, batch in iterate_file(path, ["size"], "cluster"))
+    edges = size_edges(max((int(block.max()) for block in blocks if len(block)), default=1))
     return edges, column_counts(path, "size", edges)
 
 
-def _row_groups(path: Path) -> list[Any]:
-    metadata = pq.read_metadata(path)
-    return [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-
-
-def read_metrics(results: Path) -> list[Mapping[str, Any]]:
-    """The lines of the finished training's metrics.jsonl."""
-    path = results / "train" / "final" / "metrics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="run `snakemake train`") from None
-    return [json.loads(line) for line in lines]
+def read_metrics(results: Path, origin: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The lines of the finished training's metrics.jsonl. origin: lineage.json of the model."""
+    name = "metrics.jsonl"
+    known = {file["name"]: file["sha256"] for file in origin.get("files", [])}
+    return read_lines(results / "train" / "final" / name, sha256=known.get(name))

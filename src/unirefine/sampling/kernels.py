@@ -10,7 +10,7 @@ import numpy as np
 
 from unirefine.core.alphabet import CLS, EOS, FIRST_AMINO_ACID, LAST_AMINO_ACID, MASK, PAD, TOKENS, UNK
 from unirefine.core.hashing import keyed
-from unirefine.dataset.mapped import copy_tokens, document_range, sequence_span
+from unirefine.dataset.mapped import copy_tokens, document_range, file_of, sequence_span
 from unirefine.sampling.permutation import permute
 
 NULL = TOKENS.index("<null_1>")
@@ -56,9 +56,11 @@ def train_windows(tables, documents, seed, max_tokens, indices, sequence, start,
         document = np.int64(permute(keyed(cluster_key, epoch), position, np.uint64(documents)))
         state[i] = keyed(sample_key, np.uint64(indices[i]))
         first, members = document_range(tables, document)
+        if members < 1:
+            return file_of(tables.first_document, document)
         sequence[i] = first + np.int64(_below(keyed(state[i], _MEMBER), members))
         _address, length, file = sequence_span(tables, sequence[i])
-        if length < 0 or members < 1:
+        if length < 0:
             return file
         start[i], count[i] = _window(state[i], length, max_tokens)
     return -1
@@ -81,7 +83,8 @@ def fixed_windows(tables, seed, keys, max_tokens, sequence, start, count, state)
 def fill(tables, sequence, start, count, state, offsets, thresholds, amino_acids, tokens, labels):
     """Write sample i's masked tokens and labels at offsets[i] of tokens uint8[t], labels int8[t].
 
-    thresholds: uint64[3], in units of 2**-32: chosen; of these masked; of these masked or random.
+    thresholds: uint64[3], in units of 2**-32: chosen; of these masked; of these masked or random. Returns the number of
+    a sequence that has something else than the 33 tokens, or -1.
     """
     longest = 0
     for i in range(len(count)):
@@ -100,9 +103,11 @@ def fill(tables, sequence, start, count, state, offsets, thresholds, amino_acids
         if lead + residues < count[i]:
             row[lead + residues] = EOS
         inner, inner_labels = row[lead : lead + residues], row_labels[lead : lead + residues]
-        copy_tokens(address, tables.item_size, first, residues, inner)
+        if not copy_tokens(address, tables.item_size, first, residues, inner):
+            return sequence[i]
         found = _choose(state[i], first, residues, thresholds[0], words, chosen)
         _replace(state[i], first, chosen[:found], thresholds, amino_acids, inner, inner_labels)
+    return -1
 
 
 @numba.njit(cache=True, nogil=True)

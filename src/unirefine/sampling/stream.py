@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from unirefine.config import Sampling
+from unirefine.dataset.manifest import UNKNOWN_TOKEN, VERIFY
 from unirefine.dataset.mapped import MappedTables
 from unirefine.errors import UserError
 from unirefine.sampling.kernels import fill, fixed_windows, pad, train_windows
@@ -100,10 +101,12 @@ class _Stream:
         return PackedBatch(tokens, labels, offsets.astype(np.int32))
 
     def _fill(self, windows: Windows, offsets: np.ndarray, tokens: np.ndarray, labels: np.ndarray) -> None:
-        fill(
+        bad = fill(
             self.side.tables, windows.sequence, windows.start, windows.length, windows.state, offsets,
             self._thresholds, self._amino_acids, tokens, labels,
         )  # fmt: skip
+        if bad >= 0:
+            raise UserError(UNKNOWN_TOKEN.format(bad), fix=VERIFY)
 
 
 class SampleStream(_Stream):
@@ -167,7 +170,5 @@ def _empty(count: int) -> Windows:
 
 def _checked(windows: Windows, bad: int) -> Windows:
     if bad >= 0:
-        raise UserError(
-            f"the index of shard file {bad} is corrupt", fix="run `unirefine shard verify` on the directory"
-        )
+        raise UserError(f"the index of shard file {bad} is corrupt", fix=VERIFY)
     return windows

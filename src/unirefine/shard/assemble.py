@@ -9,8 +9,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from unirefine.core import parquet
 from unirefine.core.alphabet import UNK
 from unirefine.dataset.indexed import write_index
 from unirefine.files.hashes import sha256_file
@@ -55,7 +55,7 @@ def assemble(plan: Plan, shard: PlannedShard, buckets: list[Path], directory: Pa
     digest, unknown = hashlib.sha256(), 0
     with (
         paths[0].open("wb", buffering=0) as handle,
-        pq.ParquetWriter(paths[2], IDS_SCHEMA, compression="zstd", use_dictionary=False) as ids_writer,
+        parquet.Writer(paths[2], IDS_SCHEMA, compression="zstd", use_dictionary=False) as ids_writer,
     ):
         for bucket in range(*shard.buckets):
             tokens, ids = order_bucket(plan, bucket, buckets[bucket])

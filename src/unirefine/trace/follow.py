@@ -1,11 +1,10 @@
 """Follow one id from the release to its shard: what the files of each stage say about it, in one line a stage."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import polars as pl
 
 from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import LEVELS, REMOVED, SIDES, TRAIN, VALIDATION
@@ -14,7 +13,8 @@ from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.stages import stage_path
-from unirefine.trace.lookup import Record, candidates, find_record, find_rows, record_at, removal, row_of
+from unirefine.trace.lookup import Record, candidates, find_record, find_rows, record_at, removal, row_of, select
+from unirefine.trace.members import find_owners, looked_at
 
 UNIREF50, UNIREF90 = LEVELS
 REMOVING_STAGES = ("records", "curate", "cluster", "decontaminate")
@@ -49,15 +49,18 @@ def follow(results: Path, name: str, offset: Callable[[Path, int], int]) -> Iter
 
     results: directory of a run. name: `UniRef90_P12345`, `UniRef50_P12345`, a bare accession, or an id of your own
     FASTA. offset: function that returns the byte at which a sequence starts, given its shard's path without suffix and
-    its number. Raises UserError when the id is neither a record nor one that the records stage removed.
+    its number. A member is traced as the record that it belongs to. Raises UserError when the id is in no record.
     """
-    record, removed = _find(results, name)
-    if (release := _release(results)) is not None:
-        yield Step("release", f"{release['release']} ({release['source']})")
+    record, text = _find(results, name)
+    release = _release(results)
+    own = release is not None and release["source"] == "fasta"
+    if release is not None:
+        files = ", ".join(file["file"] for file in release["files"][:1])
+        yield Step("release", f"your own FASTA, {files}" if own else f"{release['release']} ({release['source']})")
     if record is None:
-        yield Step("records", removed)
+        yield Step("records", text)
         return
-    yield Step("records", _described(record))
+    yield Step("records", text + _described(record, own))
     try:
         yield from _follow_record(results, record, offset)
     except _Stop as stop:
@@ -75,23 +78,29 @@ def _release(results: Path) -> dict[str, Any] | None:
 
 
 def _find(results: Path, name: str) -> tuple[Record | None, str]:
-    """The record, or None and why the records stage removed it."""
-    for level, full in candidates(name):
-        record = find_record(stage_path(results, "records"), level, full)
+    """The record, and how the id belongs to it when it is a member; or None and why the records stage removed it."""
+    records, release = stage_path(results, "records"), stage_path(results, "release")
+    owners = ((level, full, f"{name} {how} {full}: ") for level, full, how in find_owners(records, release, name))
+    for level, full, how in itertools.chain(((*one, "") for one in candidates(name)), owners):
+        record = find_record(records, level, full)
         if record is not None:
-            return record, ""
-        found = removal(stage_path(results, "records") / level / "removed.parquet", level, full)
+            return record, how
+        found = removal(records / level / "removed.parquet", level, full)
         if found:
-            return None, f"{full}: {_reasons(found)}"
-    raise UserError(f"{name} is not in this release", where=results, fix="check the id and --results")
+            return None, f"{how}{full}: {_reasons(found)}"
+    raise UserError(
+        f"{name} is not in this release: {looked_at(records, release)}", where=results, fix="check the id and --results"
+    )
 
 
 def _reasons(found: list[tuple[str, str]]) -> str:
     return "removed: " + "; ".join(f"{reason} ({evidence})" if evidence else reason for reason, evidence in found)
 
 
-def _described(record: Record) -> str:
-    text = f"{record.id}, record {record.row:,} of {record.records:,} in {record.level}"
+def _described(record: Record, own: bool) -> str:
+    """own: whether it is a sequence of the user's own FASTA."""
+    what = "sequence" if own else "record"
+    text = f"{record.id}, {what} {record.row:,} of {record.records:,}" + ("" if own else f" in {record.level}")
     for column, unit in (("length", "residue"), ("member_count", "member")):
         if record.columns.get(column) is not None:
             text += f", {_counted(record.columns[column], unit)}"
@@ -165,7 +174,9 @@ def _find_cluster(results: Path, record: Record) -> _Cluster:
     path = stage_path(results, "cluster") / "clusters.parquet"
     with open_parquet(path, "cluster") as file:
         total = file.metadata.num_rows
-        level = (file.schema_arrow.metadata or {})[b"representative_level"].decode()
+        level = (file.schema_arrow.metadata or {}).get(b"representative_level", b"").decode()
+    if level not in LEVELS:
+        raise UserError("its metadata names no representative_level", where=path, fix="run the cluster stage again")
     if record.level == level == UNIREF50:
         (index,) = find_rows(path, "cluster", "row", record.row, 1)
     else:
@@ -199,14 +210,15 @@ def _rank(results: Path, cluster: _Cluster, side: int) -> str:
 
 def _similar(results: Path, cluster: _Cluster, side: int) -> str:
     """What the searches found for a held-out cluster, or for a train cluster that stays."""
-    hits = pl.scan_parquet(sorted((stage_path(results, "decontaminate") / "hits").glob("part-*.parquet")), glob=False)
     if side != TRAIN:
-        taken = hits.filter(pl.col("target") == cluster.index).select(pl.col("cluster").n_unique()).collect().item()
+        paths = sorted((stage_path(results, "decontaminate") / "hits").glob("part-*.parquet"))
+        hits = (row for path in paths for row in select(path, "decontaminate", ["cluster"], target=cluster.index))
+        taken = len({row["cluster"] for row in hits})
         return f", {_counted(taken, 'train cluster')} similar to it {'was' if taken == 1 else 'were'} removed"
     audit = stage_path(results, "decontaminate") / "audit.parquet"
     if not audit.exists():
         return ", not audited yet"
-    left = pl.read_parquet(audit, glob=False).filter(pl.col("cluster") == cluster.index)
+    left = select(audit, "decontaminate", ["cluster"], cluster=cluster.index)
     return (
         f", but the audit found {_counted(len(left), 'hit')}" if len(left) else ", no similar held-out sequence found"
     )
@@ -220,16 +232,13 @@ def _shard(results: Path, record: Record, cluster: _Cluster, side: int, offset: 
     held_out = side != TRAIN
     for path in sorted(directory.glob(f"{SIDES[side]}*.ids.parquet")):
         prefix = path.with_name(path.name.removesuffix(".ids.parquet"))
-        ids = pl.scan_parquet(path, glob=False).with_row_index("row")
-        found = ids.filter(pl.col("id") == record.id).collect()
-        if len(found):
-            row = found["row"][0]
+        if found := select(path, "shard", ["id"], id=record.id):
+            row = found[0]["row"]
             return f"{prefix.name}, sequence {row:,}, byte {offset(prefix, row):,} of {prefix.name}.bin"
-        found = ids.filter(pl.col("cluster_id") == cluster.id).collect()
-        if len(found):
-            row = found["row"][0]
+        if found := select(path, "shard", ["id"], cluster_id=cluster.id):
+            row = found[0]["row"]
             what = (
-                f"its cluster's representative {found['id'][0]}"
+                f"its cluster's representative {found[0]['id']}"
                 if held_out
                 else f"its {_counted(len(found), 'member')}"
             )

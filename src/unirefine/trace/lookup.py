@@ -1,20 +1,22 @@
 """Find single rows in the files of the stages, by scanning one column."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from unirefine.core.idlist import spellings
 from unirefine.core.ids import key_of
 from unirefine.core.levels import LEVELS
 from unirefine.core.tables import find_parts, iterate, iterate_file, numbers, open_parquet
 
 UNIREF50, UNIREF90 = LEVELS
-_PREFIX = re.compile(r"^(UniRef\d+)_(.+)$")
+_PREFIX = re.compile(r"^(UniRef\d+)_(.+)$", re.IGNORECASE)
 _BATCH_ROWS = 1 << 21
 
 
@@ -36,11 +38,20 @@ class Record:
 
 
 def candidates(name: str) -> list[tuple[str, str]]:
-    """(level, full id) that a name may stand for; a bare name may be of either level, or of a FASTA of your own."""
-    match = _PREFIX.match(name)
-    if match is not None:
-        return [(match[1].lower(), name)]
-    return [(UNIREF90, f"UniRef90_{name}"), (UNIREF90, name), (UNIREF50, f"UniRef50_{name}")]
+    """(level, full id) that a name may stand for, in any spelling of `core.idlist`.
+
+    A bare name may be of either level, or of a FASTA of your own.
+    """
+    found = []
+    for spelling in spellings(name):
+        match = _PREFIX.match(spelling)
+        level = match[1].lower() if match is not None else None
+        if level in LEVELS:
+            bare = spellings(spelling)[-1]
+            return [(level, spelling), (level, f"UniRef{level.removeprefix('uniref')}_{bare}")]
+        if level is None:
+            found += [(UNIREF90, f"UniRef90_{spelling}"), (UNIREF90, spelling), (UNIREF50, f"UniRef50_{spelling}")]
+    return found
 
 
 def find_record(records: Path, level: str, name: str) -> Record | None:
@@ -99,5 +110,19 @@ def removal(path: Path, level: str, name: str) -> list[tuple[str, str]]:
     """(reason, evidence) of each row for an id in a removed.parquet; none when there is no such file."""
     if not path.exists():
         return []
-    rows = pl.scan_parquet(path, glob=False).filter((pl.col("id") == name) & (pl.col("level") == level)).collect()
-    return list(rows.select("reason", "evidence").iter_rows())
+    rows = select(path, path.parent.name, ["reason", "evidence"], id=name, level=level)
+    return [(row["reason"], row["evidence"]) for row in rows]
+
+
+def select(path: Path, stage: str, columns: Sequence[str], **wanted: str | int) -> list[dict[str, Any]]:
+    """Some columns, and the number `row`, of the rows of a file in which the columns `wanted` have these values."""
+    found: list[dict[str, Any]] = []
+    for first, batch in iterate_file(path, [*columns, *(name for name in wanted if name not in columns)], stage):
+        chosen = np.ones(len(batch), bool)
+        for name, value in wanted.items():
+            equal = pc.equal(batch[name], pa.scalar(value, batch[name].type))
+            chosen &= equal.fill_null(False).to_numpy(zero_copy_only=False)
+        at = np.flatnonzero(chosen)
+        rows = batch.select(list(columns)).take(pa.array(at)).to_pylist()
+        found += [{**row, "row": first + int(i)} for row, i in zip(rows, at, strict=True)]
+    return found

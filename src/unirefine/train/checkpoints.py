@@ -37,32 +37,46 @@ def complete(directory: Path) -> list[Path]:
     return sorted(path.parent for path in directory.glob(f"step-*/{MARKER}"))
 
 
-def newest(directory: Path, wanted: dict[str, str]) -> tuple[Path, dict[str, Any]] | None:
-    """The newest complete checkpoint and its state, or None without one.
+def check_identity(path: Path, state: dict[str, Any], wanted: dict[str, str]) -> None:
+    """Raise UserError when a checkpoint belongs to another config or to other shards.
 
-    wanted: from `identity`. Raises UserError when the checkpoint belongs to another config or to other shards.
+    state: the `extra` of its complete.json. wanted: from `identity`.
     """
-    found = complete(directory)
-    if not found:
-        return None
-    state = read_json(found[-1] / MARKER)["extra"]
+    if not isinstance(state.get("identity"), dict):
+        raise UserError("not a checkpoint of a training", where=path, fix="to start from it, set train.init to it")
     different = [name for name, value in wanted.items() if state["identity"].get(name) != value]
     if different:
         options = " and ".join("the shards" if name == "shards" else f"train.{name}" for name in different)
         raise UserError(
             f"this checkpoint was trained with other values of {options}",
-            where=found[-1],
+            where=path,
             fix="go back to them, or train into another --output, or delete the checkpoints to start over",
         )
-    return found[-1], state
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint, so that it is no longer one of the run's; returns its new path."""
+    aside = path.with_name(f"damaged-{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    return aside
 
 
 def best(directory: Path) -> Path | None:
     """The complete checkpoint with the lowest validation loss, among those whose step was validated."""
     losses = {}
     for path in complete(directory):
-        state = read_json(path / MARKER)["extra"]
-        if state["latest"].get("validated_step") == state["step"]:
+        try:
+            state = read_json(path / MARKER)["extra"]
+            validated = state["latest"].get("validated_step") == state["step"]
+        except (
+            UserError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ):  # damaged, or not of a training
+            continue
+        if validated:
             losses[path] = state["latest"]["validation_loss"]
     return min(losses, key=losses.__getitem__, default=None)
 

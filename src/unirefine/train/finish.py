@@ -1,6 +1,7 @@
 """Write `final/`: the trained model in both layouts, its metrics, and what trained it."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from unirefine.megatron import platform
 import torch
 
 from unirefine.config import Train
+from unirefine.files import lineage
 from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
-from unirefine.model import checkpoint
+from unirefine.files.hashes import wrong_size
+from unirefine.model import checkpoint, integrity
 from unirefine.model.convert import export_huggingface
 from unirefine.train import origin
 from unirefine.train.flops import parameters
@@ -21,12 +24,23 @@ FACTS = "train.json"
 
 
 def is_finished(output: Path, config: Train, identity: dict[str, str]) -> bool:
-    """Whether `<output>/final` is the result of this config, these shards and this number of steps."""
-    facts = output / "final" / FACTS
-    if not facts.exists():
+    """Whether `<output>/final` is the result of this config, these shards and this number of steps.
+
+    It is not when a file is missing or of another size than its lineage says; then it is written again.
+    """
+    final = output / "final"
+    if not (final / FACTS).exists() or not (final / lineage.FILE).exists():
         return False
-    found = read_json(facts)
-    return found["identity"] == identity and found["step"] == config.steps
+    found = read_json(final / FACTS)
+    if found["identity"] != identity or found["step"] != config.steps:
+        return False
+    for file in lineage.read(final).get("files", []):
+        if wrong := wrong_size(final, file):
+            if platform.rank() == 0:
+                warning = f"{final / file['name']}: {wrong}; final/ is made again from the newest checkpoint"
+                print(f"unirefine train: warning: {warning}", file=sys.stderr)
+            return False
+    return True
 
 
 def finish(
@@ -44,8 +58,23 @@ def finish(
     torch.distributed.barrier()
     checkpoint.save(temporary / "megatron", model, extra={"step": progress.step})
     export_huggingface(model, temporary / "huggingface")
-    if not main:
-        return
+    names: list[Any] = [None]
+    if main:
+        _write_facts(temporary, output, config, progress, identity, manifest)
+        paths = (path for path in temporary.rglob("*") if path.is_file())
+        names = [sorted(str(path.relative_to(temporary)) for path in paths)]
+    torch.distributed.broadcast_object_list(names, src=0)
+    files = integrity.record(temporary, names[0])
+    if main:
+        counts = {"step": progress.step, "samples": progress.samples, "tokens": progress.tokens}
+        counts |= {"parameters": parameters(*config.model.sizes[:2])} | progress.latest
+        origin.write_model(output, temporary, counts, files)
+        replace_directory(temporary, output / "final")
+
+
+def _write_facts(
+    final: Path, output: Path, config: Train, progress: Progress, identity: dict[str, str], manifest: dict[str, Any]
+) -> None:
     layers, hidden, _heads = config.model.sizes
     facts = {
         "step": progress.step,
@@ -60,8 +89,5 @@ def finish(
         "versions": versions("torch", "megatron-core", "transformers", "numpy"),
     }
     # a copy: the next run into this directory truncates the original
-    shutil.copyfile(output / "metrics.jsonl", temporary / "metrics.jsonl")
-    write_json(temporary / FACTS, facts)
-    counts = {key: facts[key] for key in ("step", "samples", "tokens", "parameters")} | progress.latest
-    origin.write_model(output, temporary, counts)
-    replace_directory(temporary, output / "final")
+    shutil.copyfile(output / "metrics.jsonl", final / "metrics.jsonl")
+    write_json(final / FACTS, facts)

@@ -61,6 +61,7 @@ def use_slurm_rank(parallel: Parallel) -> None:
     environment["RANK"] = environment["SLURM_PROCID"]
     environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
     environment["WORLD_SIZE"] = environment["SLURM_NTASKS"]
+    environment["LOCAL_WORLD_SIZE"] = str(parallel.processes_per_node)
     address, port = _rendezvous_endpoint().rsplit(":", 1)
     environment.setdefault("MASTER_ADDR", address)
     environment.setdefault("MASTER_PORT", port)

@@ -16,8 +16,8 @@ from unirefine.config import Train
 from unirefine.dataset import open_shards
 from unirefine.files import locks
 from unirefine.files.hashes import sha256_file
-from unirefine.model.convert import load_huggingface
 from unirefine.model.esm2 import build_esm2
+from unirefine.model.source import find
 from unirefine.progress import duration, human
 from unirefine.sampling import SampleStream
 from unirefine.train import checkpoints, engine, launcher, origin
@@ -48,7 +48,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         check_shards(shards_directory)
         model = engine.wrap(build_esm2(config.model, config), config)
         if config.init is not None:
-            load_huggingface(config.init, model)
+            find(config.init).load(model)
         optimizer = engine.build_optimizer(model, config)
         saver = Saver(output / "checkpoints", model, optimizer, config, identity)
         progress = saver.resume()

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -58,19 +59,40 @@ class Saver:
             checkpoints.prune(self.directory, self.config.keep_checkpoints)
 
     def resume(self) -> Progress:
-        """Load the newest complete checkpoint into model and optimizer, and return its progress: step 0 without one.
+        """Load the newest good checkpoint into model and optimizer, and return its progress: step 0 without any.
 
-        Process 0 chooses the checkpoint for all. Raises UserError when it belongs to another config or to other shards.
+        A damaged one is renamed and named on stderr, and the one before it is taken. Raises UserError when all are
+        damaged, or when the newest good one belongs to another config or to other shards.
         """
-        found: list[Any] = [None]
-        if platform.rank() == 0:
+        main = platform.rank() == 0
+        if main:
             checkpoints.sweep(self.directory)
-            found = [checkpoints.newest(self.directory, self.identity)]
+        found: list[Any] = [checkpoints.complete(self.directory) if main else None]
         torch.distributed.broadcast_object_list(found, src=0)
-        if found[0] is None:
-            return Progress()
-        path, state = found[0]
-        checkpoint.load(path, self.model, self.optimizer)
+        left: list[Path] = found[0]
+        damaged = ""
+        while left:
+            path = left.pop()
+            wrong = checkpoint.problem(path)
+            if wrong is None:
+                return self._load(path)
+            damaged = f"{path} is damaged: {wrong}"
+            if main and left:
+                aside = checkpoints.set_aside(path)
+                print(
+                    f"unirefine train: warning: {damaged}; renamed to {aside.name}, trying {left[-1].name}",
+                    file=sys.stderr,
+                )
+        if damaged:
+            raise UserError(
+                damaged, fix="no good checkpoint is left; delete the directory of checkpoints to start over"
+            )
+        return Progress()
+
+    def _load(self, path: Path) -> Progress:
+        state = checkpoint.read(path)["extra"]
+        checkpoints.check_identity(path, state, self.identity)
+        checkpoint.load(path, self.model, self.optimizer, checked=True)
         names = {field.name for field in fields(Progress)} - {"interval"}
         return Progress(interval=Interval(**state["interval"]), **{name: state[name] for name in names})
 

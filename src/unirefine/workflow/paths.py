@@ -103,6 +103,13 @@ class Paths:
         """The files of the model that training starts from. An edit of one does not change its directory's date."""
         if self.config.train.init is None:
             return []
-        directory = Path(self.config.train.init)
-        found = [*directory.glob("*.safetensors"), *directory.glob("config.json")]
+        given = Path(self.config.train.init)
+        if not given.exists() and not given.is_absolute() and len(given.parts) == 2:
+            return []  # the id of a model on the hub
+        below = ("", "final/") if (given / "final").is_dir() else ("",)
+        kinds = ("config.json", "*.safetensors", "*.distcp", ".metadata")
+        patterns = [
+            f"{one}{layout}{kind}" for one in below for layout in ("", "huggingface/", "megatron/") for kind in kinds
+        ]
+        found = {path for pattern in patterns for path in given.glob(pattern)}
         return sorted(map(str, found)) or [self.config.train.init]

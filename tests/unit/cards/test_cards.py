@@ -71,7 +71,7 @@ def test_the_hub_reads_the_data_card(results):
 )
 def test_both_cards_claim_no_more_than_was_searched(results, level, text):
     write_json(results / "decontaminate/identity.json", IDENTITY | {"level": level})
-    for path in stage.run(results):
+    for path in stage.run(results, results / "cards"):
         card = path.read_text()
         assert text in card
         assert (
@@ -91,19 +91,24 @@ def test_the_hub_reads_the_model_card_and_its_perplexity(results):
         assert piece in card.text
 
 
-def test_sequences_of_your_own_keep_their_licence(results):
-    path = results / "shard" / lineage.FILE
-    found = json.loads(path.read_text())
-    found["release"] = {
+def test_sequences_of_your_own_keep_their_licence_and_have_nothing_of_uniref(results):
+    own = {
         "source": "fasta",
         "release": None,
         "files": [FILE | {"file": "lab.fasta", "url": "in/lab.fasta"}],
     }
-    write_json(path, found)
-    card = DatasetCard.load(stage.run(results, results / "cards")[0])
-    assert card.data.license == "other"
-    assert "the FASTA lab.fasta" in card.text
-    assert "CC BY" not in card.text
+    for directory in ("shard", "train/final"):
+        path = results / directory / lineage.FILE
+        write_json(path, json.loads(path.read_text()) | {"release": own})
+    data, model = stage.run(results, results / "cards")
+    card = DatasetCard.load(data)
+    assert card.data.license == "other" and card.data.tags == ["biology", "protein", "esm"]
+    assert "the FASTA lab.fasta" in card.text and "a document per cluster" in card.text
+    assert "| curate | clusters | 12 | 9 |" in card.text
+    assert ModelCard.load(model).data.eval_results[0].dataset_type == "fasta"
+    for path in (data, model):
+        text = path.read_text()
+        assert "CC BY" not in text and "UniRef" not in text and "UniProt" not in text
 
 
 def test_before_the_evaluation_it_is_one_line(results):

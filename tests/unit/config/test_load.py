@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import yaml
 
@@ -168,6 +170,44 @@ def test_a_block_survives_its_own_json():
     config = parse_config({"train": {"parallel": {"tensor": 2}}})
     again = load_block(type(config.train), "train", config.train.model_dump_json(), {})
     assert again == config.train
+
+
+def test_more_purge_lists_than_a_command_line_holds_are_one_line(tmp_path):
+    lists = [f"lists/{number}.txt" for number in range(30_000)]
+    with pytest.raises(UserError) as error:
+        parse_config({"release": {"purge_lists": lists}})
+    line = error.value.line()
+    assert "release.purge_lists has 30,000 lists, at most 100 can be taken; join them" in line and len(line) < 300
+    assert len(parse_config({"release": {"purge_lists": lists[:100]}}).release.purge_lists) == 100
+    with pytest.raises(UserError, match=r"curate\.artificial_taxa"):
+        parse_config({"curate": {"artificial_taxa": [2**31]}})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "expected"),
+    [
+        ("config.json", {"num_hidden_layers": 6, "hidden_size": 320, "num_attention_heads": 20}, {"preset": "8M"}),
+        (
+            "final/huggingface/config.json",
+            {"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 4},
+            (3, 64, 4),
+        ),
+        ("megatron/complete.json", {"model": {"layers": 2, "hidden": 32, "heads": 2}}, (2, 32, 2)),
+        ("config.json", {"num_hidden_layers": "6"}, {"preset": "650M"}),
+        ("config.json", [], {"preset": "650M"}),
+    ],
+)
+def test_the_sizes_of_the_initial_model_need_not_be_repeated(tmp_path, file, content, expected):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(json.dumps(content))
+    train = load_block(Train, "train", json.dumps({"init": str(tmp_path), "optimizer": {"betas": [0.9, 0.98]}}), {})
+    if isinstance(expected, dict):
+        assert train.model.preset == expected["preset"]
+    else:
+        assert train.model.preset is None and train.model.sizes == expected
+    assert Train.model_validate_json(train.model_dump_json()) == train
+    given = load_block(Train, "train", json.dumps({"init": str(tmp_path), "model": {"preset": "35M"}}), {})
+    assert given.model.preset == "35M", "what is given stays, and is compared when the model is opened"
 
 
 @pytest.mark.parametrize("name", ["my (odd) $dir; é", "2024", "a'b", 'a"b', "$(id)", "a.b-c_d", "~a"])

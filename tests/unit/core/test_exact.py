@@ -52,6 +52,10 @@ def proteins():
     random = np.random.default_rng(3)
     targets = [random_protein(random, int(length)) for length in random.integers(40, 160, 60)]
     queries = [mutated(random, targets[at], random.uniform(0.3, 0.9)) for at in range(25)]
+    # of few kinds of residues, where the correction for composition matters
+    few = [random_protein(random, 90, np.frombuffer(b"EKQLA", np.uint8)) for _ in range(6)]
+    targets += few
+    queries += [mutated(random, sequence, 0.7) for sequence in few]
     # a domain shared by longer proteins, and a part of one
     queries += [targets[30][:60] + random_protein(random, 100), targets[31][: len(targets[31]) // 2]]
     return queries, targets

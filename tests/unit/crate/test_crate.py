@@ -11,6 +11,7 @@ from unirefine.crate import run as stage
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import write_json, write_text
+from unirefine.files.hashes import recorded
 
 DOWNLOAD = {"file": "uniref50.xml.gz", "size": 5, "md5": "m" * 32, "sha256": "s" * 64, "url": "https://x.org/u.xml.gz"}
 OWN = DOWNLOAD | {"file": "purge-0.txt", "url": "purge.txt"}
@@ -23,7 +24,7 @@ def results(tmp_path):
     (run / "shard").mkdir(parents=True)
     (run / "shard/validation.bin").write_bytes(b"tokens")
     step = lineage.step("split", Split(seed=5), tools={"mmseqs": "18-8cc5c"})
-    lineage.write(run / "shard", step, release=RELEASE, files=lineage.hashes(run / "shard", ["validation.bin"]))
+    lineage.write(run / "shard", step, release=RELEASE, files=recorded(run / "shard", ["validation.bin"]))
     step = lineage.step("train", Train(), packages=["torch"])
     weights = [{"name": "huggingface/model.safetensors", "bytes": 9, "sha256": "w" * 64}]
     lineage.write(run / "train/final", step, [run / "shard"], files=weights)

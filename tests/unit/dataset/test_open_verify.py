@@ -4,13 +4,16 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from unirefine.cli.main import main
-from unirefine.config import Shard
+from unirefine.config import Sampling, Shard
 from unirefine.core.ids import key_of
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
+from unirefine.evaluate.ngram import count_triples
+from unirefine.sampling import SampleStream
 from unirefine.shard.run import run as build_shards
 
 
@@ -136,3 +139,37 @@ def test_keys_are_those_of_the_ids(whole):
     keys = side.keys(np.arange(side.sequences))
     assert keys.tolist() == [key_of(name.removeprefix("UniRef50_")) for name in names]
     assert side.keys(np.array([4, 1])).tolist() == [keys[4], keys[1]]
+
+
+def test_a_token_outside_the_alphabet_is_one_line_wherever_it_is_read(copy):
+    """The size is right, and opening does not read the tokens."""
+    shards = open_shards(copy)
+    sequence = int(np.argmax(shards.train.lengths))
+    file, _local = shards.train._locate(shards.train._first_sequence, sequence)
+    path = shards.train.prefixes[file].with_suffix(".bin")
+    at, length = shards.train.offset(sequence), int(shards.train.lengths[sequence])
+    raw = path.read_bytes()
+    path.write_bytes(raw[:at] + bytes([33]) * length + raw[at + length :])
+    shards = open_shards(copy)
+    with pytest.raises(UserError, match=f"sequence {sequence} has a token that is not one of the 33"):
+        shards.train.tokens(sequence)
+    with pytest.raises(UserError, match=f"sequence {sequence} has a token that is not one of the 33"):
+        SampleStream(shards.train, Sampling(mask_fraction=0.15)).batch(np.arange(20 * shards.train.documents))
+    with pytest.raises(UserError, match=f"sequence {sequence} has a token that is not one of the 33"):
+        count_triples(shards.train.tables, 0, shards.train.documents, np.zeros((33, 33, 33)))
+
+
+def test_fewer_ids_than_sequences_are_one_line(copy):
+    path = copy / "validation.ids.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    side = open_shards_without_sizes(copy).validation
+    for read in (lambda: side.keys(np.array([0])), lambda: side.ids(0)):
+        with pytest.raises(UserError, match=rf"{len(table) - 1} ids for {len(table)} sequences"):
+            read()
+
+
+def open_shards_without_sizes(directory):
+    manifest = json.loads((directory / "manifest.json").read_text())
+    (directory / "manifest.json").write_text(json.dumps({**manifest, "files": []}))
+    return open_shards(directory)

@@ -78,9 +78,9 @@ def test_probabilities_sum_to_one(written):
 
 def test_a_corrupt_index_is_one_line(written, tmp_path, shard_writer):
     broken = shard_writer([written.train])
-    index = broken.directory / "train-000-of-001.idx"
-    raw = bytearray(index.read_bytes())
-    raw[34 + 4 * 3 : 34 + 4 * 3 + 4] = (10**9).to_bytes(4, "little")  # length of sequence 3
-    index.write_bytes(raw)
+    train = open_shards(broken.directory).train
+    with (broken.directory / "train-000-of-001.idx").open("rb+") as index:  # while it is mapped
+        index.seek(34 + 4 * 3)
+        index.write((10**9).to_bytes(4, "little"))  # length of sequence 3
     with pytest.raises(UserError, match="train shard 0 is corrupt"):
-        counted(broken.directory)
+        ngram.count_triples(train.tables, 0, train.documents, np.zeros((ngram.V,) * 3))

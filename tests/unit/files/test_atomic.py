@@ -1,3 +1,6 @@
+import os
+import stat
+
 import pytest
 
 from unirefine.errors import UserError
@@ -69,3 +72,16 @@ def test_reading_json_that_is_not_there_or_not_json(tmp_path):
     (tmp_path / "torn.json").write_text('{"a": ')
     with pytest.raises(UserError, match=r"torn\.json: not valid JSON"):
         read_json(tmp_path / "torn.json")
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_file_has_the_permissions_of_any_new_file(tmp_path, mask):
+    """Also when the writer makes a file of its own under the temporary name, with mode 0600, as safetensors does."""
+    before = os.umask(mask)
+    try:
+        with atomic_path(tmp_path / "x") as temporary:
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o666 & ~mask

@@ -1,11 +1,14 @@
 """A stage's digest is of its package and of what it imports of the libraries that decide results, and of code only."""
 
 import hashlib
+import os
 import shutil
+import subprocess
 
 import pytest
 
 from unirefine.core.levels import STAGES
+from unirefine.files import code
 from unirefine.files.code import PACKAGE, stage_digest, stage_files, syntax
 
 
@@ -109,3 +112,19 @@ def table(rows: list[str], *, width=8, digits=2, **more) -> str:
     )
     digest = hashlib.sha256(syntax(tmp_path / "module.py")).hexdigest()
     assert digest == "be5f0bc53f6c392746074d7694560104cd00fc8c5c47c94b25f7e74f54c6fe33"
+
+
+def test_the_checkout_is_only_read(tmp_path, monkeypatch):
+    """`git status` refreshes the index of a checkout, and leaves its lock behind when it is killed meanwhile."""
+    file = tmp_path / "src/unirefine/files/code.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+    before = (tmp_path / ".git/index").read_bytes()
+    os.utime(file, (1, 1))
+    monkeypatch.setattr(code, "__file__", str(file))
+    commit, modified = code._checkout()
+    assert len(commit) == 40 and not modified
+    assert (tmp_path / ".git/index").read_bytes() == before

@@ -12,6 +12,7 @@ from unirefine.config import Curate, Split
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.code import PACKAGE, source
+from unirefine.files.hashes import recorded
 
 RELEASE = {"release": "2026_03", "date": "2026-09-02", "files": [{"file": "a.gz", "size": 5, "md5": "m", "url": "u"}]}
 
@@ -95,5 +96,5 @@ def test_a_directory_without_lineage_is_one_line(tmp_path):
 
 def test_hashes_are_of_the_bytes(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"abc")
-    (file,) = lineage.hashes(tmp_path, ["w.bin"])
+    (file,) = recorded(tmp_path, ["w.bin"])
     assert file == {"name": "w.bin", "bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}

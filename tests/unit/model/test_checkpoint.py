@@ -1,6 +1,9 @@
 """Checkpoints are complete or absent, hold all state, and refuse models that do not fit."""
 
 import json
+import os
+import pickle
+import shutil
 
 import oracle
 import pytest
@@ -8,6 +11,8 @@ import torch
 
 from unirefine.config.training import Model
 from unirefine.errors import UserError
+from unirefine.files.atomic import write_json
+from unirefine.files.hashes import recorded, sha256_json
 from unirefine.model import checkpoint, convert
 
 SIZE = (2, 64, 4)
@@ -94,6 +99,120 @@ def test_other_model_size(build, tmp_path):
     checkpoint.save(tmp_path / "c", build(*SIZE))
     with pytest.raises(UserError, match=r"'layers': 2.*not .*'layers': 3"):
         checkpoint.load(tmp_path / "c", build(3, 64, 4, weights=False))
+
+
+def damage(path, how):
+    raw = bytearray(path.read_bytes())
+    if how == "flip":
+        raw[len(raw) // 2] ^= 16
+    path.write_bytes(raw[: len(raw) // 3] if how == "cut" else raw)
+    if how == "remove":
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "remove"])
+def test_damage_of_any_file_is_one_line_that_names_it(build, tmp_path, how):
+    model = build(*SIZE)
+    model.extra_tensors = {"esm.contact_head.regression.bias": torch.zeros(1)}
+    checkpoint.save(tmp_path / "c", model, extra={"step": 3})
+    names = sorted(path.name for path in (tmp_path / "c").iterdir())
+    assert {".metadata", "common.pt", "metadata.json", "aside.safetensors", "__0_0.distcp"} <= set(names)
+    assert [file["name"] for file in checkpoint.read(tmp_path / "c")["files"]] == sorted({*names} - {checkpoint.MARKER})
+    assert checkpoint.problem(tmp_path / "c") is None
+    empty = build(*SIZE, weights=False)
+    for name in names:
+        copy = shutil.copytree(tmp_path / "c", tmp_path / name)
+        damage(copy / name, how)
+        with pytest.raises(UserError) as caught:
+            checkpoint.load(copy, empty)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+        assert name == checkpoint.MARKER or name in checkpoint.problem(copy)
+
+
+def test_a_number_in_complete_json_cannot_be_changed(build, tmp_path):
+    checkpoint.save(tmp_path / "c", build(*SIZE), extra={"step": 3, "loss": 0.1})
+    path = tmp_path / "c" / checkpoint.MARKER
+    path.write_text(path.read_text().replace('"step": 3', '"step": 7'))
+    with pytest.raises(UserError, match=r"complete\.json is not what was written"):
+        checkpoint.read(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": [2, 64, 4]}, {"model": {"layers": 2, "hidden": "64", "heads": 4}}, {"model": None}, {"extra": 3},
+        {"model": {"layers": 2, "hidden": 64, "heads": 5}},
+        {"dtype": "load"}, {"files": 7}, {"files": [{"name": "../x", "bytes": 1, "sha256": ""}]}, {"files": ["x"]},
+    ],
+)  # fmt: skip
+def test_facts_of_another_shape_are_one_line(tmp_path, change):
+    (tmp_path / "c").mkdir()
+    facts = {
+        "format": 1,
+        "model": {"layers": 2, "hidden": 64, "heads": 4},
+        "dtype": "float32",
+        "extra": {},
+        "files": [],
+    }
+    facts |= change
+    write_json(tmp_path / "c" / checkpoint.MARKER, facts | {"sha256": sha256_json(facts)})
+    assert checkpoint.problem(tmp_path / "c") is not None
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(build, tmp_path):
+    model = build(*SIZE, seed=4)
+    checkpoint.save(tmp_path / "c", model, extra={"step": 3})
+    facts = checkpoint.read(tmp_path / "c")
+    facts.pop("files")
+    (tmp_path / "c" / checkpoint.MARKER).write_text(json.dumps(facts))
+    other = build(*SIZE, weights=False)
+    assert checkpoint.load(tmp_path / "c", other) == {"step": 3}
+    assert torch.equal(other.head.dense.weight, model.head.dense.weight)
+
+
+def as_recorded(directory):
+    """Make complete.json fit the files, as somebody would who wants a changed checkpoint to be accepted."""
+    facts = checkpoint.read(directory)
+    facts["files"] = recorded(directory, [file["name"] for file in facts["files"]])
+    write_json(directory / checkpoint.MARKER, facts | {"sha256": sha256_json(facts)})
+
+
+def test_a_checkpoint_with_a_program_in_it_is_refused_though_its_hashes_fit(build, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    empty = build(*SIZE, weights=False)
+    for name, write in ((".metadata", pickle.dump), ("common.pt", torch.save)):
+        checkpoint.save(tmp_path / "c", build(*SIZE))
+        with (tmp_path / "c" / name).open("wb") as file:
+            write(Evil(), file)
+        as_recorded(tmp_path / "c")
+        with pytest.raises(UserError, match=name):
+            checkpoint.load(tmp_path / "c", empty)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_values_that_are_not_finite_are_refused(build, tmp_path):
+    model = build(*SIZE)
+    model.head.dense.weight.data[3, 4] = float("nan")
+    checkpoint.save(tmp_path / "c", model)
+    with pytest.raises(UserError, match=r"head\.dense\.weight has values that are not finite"):
+        checkpoint.load(tmp_path / "c", build(*SIZE, weights=False))
+
+
+def test_sizes_that_contradict_the_stored_tensors_are_refused(build, tmp_path):
+    checkpoint.save(tmp_path / "c", build(*SIZE))
+    facts = checkpoint.read(tmp_path / "c")
+    for change, message in (
+        ({"hidden": 32}, r"has shape \(40, 64\), not \(40, 32\)"),
+        ({"layers": 3}, "shape|no tensor"),
+    ):
+        changed = facts | {"model": facts["model"] | change}
+        write_json(tmp_path / "c" / checkpoint.MARKER, changed | {"sha256": sha256_json(changed)})
+        sizes = tuple((dict(zip(("layers", "hidden", "heads"), SIZE, strict=True)) | change).values())
+        with pytest.raises(UserError, match=message):
+            checkpoint.load(tmp_path / "c", build(*sizes, weights=False))
 
 
 def test_later_format(build, tmp_path):

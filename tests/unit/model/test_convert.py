@@ -11,7 +11,7 @@ from transformers import EsmForMaskedLM, EsmTokenizer
 
 from unirefine.core.alphabet import TOKENS
 from unirefine.errors import UserError
-from unirefine.model import convert
+from unirefine.model import convert, huggingface
 
 SIZE = (3, 96, 4)
 
@@ -28,7 +28,7 @@ def source(theirs, tmp_path):
 
 def tensors(directory):
     return {
-        convert.usual_name(name): tensor
+        huggingface.usual_name(name): tensor
         for file in directory.glob("*.safetensors")
         for name, tensor in load_file(file).items()
     }
@@ -137,12 +137,12 @@ def test_other_architecture(source, key, value):
     config = json.loads((source / "config.json").read_text())
     (source / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(UserError, match=f"{key} is {value!r}"):
-        convert.model_of(source)
+        huggingface.model_of(source)
 
 
 def test_not_a_model_directory(tmp_path):
     with pytest.raises(UserError, match=r"no config\.json"):
-        convert.model_of(tmp_path)
+        huggingface.model_of(tmp_path)
 
 
 def as_published(theirs, directory):
@@ -181,7 +181,7 @@ def test_every_layout_of_files_comes_back_bit_for_bit(theirs, layout, build, tmp
     convert.load_huggingface(source, model)
     convert.export_huggingface(model, tmp_path / "out")
     before, after = tensors(source), tensors(tmp_path / "out")
-    assert before.keys() - convert.TIED.keys() == after.keys()
+    assert before.keys() - huggingface.TIED.keys() == after.keys()
     assert {"esm.contact_head.regression.weight", "esm.contact_head.regression.bias"} <= after.keys()
     assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
     tokens = oracle.batch([12, 30])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unirefine.model import checkpoint, convert
+from unirefine.model import checkpoint, huggingface
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_ID = "lab/esm2_tiny"
@@ -88,16 +88,14 @@ def test_a_hub_id_becomes_a_checkpoint_with_its_bits(hub, tmp_path):
     back = run_convert(url, str(tmp_path / "megatron"), tmp_path / "back", tmp_path / "home")
     assert back.returncode == 0, back.stderr
     before, after = (load_file(path / "model.safetensors") for path in (directory, tmp_path / "back"))
-    assert {convert.usual_name(name) for name in before} == after.keys()
-    assert all(torch.equal(tensor, after[convert.usual_name(name)]) for name, tensor in before.items())
+    assert {huggingface.usual_name(name) for name in before} == after.keys()
+    assert all(torch.equal(tensor, after[huggingface.usual_name(name)]) for name, tensor in before.items())
 
 
 def test_an_unknown_id_is_one_line(hub, tmp_path):
     done = run_convert(hub[0], "lab/nothing", tmp_path / "megatron", tmp_path / "home")
     assert done.returncode == 1
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .startswith("unirefine convert: error: lab/nothing: cannot download from the hub (RepositoryNotFoundError)")
-    )
+    line = done.stderr.strip().splitlines()[-1]
+    wanted = "lab/nothing: no such directory, and cannot download from the hub (RepositoryNotFoundError)"
+    assert line.startswith(f"unirefine convert: error: {wanted}")
     assert not (tmp_path / "megatron").exists()

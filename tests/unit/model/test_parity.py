@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unirefine.core.alphabet import MASK, PAD
-from unirefine.model import convert
+from unirefine.model import convert, huggingface
 from unirefine.model.batch import slot_sums
 
 LENGTHS = [23, 5, 40, 12]
@@ -86,7 +86,7 @@ def test_loss_and_gradients(pair):
     for parameter in ours.parameters():
         parameter.data = parameter.grad
     for name, whole in convert.whole_tensors(ours):
-        names = convert.huggingface_names(name)
+        names = huggingface.huggingface_names(name)
         tensors = convert.split_qkv(whole, theirs.config.num_attention_heads) if len(names) == 3 else [whole]
         for theirs_name, tensor in zip(names, tensors, strict=True):
             difference = (tensor - reference[theirs_name]).abs().max()

@@ -6,8 +6,9 @@ import pytest
 from unirefine.config.training import PRESETS, Model, Parallel, Train
 from unirefine.core.alphabet import TOKENS
 from unirefine.model import settings
-from unirefine.model.convert import parameter_names, stage_of
+from unirefine.model.convert import stage_of
 from unirefine.model.esm2 import build_esm2
+from unirefine.model.huggingface import parameter_names
 from unirefine.model.layout import global_parameters, is_vocabulary
 
 # Millions of parameters as Lin et al. 2023 and the model cards give them, to three digits

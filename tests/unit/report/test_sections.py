@@ -1,10 +1,13 @@
 """The sections' texts and pictures, from the files' content."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from unirefine.config import Decontaminate, Search
+from unirefine.files.atomic import write_json
 from unirefine.report.ledger import Entry
-from unirefine.report.sections import release_section, removal_section, split_section
+from unirefine.report.sections import release_section, removal_section, shape_section, shard_section, split_section
 
 EDGES = [i / 50 for i in range(51)]
 CONFIG = Decontaminate()
@@ -91,4 +94,35 @@ KEPT = [Entry(stage="records", level="uniref50", entered=3, kept=3, removed={})]
     ],
 )
 def test_contradictions_of_the_release_are_counted(violations, text):
-    assert removal_section(KEPT, violations).text[1:] == ([] if text is None else [text])
+    assert removal_section(KEPT, violations, {"source": "current"}).text[1:] == ([] if text is None else [text])
+
+
+def test_an_own_fasta_has_clusters_and_sequences_and_nothing_of_uniref(tmp_path):
+    release = {"source": "fasta", "release": None, "files": []}
+    entries = [
+        Entry(stage="records", level="uniref90", entered=7, kept=7, removed={}),
+        Entry(stage="curate", level="uniref90", entered=7, kept=5, removed={"purge_list": 2}),
+        Entry(stage="cluster", level="uniref50", entered=3, kept=2, removed={"no_members": 1}),
+    ]
+    section = removal_section(entries, None, release)
+    assert section.text == [
+        "Clusters: 3 in = 2 kept for training and validation + 1 removed.",
+        "Sequences: 7 in = 5 kept for training and validation + 2 removed.",
+    ]
+    assert [table.rows[0][1] for table in section.tables] == ["made of them", "in the FASTA"]
+    assert [picture.caption.split(",")[0] for picture in section.figures] == ["Clusters removed", "Sequences removed"]
+    write_json(tmp_path / "shard" / "manifest.json", {"sides": {}})
+    membership = pa.table({"length": pa.array([50, 60], pa.int32())})
+    (tmp_path / "cluster").mkdir()
+    pq.write_table(membership, tmp_path / "cluster" / "membership.parquet")
+    clusters = membership.append_column("size", pa.array([1, 1], pa.uint32()))
+    pq.write_table(clusters, tmp_path / "cluster" / "clusters.parquet")
+    shapes = shape_section(tmp_path, release)
+    sections = [section, shapes, shard_section(tmp_path, release), release_section(release, entries)]
+    for one in sections:
+        text = " ".join([one.heading, *one.text, *(table.title for table in one.tables)])
+        text += " ".join(picture.svg + picture.caption for picture in one.figures)
+        assert "UniRef" not in text and "UniProt" not in text and "elease" not in text
+    assert "members of a cluster" in shapes.figures[1].svg
+    of_uniref = shape_section(tmp_path, {"source": "current"}).figures[1].svg
+    assert "UniRef90 members of a UniRef50 cluster" in of_uniref

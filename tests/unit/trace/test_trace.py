@@ -129,6 +129,9 @@ def test_a_train_member_is_found_at_its_byte(run, sides, capsys, tmp_path):
     assert f"{shard}.bin offset={byte}" in header
     assert "".join(sequence) == write_release(tmp_path / "release")[name]
     assert int(number) >= 0
+    for spelling in (name, f"sp|{name}.2|X_Y", f'"uniref90_{name.lower()}",'):
+        assert main(["shard", "cat", spelling, "--shards", str(run / "shard")]) == 0
+        assert capsys.readouterr().out.splitlines() == [header, *sequence]
 
 
 def test_a_cluster_in_train_names_its_members(run, sides, capsys):

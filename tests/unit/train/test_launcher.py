@@ -24,7 +24,7 @@ def test_srun_with_a_task_per_process_sets_the_rank():
         os.environ["MASTER_ADDR"] = "node7"
         launcher.use_slurm_rank(Parallel(nodes=2, processes_per_node=8))
         assert (os.environ["RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"]) == ("9", "1", "16")
-        assert os.environ["MASTER_PORT"] == "25678"
+        assert (os.environ["LOCAL_WORLD_SIZE"], os.environ["MASTER_PORT"]) == ("8", "25678")
     assert "RANK" not in os.environ
 
 

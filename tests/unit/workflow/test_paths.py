@@ -77,3 +77,11 @@ def test_initial_weights_are_files_not_their_directory(tmp_path):
     for name in ("model.safetensors", "config.json", "notes.txt"):
         (tmp_path / name).touch()
     assert empty.initial_weights() == [str(tmp_path / "config.json"), str(tmp_path / "model.safetensors")]
+    assert paths(train={"init": "facebook/esm2_t6_8M_UR50D"}).initial_weights() == []
+    for name in ("final/megatron/__0_0.distcp", "final/megatron/complete.json", "final/huggingface/model.safetensors"):
+        (tmp_path / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "train" / name).touch()
+    for given in ("train", "train/final"):
+        files = paths(train={"init": str(tmp_path / given)}).initial_weights()
+        found = [str(Path(name).relative_to(tmp_path / "train/final")) for name in files]
+        assert found == ["huggingface/model.safetensors", "megatron/__0_0.distcp"]

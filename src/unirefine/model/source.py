@@ -1,0 +1,114 @@
+"""One way to say which model is meant, for training, conversion, evaluation and embedding.
+
+A model is given as the directory of a training run, its `final/`, either layout in that, a checkpoint, a Hugging Face
+directory, or the id of one on the hub. A directory with a config.json is read as Hugging Face's, whatever else it has.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unirefine.config.training import Model
+from unirefine.errors import UserError
+from unirefine.model import checkpoint, convert, huggingface
+
+KINDS = (
+    "give a training run, its final/, a checkpoint, a Hugging Face directory, or an id like facebook/esm2_t6_8M_UR50D"
+)
+PICKLES = (".bin", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model lies. One of its two layouts is there at least."""
+
+    directory: Path
+    """The model as a whole: `final/`, or the directory of its only layout."""
+    checkpoint: Path | None
+    """A complete Megatron checkpoint."""
+    huggingface: Path | None
+    """A Hugging Face directory."""
+
+    def model(self) -> Model:
+        """The size of the model. Raises UserError when it is damaged."""
+        if self.checkpoint is not None:
+            return checkpoint.model_of(self.checkpoint)
+        assert self.huggingface is not None
+        return huggingface.model_of(self.huggingface)
+
+    def load(self, model: Any) -> None:
+        """Load the weights into an `Esm2`, wrapped or not. Collective. Raises UserError, see the layouts' modules."""
+        if self.checkpoint is not None:
+            checkpoint.load(self.checkpoint, model)
+        else:
+            assert self.huggingface is not None
+            convert.load_huggingface(self.huggingface, model)
+
+
+def find(given: Path | str) -> Source:
+    """The model that is meant by `given`. A hub id is downloaded: safetensors, config and vocabulary only.
+
+    Raises UserError when there is no model of ours or of Hugging Face's layout.
+    """
+    path = Path(given)
+    if path.is_dir():
+        return _in_directory(path)
+    if path.is_file():
+        if path.suffix in PICKLES:
+            raise _convert_first(path)
+        raise UserError("a file, not a model", where=path, fix="give the directory that it is in")
+    if path.is_absolute() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(given)):
+        raise UserError("no such directory", where=given, fix=KINDS)
+    directory = _download(str(given))
+    return Source(directory, None, directory)
+
+
+def _in_directory(path: Path) -> Source:
+    if (path / huggingface.CONFIG).is_file():
+        if not huggingface.has_safetensors(path) and _has_pickles(path):
+            raise _convert_first(path)
+        return Source(path, None, path)
+    if checkpoint.is_complete(path):
+        return Source(path, path, None)
+    if huggingface.has_safetensors(path):
+        raise UserError(f"no {huggingface.CONFIG}", where=path, fix="get the whole directory of the Hugging Face model")
+    layouts = path / "megatron", path / "huggingface"
+    ours = layouts[0] if checkpoint.is_complete(layouts[0]) else None
+    theirs = layouts[1] if (layouts[1] / huggingface.CONFIG).is_file() else None
+    if ours is not None or theirs is not None:
+        return Source(path, ours, theirs)
+    if (path / "final").is_dir():
+        return _in_directory(path / "final")
+    whole = [one.parent for one in sorted(path.glob(f"**/step-*/{checkpoint.MARKER}"))]
+    if whole:
+        raise UserError("a training that has not finished", where=path, fix=f"give one of its checkpoints: {whole[-1]}")
+    if _has_pickles(path):
+        raise _convert_first(path)
+    raise UserError("neither a training run, a complete checkpoint nor a Hugging Face ESM-2", where=path, fix=KINDS)
+
+
+def _has_pickles(path: Path) -> bool:
+    return any(one.suffix in PICKLES for one in path.iterdir())
+
+
+def _convert_first(path: Path) -> UserError:
+    return UserError(
+        "its weights are a pickle of PyTorch; only safetensors are opened", where=path,
+        fix=f"convert it first, which reads it without running anything: unirefine convert --from {path} --to DIR",
+    )  # fmt: skip
+
+
+@functools.cache
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = [huggingface.CONFIG, "vocab.txt", "lineage.json", "*.safetensors", "*.safetensors.index.json"]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+    except Exception as error:  # the hub's client raises its own, httpx's and OS errors
+        raise UserError(
+            f"no such directory, and cannot download from the hub ({type(error).__name__})",
+            where=hub_id, fix="check the path or id, and the network",
+        ) from error  # fmt: skip
