@@ -90,7 +90,6 @@ def build(root: Path) -> Path:
         "evaluate", *here, "--shards", results / "shard", "--model", results / "train/final",
         "--output", results / "evaluate",
     )  # fmt: skip
-    run("report", *here, "--results", results, "--output", root / "report")
     write_copies(root)
     return root
 

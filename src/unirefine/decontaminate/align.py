@@ -38,6 +38,8 @@ _OUTPUT = "query,target,fident,qcov,tcov,evalue,bits"
 _COLUMNS = ("query", "target_name", "identity", "query_coverage", "target_coverage", "evalue", "bits")
 FEW_PAIRS = 200_000
 """So many pairs are aligned sooner than a prefilter has started."""
+UNGAPPED = 35
+"""Smallest score of a candidate's best diagonal without gaps, in half bits."""
 _TURNED = {1: 2, 2: 1, 3: 4, 4: 3}
 """What a coverage mode of query and target is for target and query; 0 and 5 are the same."""
 
@@ -95,6 +97,7 @@ def _prefilter(tool: Workspace, train: int, held_out: int, settings: Search, mem
         "-s": settings.sensitivity,
         "-k": KMER,
         "--max-seqs": more,
+        "--min-ungapped-score": UNGAPPED,
         "--mask": 0,  # masks the index: pairs that are found from one side would not be from the other
         "-c": settings.coverage,
         "--cov-mode": _TURNED.get(settings.coverage_mode, settings.coverage_mode) if swap else settings.coverage_mode,

@@ -265,5 +265,13 @@ def test_a_level_that_is_no_longer_curated_goes(make_records, tmp_path):
     for chosen in (levels, levels[1:]):
         argv = ["curate", "--records", str(records), "--levels", *chosen, "--output", str(output)]
         assert main(argv) == 0
-    left = {"uniref90.parquet", "removed.parquet", "counts.json", "lineage.json", "notes.txt", ".lock"}
+    left = {
+        "uniref90.parquet",
+        "removed.parquet",
+        "purge_not_found.txt",
+        "counts.json",
+        "lineage.json",
+        "notes.txt",
+        ".lock",
+    }
     assert {path.name for path in output.iterdir()} == left

@@ -70,7 +70,7 @@ def in_metrics(monkeypatch, directory: Path) -> list[str]:
     """A command that reads a metrics.jsonl with a damaged line."""
     path = directory / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step"\n{"step": 3}\n')
-    monkeypatch.setattr("unirefine.split.run.run", lambda *_arguments: read_lines(path, torn=True))
+    monkeypatch.setattr("unirefine.split.run.run", lambda *_arguments, **_options: read_lines(path, torn=True))
     return ["split", "--clusters", "data", "--output", str(directory / "out")]
 
 

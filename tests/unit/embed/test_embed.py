@@ -188,7 +188,8 @@ def test_a_bad_fasta_fails_before_the_model_is_loaded(tmp_path, capsys):
     path.write_text(">a\nMKV\n>b\nMK7\n")
     assert main(["embed", "--model", "nowhere", "--fasta", str(path), "--output", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == (
-        f"unirefine embed: error: {path}:3: b has '7' at residue 3; only letters are residues\n"
+        f"unirefine embed: error: {path}:4: a number in a sequence: b (line 4); remove the numbers: only letters are"
+        " residues\n"
     )
 
 
