@@ -371,8 +371,7 @@ def _metrics(line: str) -> dict[str, Any]:
 
 def _check_types(value: Any, path: Path) -> None:
     """Raise UserError for a value of another type than the file's name promises."""
-    beside_a_file = bool(Path(path.stem).suffix)  # uniref50.xml.gz.json
-    kind = _KINDS.get(path.name, _Download if beside_a_file else None)
+    kind = _KINDS.get(path.name, _Download if _is_beside_a_file(path) else None)
     if kind is None:
         return
     try:
@@ -382,6 +381,11 @@ def _check_types(value: Any, path: Path) -> None:
         key = ".".join(map(str, first["loc"]))
         what = f"{key}: {first['msg']}" if key else f"not an object ({first['msg']})"
         raise UserError(f"not what this version writes: {what}", where=path, fix=_again(path)) from None
+
+
+def _is_beside_a_file(path: Path) -> bool:
+    """Whether it has the facts of a download, as uniref50.xml.gz.json has."""
+    return bool(Path(path.stem).suffix)
 
 
 @functools.cache
@@ -398,6 +402,8 @@ def _documents(value: Any, path: Path) -> Any:
 def _again(path: Path) -> str:
     """What to do about a damaged file: the stage whose directory it is in writes it again."""
     stage = next((part for part in reversed(path.parts[:-1]) if part in _STAGES), None)
+    if stage is None and _is_beside_a_file(path):
+        stage = "release"
     if stage is None:
         return "restore it, or make it again"
     return f"delete it and run the {stage} stage again"

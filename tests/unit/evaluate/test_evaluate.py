@@ -214,7 +214,7 @@ def test_published_values_belong_to_presets(tmp_path, preset, expected):
     """Only the size decides, not the weights."""
     layers, hidden, heads = PRESETS[preset]
     sizes = {"layers": layers, "hidden": hidden, "heads": heads}
-    (tmp_path / "complete.json").write_text(json.dumps({"format": 1, "model": sizes}))
+    (tmp_path / "complete.json").write_text(json.dumps({"format": 1, "model": sizes, "extra": {}, "dtype": "float32"}))
     assert stage._published(tmp_path, "mine", Evaluate().published) == expected
 
 
