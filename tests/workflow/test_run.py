@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
+from unirefine.files.atomic import read_json
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 AFTER_SHARD = {"train", "evaluate", "embed", "cards", "report", "all"}
 
