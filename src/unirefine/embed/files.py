@@ -12,11 +12,16 @@ import pyarrow as pa
 from unirefine.core import parquet
 from unirefine.core.fasta import Protein
 from unirefine.embed.vectors import Vectors
+from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
 from unirefine.files.hashes import sha256_json
+from unirefine.files.outputs import array_header
 from unirefine.files.written import delete_stale
 
 KINDS = ("sequences", "residues")
+FORMS = ("parquet", "npy")
+METADATA = "unirefine"
+"""Key of the metadata of our tables."""
 FORMAT = 2
 _ONE_GROUP = 1 << 26
 """Rows of a row group: Arrow's maximum, more than a chunk has."""
@@ -39,7 +44,7 @@ def schemas(hidden: int, *, cls: bool, facts: dict[str, Any]) -> dict[str, pa.Sc
         pa.field("residue", pa.string()),
         pa.field("vector", vector),
     ]
-    metadata = {"unirefine": json.dumps(facts, sort_keys=True)}
+    metadata = {METADATA: json.dumps(facts, sort_keys=True)}
     return {"sequences": pa.schema(sequences, metadata), "residues": pa.schema(residues, metadata)}
 
 
@@ -104,18 +109,38 @@ class Chunks:
                     )
 
     def join(self, count: int, schema_of: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool) -> None:
-        """Write the final files of `kinds` from `count` chunks, and delete the chunks.
+        """Write the final files of `kinds` from `count` chunks, and delete the chunks and files of other options.
 
         arrays: also write the vectors as `<kind>.npy`, float32[rows, hidden].
         """
-        forms = ("parquet", "npy") if arrays else ("parquet",)
-        delete_stale(self.output, "embed", [f"{kind}.{form}" for kind in kinds for form in forms])
+        others = [path.name for path in final_files(self.output) if path.is_file() and not is_ours(path)]
+        delete_stale(self.output, "embed", [*others, *(f"{kind}.parquet" for kind in kinds)])
         for kind in kinds:
             paths = [self.path(chunk, kind) for chunk in range(count)]
+            # the table first, because it tells that the array beside it is ours
+            _join_tables(self.output / f"{kind}.parquet", paths, schema_of[kind])
             if arrays:
                 _join_arrays(self.output / f"{kind}.npy", paths)
-            _join_tables(self.output / f"{kind}.parquet", paths, schema_of[kind])
         shutil.rmtree(self.directory)
+
+
+def final_files(output: Path, kinds: Sequence[str] = KINDS, forms: Sequence[str] = FORMS) -> list[Path]:
+    """The files that a job writes into `output`."""
+    return [output / f"{kind}.{form}" for kind in kinds for form in forms]
+
+
+def is_ours(path: Path) -> bool:
+    """Whether an earlier job has written a final file: a table says so, an array is like our table beside it."""
+    try:
+        with parquet.File(path.with_suffix(".parquet"), "") as table:
+            if METADATA.encode() not in (table.schema_arrow.metadata or {}):
+                return False
+            if path.suffix == ".parquet":
+                return True
+            shape = table.metadata.num_rows, table.schema_arrow.field("vector").type.list_size
+    except (OSError, UserError, KeyError):
+        return False
+    return array_header(path) == (shape, np.dtype(np.float32))
 
 
 def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None:

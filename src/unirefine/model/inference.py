@@ -66,6 +66,14 @@ class Engine(Protocol):
         ...
 
 
+def not_finite(protein: str) -> UserError:
+    """The error for a result of the model that is NaN or infinite."""
+    return UserError(
+        f"the model's output is not finite at protein {protein}",
+        fix="its weights are damaged, or the precision is too low: fp16 overflows above 65,504; try bf16 or fp32",
+    )
+
+
 def start(layout: Layout | None = None) -> None:
     """Start Megatron's groups over all processes of the job (one without torchrun), unless they fit `layout` already.
 
