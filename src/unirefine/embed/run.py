@@ -65,7 +65,7 @@ def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
     residues = int(embedded.sum())
     count = 0
     with progress.meter("embed", total=residues, unit="residues") as done:
-        for count, proteins in enumerate(_grouped(source, config.chunk_residues), 1):
+        for count, proteins in enumerate(grouped(source, config.chunk_residues), 1):
             chunk = count - 1
             if chunk in finished or chunk % engine.share.of != engine.share.number:
                 continue
@@ -103,7 +103,7 @@ def summary(result: Result) -> str:
     return text
 
 
-def _grouped(source: Source, size: int) -> Iterator[list[Protein]]:
+def grouped(source: Source, size: int) -> Iterator[list[Protein]]:
     """Chunks of at least `size` residues; the last one may have fewer."""
     chunk: list[Protein] = []
     residues = 0

@@ -21,11 +21,8 @@ from unirefine.evaluate.mutants import load_proteins
 from unirefine.files.atomic import atomic_path, read_json, write_json
 from unirefine.files.outputs import array_header, json_of, refuse_overwriting
 from unirefine.model.batching import with_special_tokens
-from unirefine.model.checkpoint import EXTRA_TENSORS
-from unirefine.model.huggingface import CONTACT_HEAD, HuggingfaceFiles
 from unirefine.model.inference import load_esm_for_masked_lm, not_finite
-from unirefine.model.source import find
-from unirefine.model.tensors import SafetensorsFile
+from unirefine.model.source import has_contact_head
 
 RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
 """Separation |i - j| in residues, both ends included."""
@@ -34,18 +31,11 @@ FRACTIONS = {"L/5": 5, "L/2": 2, "L": 1}
 LONGEST = 1022
 """Residues that ESM-2 was trained on."""
 RESULT = "contacts.json"
-HEAD = f"{CONTACT_HEAD}weight"
 
 
 def open_contact_model(directory: Path) -> torch.nn.Module:
     """EsmForMaskedLM with eager attention. Raises UserError when the checkpoint has no contact head."""
-    found = find(directory)
-    if found.huggingface is not None:
-        names = HuggingfaceFiles(found.huggingface).names()
-    else:
-        aside = found.directory / EXTRA_TENSORS
-        names = SafetensorsFile(aside).names if aside.is_file() else []
-    if HEAD not in names:
+    if not has_contact_head(directory):
         raise UserError(
             "the checkpoint has no contact head", where=directory,
             fix="give a published ESM-2 checkpoint; models trained here have none",

@@ -168,7 +168,7 @@ def _empty(model: Model, precision: Precision, layout: Layout) -> Esm2:
     return build_esm2(model, config, weights=False)
 
 
-def _layer_number(layer: int, layers: int) -> int:
+def layer_number(layer: int, layers: int) -> int:
     """Number of a layer, 0 .. layers. Raises UserError for one that the model does not have."""
     number = layer + layers + 1 if layer < 0 else layer
     if not 0 <= number <= layers:
@@ -199,7 +199,7 @@ class MegatronEngine:
     @torch.inference_mode()
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:
         """See `Engine`."""
-        number = _layer_number(layer, self.layers)
+        number = layer_number(layer, self.layers)
         owner = self._owner(number)
         found = None
         if self._stage <= owner:
@@ -304,7 +304,7 @@ class HuggingfaceEngine:
     @torch.inference_mode()
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:
         """See `Engine`."""
-        number = _layer_number(layer, self.layers)
+        number = layer_number(layer, self.layers)
         inputs, real = self._inputs(tokens, bounds)
         if number == self.layers:
             hidden = self.model.esm(**inputs).last_hidden_state
