@@ -16,7 +16,7 @@ WORKERS ?= 3
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
 
-.PHONY: help install lock demo demo-long test lint bench docs te-test slurm-test clean
+.PHONY: help install lock demo demo-long test fuzz lint bench docs te-test slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +68,9 @@ demo-long: results/site/done  ## the same proteins and half an hour of training
 
 test: .venv/installed  ## the whole test suite
 	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
+
+fuzz: .venv/installed  ## 600 damaged files, each of which must be one line or the right result
+	UNIREFINE_FUZZ=$${UNIREFINE_FUZZ:-600} python -m pytest -n 2 -q tests/fuzz
 
 lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, generated docs
 	ruff check .

@@ -151,7 +151,7 @@ def xml_scanner():
     from unirefine.records.uniref_xml import parse
 
     path, _megabytes = xml_file()
-    found = inspect(path, "uniref50")
+    found = inspect(path, "uniref50", strict=True)
     blocks = list(read_blocks(path, found.marker, found.keep))
 
     def scan(block) -> None:

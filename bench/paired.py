@@ -35,7 +35,7 @@ def main(tables: Tables, *, rounds: int = 5, per_core: bool = False) -> None:
         print(json.dumps(_measure(tables[title][1][name])))
         return
     clock = "cpu" if per_core else "wall"
-    report: dict[str, Any] = {"machine": _machine(), "clock": clock, "tables": {}}
+    report: dict[str, Any] = {"machine": machine(), "clock": clock, "tables": {}}
     for title, (unit, cases) in tables.items():
         print(f"{title} ({unit} per {'processor second' if per_core else 'second'}, {arguments.rounds} rounds)")
         runs = [{name: _child(title, name) for name in cases} for _ in range(arguments.rounds)]
@@ -87,7 +87,8 @@ def _child(title: str, name: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Processor, cores and Python, for a JSON file of figures."""
     model = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]

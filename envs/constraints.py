@@ -9,8 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-TESTED = {"megatron-core"}
-"""Taken from the lock even if the image has another: checkpoints and layouts were tested with it."""
+FROM_LOCK = {"megatron-core", "typing-extensions"}
+"""Taken from the lock even if the image has another: checkpoints and layouts were tested with that Megatron, and the
+lock's pydantic needs a newer typing-extensions, which is pure Python, than images of 2025 have."""
 
 
 def name_of(line: str) -> str:
@@ -26,7 +27,7 @@ def entries(lock: str) -> list[str]:
 
 def merged(brought: list[str], locked: list[str]) -> list[str]:
     """Constraints: those `brought` by the image (`name==version`), then what else is `locked`."""
-    stays = [line for line in brought if "==" in line and name_of(line) not in TESTED]
+    stays = [line for line in brought if "==" in line and name_of(line) not in FROM_LOCK]
     names = {name_of(line) for line in stays}
     return stays + [entry for entry in locked if name_of(entry) not in names]
 

@@ -1,6 +1,6 @@
 """Write docs/licences.md: the licence of every package of constraints.txt, as its own metadata states it.
 
-    python envs/licences.py --write      # after make install and pip install -c constraints.txt tzdata wheel
+    python envs/licences.py --write      # after make install
 
 Without --write it prints the page. A test compares it with the page where packages are installed.
 """
@@ -62,8 +62,12 @@ def _first_line(package: importlib.metadata.Distribution) -> str:
 
 
 def page() -> str:
-    """The page, for the packages that are installed here."""
-    rows = [f"| {name} | {', '.join(versions)} | {licence(name)} |" for name, versions in pinned().items()]
+    """The page. A package that is not installed here, because no other needs it on this platform, keeps its row."""
+    known = dict(re.findall(r"^\| (\S+) \| [^|]+ \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    rows = [
+        f"| {name} | {', '.join(versions)} | {licence(name) or known.get(name, 'not stated')} |"
+        for name, versions in pinned().items()
+    ]
     return HEADER + "\n".join(rows) + "\n"
 
 

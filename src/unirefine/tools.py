@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +24,7 @@ _PACKAGED = {
     "837eaf6cc9be92ff320c42c4cf56ae0d75f2a53c6ff6b24a577e803e9e3951be": "macOS",
 }
 _TAIL_BYTES = 4096
+_FOLLOW_S = 1.0
 _FULL_BYTES = 1 << 22
 """A disk with less than this free counts as full."""
 _SIGNAL_HINTS = {
@@ -96,34 +97,35 @@ def _digest(binary: Path, _size: int, _changed: int) -> str:
 
 
 def run_tool(
-    argv: Sequence[Path | str],
+    argv: Sequence[object],
     *,
     log: Path | str | None = None,
     environment: dict[str, str] | None = None,
     directory: Path | None = None,
+    follow: Callable[[bytes], None] | None = None,
 ) -> None:
     """Run a program and wait for it. Its process group is killed when this process is interrupted or terminated.
 
     argv: program and arguments. log: file that its stdout and then its stderr are appended to. environment: variables
     beside this process's. directory: where it runs, with its Path arguments relative to that; `mmseqs cluster` is a
-    shell script, which divides a path at its spaces. Raises UserError with the last line of stderr, and the exit code
-    or the signal, when it fails.
+    shell script, which divides a path at its spaces. follow: called about every second with all of its stdout so far.
+    Raises UserError with the last line of stderr, and the exit code or the signal, when it fails.
     """
     program, *arguments = argv
     words = [str(program), *(_relative(word, directory) for word in arguments)]
     if log is None:
         with tempfile.TemporaryFile() as output:
-            _run(words, output, environment=environment, directory=directory)
+            _run(words, output, environment=environment, directory=directory, follow=follow)
         return
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab+") as output:
         output.write(f"$ {' '.join(words)}\n".encode())
         output.flush()
-        _run(words, output, where=log, environment=environment, directory=directory)
+        _run(words, output, where=log, environment=environment, directory=directory, follow=follow)
 
 
-def _relative(word: Path | str, directory: Path | None) -> str:
+def _relative(word: object, directory: Path | None) -> str:
     return os.path.relpath(word, directory) if directory and isinstance(word, Path) else str(word)
 
 
@@ -134,6 +136,7 @@ def _run(
     where: Path | None = None,
     environment: dict[str, str] | None = None,
     directory: Path | None = None,
+    follow: Callable[[bytes], None] | None = None,
 ) -> None:
     begin = output.tell()
     with tempfile.TemporaryFile() as errors:
@@ -153,7 +156,7 @@ def _run(
             ) from None
         with _terminated_as_exception():
             try:
-                code = process.wait()
+                code = process.wait() if follow is None else _follow(process, output, begin, follow)
             except BaseException:
                 _kill_group(process)
                 raise
@@ -164,6 +167,14 @@ def _run(
             last = _last_line(errors) or _last_line(output, begin) or "no output"
             hint = _hint(code, words, directory or Path())
             raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=hint)
+
+
+def _follow(process: subprocess.Popen, output: IO[bytes], begin: int, follow: Callable[[bytes], None]) -> int:
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=_FOLLOW_S)
+        # not seek and read: the program shares this file's position
+        follow(os.pread(output.fileno(), os.fstat(output.fileno()).st_size - begin, begin))
 
 
 def _kill_group(process: subprocess.Popen) -> None:

@@ -34,7 +34,7 @@ def pause_searches(pipeline: Pipeline) -> None:
     program = pipeline.directory / "mmseqs"
     program.write_text(
         f"""#!/bin/bash
-if [[ $1 == search ]]; then
+if [[ $1 == search || $1 == prefilter ]]; then
     while [[ -e {pipeline.directory}/pause ]]; do sleep 0.2; done
 fi
 exec {find_mmseqs()} "$@"

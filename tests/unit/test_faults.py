@@ -6,13 +6,16 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from traceback import StackSummary
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.distributed.checkpoint.api import CheckpointException
 
 from unirefine.errors import UserError
 from unirefine.faults import as_user_error
@@ -44,6 +47,34 @@ def test_a_bug_is_not_a_user_error(bug):
 def test_a_user_error_is_returned_as_it_is():
     error = UserError("bad", where="x")
     assert as_user_error(error) is error
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    [
+        lambda: np.empty(1 << 60, np.uint8),
+        lambda: torch.empty(1 << 50),
+        lambda: pa.allocate_buffer(1 << 60),
+        lambda: bytearray(1 << 60),
+    ],
+)
+def test_no_memory_is_one_line_whatever_library_asks_for_it(allocate):
+    with pytest.raises((MemoryError, RuntimeError)) as caught:
+        allocate()
+    line = as_user_error(caught.value).line()
+    assert line.startswith("out of memory (") and line.endswith(
+        "give it more memory, or fewer threads, or a smaller batch"
+    )
+
+
+def test_a_fault_in_a_checkpoint_is_that_of_the_rank_that_failed():
+    inner = OSError(errno.ENOSPC, "x", "__0_0.distcp")
+    error = CheckpointException("save", {0: (inner, StackSummary())})
+    assert as_user_error(error).line().startswith("__0_0.distcp: no space left on device; free some space")
+    worker = RuntimeError("Worker failure: [Errno 28] No space left on device")
+    line = as_user_error(CheckpointException("save", {0: (worker, StackSummary())})).line()
+    assert line.startswith("the checkpoint: no space left on device; free some space")
+    assert as_user_error(CheckpointException("load", {0: (KeyError("x"), StackSummary())})) is None
 
 
 def write_parquet(path):

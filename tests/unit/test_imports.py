@@ -12,7 +12,7 @@ import pytest
 from unirefine.core.levels import STAGES
 
 SOURCE = Path(__file__).parents[2] / "src" / "unirefine"
-TOP = {"__init__", "errors", "faults", "progress", "terminal", "tools"}
+TOP = {"__init__", "errors", "faults", "numba_cache", "progress", "terminal", "tools"}
 DATA_HALF = (
     *("core", "files", "workflow", "dataset"),
     *("release", "records", "curate", "cluster", "split", "decontaminate", "shard"),

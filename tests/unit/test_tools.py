@@ -177,6 +177,15 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def test_output_can_be_followed_while_a_program_runs(monkeypatch):
+    monkeypatch.setattr("unirefine.tools._FOLLOW_S", 0.05)
+    seen = []
+    run_tool(["sh", "-c", "printf first; sleep 0.4; printf ' second'; sleep 0.4"], follow=seen.append)
+    assert b"first" in seen and seen[-1] == b"first second"
+    with pytest.raises(UserError, match="exit code 2: why"):
+        run_tool(["sh", "-c", "sleep 0.2; echo why; exit 2"], follow=seen.append)
+
+
 def test_a_program_that_runs_in_a_directory_gets_paths_relative_to_it(tmp_path):
     work = tmp_path / "my (odd) $dir"
     work.mkdir()

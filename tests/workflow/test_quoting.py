@@ -73,7 +73,7 @@ def test_the_users_own_files_are_one_word_each(plan, tmp_path):
     assert f"down {ODD}/purge-0.txt" in words(jobs["curate"])
     assert f"down {ODD}/purge-0.txt" in words(jobs["release_fetch"])
     assert ODD in words(jobs["embed"])
-    for rule in ("cluster", "decontaminate_search", "decontaminate"):
+    for rule in ("cluster", "decontaminate_search"):
         assert words(jobs[rule])[words(jobs[rule]).index("--mmseqs") + 1] == f"./tool {ODD}", rule
     assert {str(path) for path in jobs["split"].input} > {f"ids {ODD}"}
 

@@ -36,7 +36,7 @@ def test_a_copy_of_the_model_has_its_whole_lineage(finished, tmp_path):
         released = json.loads((results(finished) / "release" / "release.json").read_text())
         assert found["release"] == released
         assert found["steps"][5]["tools"]["mmseqs"]
-        assert found["steps"][5]["config"]["search"]["sensitivity"] == 7.0
+        assert found["steps"][5]["config"]["search"]["sensitivity"] == 6.5
     weights = {file["name"]: file["sha256"] for file in found["files"]}
     assert weights["validation.bin"] == hashlib.sha256((tmp_path / "shard/validation.bin").read_bytes()).hexdigest()
     exported = json.loads((tmp_path / "train/final/huggingface/lineage.json").read_text())
@@ -131,21 +131,24 @@ def test_a_missing_mmseqs_is_one_clear_line(copy):
     assert "Traceback" not in done.stdout
 
 
-def test_a_search_of_members_removes_what_one_of_representatives_does_and_more(copy):
-    options = {"decontaminate": {"level": "members", "parts": 1}, "run": {"name": "members", "base": "small"}}
-    config = copy.config_with("members", options)
-    done = copy.snakemake("shard", config=config)
+def test_a_search_of_representatives_removes_less_and_states_the_members_that_it_leaves(copy):
+    options = {"decontaminate": {"level": "representatives", "parts": 1}, "run": {"name": "published", "base": "small"}}
+    config = copy.config_with("published", options)
+    done = copy.snakemake("shard", "decontaminate", config=config)
     assert done.returncode == 0, done.stdout
-    stricter = copy.directory / "results" / "members"
-    counts = [json.loads((run / "decontaminate" / "counts.json").read_text()) for run in (results(copy), stricter)]
-    assert [each["level"] for each in counts] == ["representatives", "members"]
-    fewer, more = (
-        set(removed_clusters(run / "decontaminate" / "removed.parquet")) for run in (results(copy), stricter)
+    published = copy.directory / "results" / "published"
+    counts = [json.loads((run / "decontaminate" / "counts.json").read_text()) for run in (results(copy), published)]
+    assert [each["level"] for each in counts] == ["members", "representatives"]
+    more, fewer = (
+        set(removed_clusters(run / "decontaminate" / "removed.parquet")) for run in (results(copy), published)
     )
     assert fewer <= more
-    searched = [sequences(copy.directory / "logs" / run.name / "decontaminate") for run in (results(copy), stricter)]
-    assert searched[1] > searched[0]
-    verified = copy.unirefine("shard", "verify", stricter / "shard")
+    searched = [sequences(copy.directory / "logs" / run.name / "decontaminate") for run in (results(copy), published)]
+    assert searched[0] > searched[1]
+    left = [json.loads((run / "decontaminate" / "identity.json").read_text()) for run in (results(copy), published)]
+    similar = [each["audit"]["members_left"]["clusters"]["similar"] for each in left]
+    assert similar == [0, len(more) - len(fewer)], "the sample is all of train, and each removed cluster has a member"
+    verified = copy.unirefine("shard", "verify", published / "shard")
     assert verified.returncode == 0, verified.stderr
 
 

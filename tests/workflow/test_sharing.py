@@ -9,6 +9,8 @@ import time
 import polars as pl
 import pytest
 
+from unirefine.files.atomic import read_json
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SHARED = ("release", "records", "curate", "cluster", "split", "decontaminate", "shard")
 
@@ -49,7 +51,7 @@ def test_a_run_that_differs_in_training_trains_on_the_shards_of_its_base(several
     shards = json.loads((results / "small/shard/lineage.json").read_text())
     assert model["steps"][:-1] == shards["steps"]
     assert model["steps"][-1]["counts"]["step"] == 20
-    assert json.loads((results / "longer/places.json").read_text()) == {stage: f"../small/{stage}" for stage in SHARED}
+    assert read_json(results / "longer/places.json") == {stage: f"../small/{stage}" for stage in SHARED}
     for name in ("small", "longer"):
         assert several.planned(config=several.directory / f"{name}.yaml") == set(), name
 
@@ -58,7 +60,7 @@ def test_a_run_that_differs_in_the_split_shares_what_is_before_it_through_its_ba
     results = several.directory / "results"
     written = {path.name for path in (results / "seeded").iterdir() if path.is_dir()}
     assert written == {"split", "decontaminate", "shard"}
-    found = json.loads((results / "seeded/places.json").read_text())
+    found = read_json(results / "seeded/places.json")
     assert found == {stage: f"../small/{stage}" for stage in ("release", "records", "curate", "cluster")}
     assert several.unirefine("shard", "verify", results / "seeded/shard").returncode == 0
     digests = {

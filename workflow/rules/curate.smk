@@ -18,6 +18,7 @@ rule curate:
         removed=f"{CURATE}/removed.parquet",
         counts=f"{CURATE}/counts.json",
         lineage=f"{CURATE}/lineage.json",
+        not_found=f"{CURATE}/purge_not_found.txt",
     log:
         f"{PATHS.logs('curate')}/curate.log",
     benchmark:

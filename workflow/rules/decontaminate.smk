@@ -47,7 +47,7 @@ rule decontaminate_search:
         "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
     resources:
-        mem_mb=16000,
+        mem_mb=32000,
         runtime="12h",
     params:
         config=stage_options(CONFIG, "decontaminate", "parts", "search", "audit"),
@@ -57,7 +57,7 @@ rule decontaminate_search:
         code=code_digest("decontaminate"),
     shell:
         "unirefine decontaminate search --config {params.config:q} --directory {params.directory:q}"
-        " --part {wildcards.part:q} --threads {threads} {params.mmseqs:q} 2>&1 | tee {log:q}"
+        " --part {wildcards.part:q} --threads {threads} --memory-mb {resources.mem_mb:q} {params.mmseqs:q} 2>&1 | tee {log:q}"
 
 
 rule decontaminate_remove:
@@ -112,8 +112,6 @@ rule decontaminate:
         f"{PATHS.logs('decontaminate')}/audit.log",
     benchmark:
         f"{PATHS.benchmarks('decontaminate')}/audit.tsv"
-    conda:
-        "../../envs/mmseqs2.yaml"
     threads: CONFIG.run.threads
     resources:
         mem_mb=32000,
@@ -124,10 +122,8 @@ rule decontaminate:
         records=lambda wildcards, input: parent(input.records[0], 2),
         clusters=lambda wildcards, input: parent(input.clusters[0]),
         split=lambda wildcards, input: parent(input.split),
-        mmseqs=MMSEQS,
-        tool=MMSEQS_VERSION,
         code=code_digest("decontaminate"),
     shell:
         "unirefine decontaminate audit --config {params.config:q} --directory {params.directory:q}"
         " --records {params.records:q} --clusters {params.clusters:q} --split {params.split:q}"
-        " --threads {threads} {params.mmseqs:q} 2>&1 | tee {log:q}"
+        " --threads {threads} 2>&1 | tee {log:q}"

@@ -1,6 +1,6 @@
 # One HTML report of the run.
 
-from unirefine.report.captions import CAPTIONS
+from unirefine.report.captions import captions
 
 REPORT = PATHS.directory("report")
 
@@ -43,7 +43,7 @@ rule report:
         config=stage_options(CONFIG, "report"),
         results=lambda wildcards, output: parent(output.page, 2),
         directory=lambda wildcards, output: parent(output.page),
-        captions=CAPTIONS,  # read by ../report/figure.rst
+        captions=captions({"source": CONFIG.release.source}),  # read by ../report/figure.rst
         code=code_digest("report"),
     shell:
         "unirefine report --config {params.config:q} --results {params.results:q} --output {params.directory:q}"

@@ -8,6 +8,7 @@ rule split:
         clusters=rules.cluster.output.clusters,
         lineage=ancient(PATHS.lineage("cluster")),
         ids=local_input(CONFIG.split.ids),
+        records=PATHS.records() if CONFIG.split.method == "ids" else [],
     output:
         split=f"{SPLIT}/split.parquet",
         missing=f"{SPLIT}/missing_ids.txt" if CONFIG.split.method == "ids" else [],
@@ -24,8 +25,11 @@ rule split:
     params:
         config=stage_options(CONFIG, "split"),
         clusters=lambda wildcards, input: parent(input.clusters),
+        records=lambda wildcards, input: (
+            words("--records", parent(input.records[0], 2)) if input.records else []
+        ),
         directory=lambda wildcards, output: parent(output.counts),
         code=code_digest("split"),
     shell:
         "unirefine split --config {params.config:q} --clusters {params.clusters:q}"
-        " --output {params.directory:q} 2>&1 | tee {log:q}"
+        " {params.records:q} --output {params.directory:q} 2>&1 | tee {log:q}"

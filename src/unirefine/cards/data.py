@@ -6,6 +6,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 
 from unirefine.cards.markdown import audit_text, counts_table, lineage_text, published_text, release_name, table
+from unirefine.core.summaries import is_own
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
          (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
@@ -15,13 +16,13 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
     """Markdown with a YAML header, as the Hub reads it. manifest: of the shards; audit: identity.json."""
     sides = manifest["sides"]
     sequences = sum(side["sequences"] for side in sides.values())
-    from_fasta = (lineage["release"] or {}).get("source") == "fasta"
+    from_fasta = is_own(lineage["release"])
     header = DatasetCardData(
         license="other" if from_fasta else "cc-by-4.0",
         pretty_name=f"{name}: protein token shards",
         size_categories=[next((label for limit, label in SIZES if sequences < limit), "n>1B")],
         task_categories=["fill-mask"],
-        tags=["biology", "protein", "uniref", "esm"],
+        tags=["biology", "protein", *([] if from_fasta else ["uniref"]), "esm"],
     )
     rows = [
         [side, *(f"{counts[key]:,}" for key in ("documents", "sequences", "tokens", "longest", "unknown"))]
@@ -32,6 +33,12 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
         if from_fasta
         else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
     )
+    if from_fasta:
+        contents = "a sequence per representative at the first identity, a document per cluster at the second"
+        bias = "what is in the FASTA is what its authors chose to put there"
+    else:
+        contents = "a sequence per UniRef90 member, a document per UniRef50 cluster"
+        bias = "what is in UniProt is what people chose to sequence"
     return f"""---
 {header.to_yaml()}
 ---
@@ -39,15 +46,15 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
 # {name}: protein token shards
 
 Clustered protein sequences from {release_name(lineage)} as Megatron-core `IndexedDataset` files (`.bin`, `.idx`):
-one byte a residue in ESM-2's alphabet, a sequence per UniRef90 member, a document per UniRef50 cluster.
+one byte a residue in ESM-2's alphabet, {contents}.
 
 {table(["side", "clusters", "sequences", "residues", "longest", "residues without a token"], rows)}
 
 ## Intended use
 
 Masked-language-model training of protein models in the way of ESM-2 (a cluster uniformly, then one of its members), and
-evaluation on validation clusters that are dissimilar to the train clusters. Not for claims about single organisms or
-functions: clusters are drawn by similarity, not by biology, and what is in UniProt is what people chose to sequence.
+evaluation on validation clusters that train clusters are not similar to, as far as was searched (below). Not for claims
+about single organisms or functions: clusters are drawn by similarity, not by biology, and {bias}.
 
 ## How it was made
 

@@ -16,7 +16,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def release_name(lineage: Mapping[str, Any]) -> str:
     """`UniProt 2026_03`, or the name of the input FASTA."""
     released = lineage["release"] or {}
-    if released.get("source") == "fasta":
+    if summaries.is_own(released):
         return "the FASTA " + ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
     return f"UniProt {released.get('release') or 'of unknown release'}"
 
@@ -29,7 +29,7 @@ def counts_table(lineage: Mapping[str, Any]) -> str:
             reasons(one["counts"][level]["removed"]),
         ]
         for one in lineage["steps"]
-        for level, name in summaries.UNITS.items()
+        for level, name in summaries.units(lineage["release"]).items()
         if "kept" in one["counts"].get(level, {})
     ]  # fmt: skip
     return table(["stage", "what", "in", "kept", "removed"], rows)
@@ -47,13 +47,13 @@ def reasons(removed: Mapping[str, int]) -> str:
     return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in removed.items()) or "-"
 
 
-def audit_text(audit: Mapping[str, Any]) -> str:
-    """What decontamination removed, and what the audit found. audit: identity.json."""
-    found, held_out = audit["audit"], "validation or test" if audit["test"] else "validation"
+def audit_text(identity: Mapping[str, Any]) -> str:
+    """What decontamination removed, and what the audit found. identity: identity.json."""
+    held_out = "validation or test" if identity["test"] else "validation"
     return (
-        f"Train clusters with a sequence similar to {held_out} (MMseqs2: at least {audit['threshold']:.0%} identity "
-        f"over {audit['coverage']:.0%} of both) were removed. A more sensitive search of what is left found "
-        f"{found['hits']:,} hits; {summaries.audit_sample_text(found)}."
+        f"{summaries.searched_text(identity)} Train clusters with a sequence that was found similar to {held_out} "
+        f"(MMseqs2: at least {summaries.similar_text(identity)}) were removed. A more sensitive search of what is left "
+        f"found {identity['audit']['hits']:,} hits. {summaries.sample_text(identity)}"
     )
 
 

@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from unirefine.cards.markdown import audit_text, lineage_text, release_name, table
 from unirefine.config import Train
-from unirefine.core.summaries import PERPLEXITY_COLUMNS, perplexity_rows
+from unirefine.core.summaries import PERPLEXITY_COLUMNS, is_own, perplexity_rows
 
 
 def model_card(
@@ -18,7 +18,7 @@ def model_card(
     audit: Mapping[str, Any],
 ) -> str:
     """Markdown with a YAML header, as the Hub reads it. trained: train.json; evaluation: perplexity.json."""
-    rows = {row["key"]: row for row in evaluation["table"]}
+    rows, own = {row["key"]: row for row in evaluation["table"]}, is_own(lineage["release"])
     header = ModelCardData(
         model_name=name,
         library_name="transformers",
@@ -27,7 +27,7 @@ def model_card(
         eval_results=[
             EvalResult(
                 task_type="fill-mask",
-                dataset_type="uniref50",
+                dataset_type="fasta" if own else "uniref50",
                 dataset_name=f"validation clusters of {release_name(lineage)}",
                 dataset_split="validation",
                 metric_type="perplexity",
@@ -38,6 +38,8 @@ def model_card(
     )
     config = Train.model_validate(trained["config"])
     layers, hidden, heads = config.model.sizes
+    known = "the train sequences" if own else "those in UniProt"
+    licence = "" if own else " (UniProt: CC BY 4.0, which asks for attribution)"
     return f"""---
 {header.to_yaml()}
 ---
@@ -57,7 +59,7 @@ rows about the same residues. Intervals: 95%, over resampled clusters. {audit_te
 ## Intended use
 
 Embeddings and masked-residue probabilities of natural proteins of up to {config.sampling.max_tokens - 2:,} residues.
-Not meant for proteins unlike those in UniProt (long repeats, non-standard residues, artificial designs), nor as the
+Not meant for proteins unlike {known} (long repeats, non-standard residues, artificial designs), nor as the
 only evidence for what a variant does in a patient. The model was judged by perplexity alone: test it on your task
 first.
 
@@ -69,7 +71,7 @@ rate of {config.optimizer.lr:g}, {config.optimizer.warmup_steps:,} warm-up steps
 
 ## Licence
 
-The sequences are under the licence of their source (UniProt: CC BY 4.0, which asks for attribution). No licence has
+The sequences are under the licence of their source{licence}. No licence has
 been chosen for the weights: whoever publishes them adds `license:` to the header.
 
 ## Lineage

@@ -45,12 +45,22 @@ def _run(arguments: argparse.Namespace) -> None:
         mmseqs=arguments.mmseqs,
         threads=arguments.threads,
     )
-    for level, what in zip(LEVELS, ("clusters", "members"), strict=True):
+    own = counts["membership"] == "mmseqs"
+    for level, what in zip(LEVELS, ("clusters", "sequences" if own else "members"), strict=True):
         found = counts["levels"][level]
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in found["removed"].items()) or "nothing"
-        print(f"{level}: {found['in']:,} {what}, {found['kept']:,} kept; removed: {reasons}")
-    if counts["membership"] != "mmseqs":
+        print(
+            f"{'your own FASTA' if own else level}: {found['in']:,} {what}, {found['kept']:,} kept; removed: {reasons}"
+        )
+    if not own:
         _print_violations(counts)
+        return
+    for level, apart in zip(counts["mmseqs"]["identities"], counts["giants"], strict=True):
+        if apart["giants"]:
+            print(
+                f"at {level}: {apart['giants']:,} clusters of proteins too long for MMseqs2's scores,"
+                f" {apart['pairs']:,} pairs aligned exactly, {apart['joined']:,} clusters joined"
+            )
 
 
 def _print_violations(counts: dict[str, Any]) -> None:

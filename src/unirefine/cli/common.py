@@ -20,7 +20,7 @@ def stage_parser(stage: str, description: str, example: str) -> argparse.Argumen
     return argparse.ArgumentParser(
         prog=f"unirefine {stage}",
         description=description,
-        epilog=f"example:\n  {example}",
+        epilog=f"example:\n  {example}\n\n--traceback: show where a fault arose, beside its one line",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -57,7 +57,25 @@ def config_of(arguments: argparse.Namespace, kind: type[AnyBlock], block: str) -
         if not separator:
             raise UserError(f"--set {text!r} is not KEY=VALUE")
         overrides[key] = parse_yaml(value, where=f"--set {text}")
-    return load_block(kind, block, arguments.config, overrides)
+    arguments.block = load_block(kind, block, arguments.config, overrides)
+    return arguments.block
+
+
+def named_paths(arguments: argparse.Namespace) -> list[str]:
+    """What may be a file or a directory among the options of a command and of its config block."""
+    found: list[str] = []
+    waiting = list(vars(arguments).values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str | Path):
+            found.append(str(value))
+        elif isinstance(value, BaseModel):
+            waiting += value.model_dump(mode="json").values()
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return found
 
 
 def with_lock(

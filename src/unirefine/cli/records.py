@@ -50,8 +50,9 @@ def run(arguments: argparse.Namespace) -> None:
     counts, facts = built.counts, built.facts
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
     note = ", as the release note states" if facts["release_note_entries"] is not None else ""
+    of = "your own FASTA" if built.own else arguments.level
     members = f", {facts['members']:,} members" if facts["format"] == "xml" else ""
     print(
-        f"{arguments.level}: {counts['in']:,} entries of {facts['format']} ({human(facts['bytes'], 'B')}){note};"
+        f"{of}: {counts['in']:,} entries of {facts['format']} ({human(facts['bytes'], 'B')}){note};"
         f" {counts['kept']:,} kept in {config.parts} parts, {facts['residues']:,} residues{members}; removed: {reasons}"
     )

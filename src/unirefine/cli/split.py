@@ -17,6 +17,12 @@ def parser() -> argparse.ArgumentParser:
     split.add_argument(
         "--clusters", type=Path, required=True, metavar="DIR", help="output directory of the cluster stage"
     )
+    split.add_argument(
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help="output directory of the records stage: finds listed accessions in ids like sp|P12345|AATM_RABIT",
+    )
     split.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write")
     add_config(split, "split")
     split.set_defaults(run=with_lock(_run))
@@ -25,12 +31,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from unirefine.config import Split
+    from unirefine.core.idlist import some
     from unirefine.core.levels import SIDES
     from unirefine.split.run import run
 
-    counts = run(config_of(arguments, Split, "split"), arguments.clusters, arguments.output)
+    counts = run(config_of(arguments, Split, "split"), arguments.clusters, arguments.output, records=arguments.records)
     for side, clusters, members in zip(SIDES, counts.clusters, counts.members, strict=True):
         if clusters:
             print(f"{side}: {clusters:,} clusters, {members:,} members")
-    if counts.missing:
-        print(f"{counts.missing:,} listed ids are no clusters here; see {arguments.output / 'missing_ids.txt'}")
+    if counts.listed:
+        rest = f"; not found: {some(counts.missing)}; see {arguments.output / 'missing_ids.txt'}"
+        found = counts.listed - len(counts.missing)
+        print(f"{found:,} of {counts.listed:,} listed ids are clusters here{rest if counts.missing else ''}")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser
+from unirefine.cli.common import add_config, config_of, named_paths, stage_parser
 from unirefine.config import Train
 from unirefine.errors import UserError
 from unirefine.faults import as_user_error
@@ -51,8 +51,10 @@ def train(arguments: argparse.Namespace) -> None:
             from unirefine.megatron.platform import shutdown
 
             shutdown()
-    except Exception as error:
-        fault = as_user_error(error)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what torch raises for a checkpoint is no Exception
+        fault = as_user_error(error, named_paths(arguments))
         if fault is not None and launcher.report_failure(fault.line()):
             raise SystemExit(1) from None
         raise

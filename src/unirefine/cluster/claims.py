@@ -15,6 +15,7 @@ from unirefine.core.ids import pack
 from unirefine.core.levels import LEVELS
 from unirefine.core.tables import Parts, find_parts, iterate, numbers
 from unirefine.errors import UserError
+from unirefine.files.inputs import require_file
 from unirefine.progress import meter
 
 FROM_UNIREF50, FROM_UNIREF90, FROM_IDMAPPING = 1, 2, 4
@@ -139,11 +140,9 @@ def idmapping_claims(path: Path | str) -> Iterator[Claims]:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="run the release stage, or check --idmapping") from None
+    require_file(path, "run the release stage, or check --idmapping")
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
     with igzip.open(path, "rb") if zipped else path.open("rb") as file:
         yield file
 

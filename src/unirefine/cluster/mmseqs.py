@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from unirefine.cluster.giants import Joined, join_giants
 from unirefine.config import Cluster
 from unirefine.core.levels import NONE
 from unirefine.core.tables import Parts, iterate, strings_at
@@ -18,14 +19,14 @@ _BATCH_ROWS = 1 << 14
 
 def cluster_sequences(
     config: Cluster, parts: Parts, kept: np.ndarray, output: Path, *, binary: Path, threads: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, list[Joined]]:
     """Cluster the kept records at the first identity, then their representatives at the second.
 
     kept: bool[records]. MMseqs2's output goes to `<output>/mmseqs.log`, its databases to a temporary directory beside
-    it: about four times the size of the sequences.
+    it: about four times the size of the sequences. Proteins that are too long for it are compared apart.
     Returns two arrays uint32[records], NONE elsewhere: the row of each kept record's representative, and the row of
-    each representative's representative at the second level. Raises UserError when MMseqs2 fails or leaves a sequence
-    out.
+    each representative's representative at the second level; and what was joined apart at each level. Raises UserError
+    when MMseqs2 fails or leaves a sequence out.
     """
     output.mkdir(parents=True, exist_ok=True)
     log = output / "mmseqs.log"
@@ -35,7 +36,7 @@ def cluster_sequences(
         _write_fasta(fasta, parts, kept)
         run_tool([binary, "createdb", fasta, sequences, "--dbtype", "1", "--shuffle", "0"], log=log)
         fasta.unlink()
-        levels = []
+        levels, apart = [], []
         source, chosen = sequences, kept
         for number, identity in enumerate(config.identities):
             clusters, table = work / f"clusters-{number}", work / f"clusters-{number}.tsv"
@@ -52,11 +53,22 @@ def cluster_sequences(
                 )
                 progress.advance(total)
             run_tool([binary, "createtsv", source, source, clusters, table, "--threads", str(threads)], log=log)
-            levels.append(_read_representatives(table, parts, chosen))
+            found = _read_representatives(table, parts, chosen)
+            found, joined = join_giants(found, parts, identity, config.coverage, threads=threads)
+            levels.append(found)
+            apart.append(joined)
             if number == 0:
-                run_tool([binary, "createsubdb", clusters, sequences, representatives, "--subdb-mode", "1"], log=log)
-                source, chosen = representatives, levels[0] == np.arange(parts.rows, dtype=np.uint32)
-    return levels[0], levels[1]
+                chosen = found == np.arange(parts.rows, dtype=np.uint32)
+                names, source = work / "representatives.txt", representatives
+                np.savetxt(names, np.flatnonzero(chosen), "%d")
+                run_tool(
+                    [
+                        *(binary, "createsubdb", names, sequences, representatives),
+                        *("--subdb-mode", "1", "--id-mode", "1"),
+                    ],
+                    log=log,
+                )
+    return levels[0], levels[1], apart
 
 
 def _write_fasta(path: Path, parts: Parts, kept: np.ndarray) -> None:

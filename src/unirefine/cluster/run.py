@@ -1,7 +1,7 @@
 """The cluster stage: open, arrays, claims, assignment, checks, files."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,7 @@ def _group_by_similarity(
     if not members.kept.any():
         raise UserError("curate kept no sequence", where=curated, fix="look into its removed.parquet")
     binary = find_mmseqs(mmseqs)
-    representative, owner = cluster_sequences(
+    representative, owner, apart = cluster_sequences(
         config, members.parts, members.kept, output, binary=binary, threads=threads
     )
     clusters_left = np.zeros(len(owner), bool)
@@ -195,6 +195,7 @@ def _group_by_similarity(
             "coverage": config.coverage,
             "identities": list(config.identities),
         },
+        "giants": [asdict(level) for level in apart],
     }
     return Grouped(
         owner=owner,

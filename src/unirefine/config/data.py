@@ -3,16 +3,20 @@
 The docstring under a field is its documentation: config/README.md is generated from it.
 """
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from unirefine.config.base import Block
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Taxon = Annotated[int, Field(ge=1, lt=2**27)]
+MOST_LISTS = 100
+"""Their paths stand together in one command line, whose length the system limits."""
 
 UNIPROT_MIRRORS = (
     "https://ftp.uniprot.org/pub/databases/uniprot",
@@ -81,7 +85,8 @@ class Release(Block):
     """NCBI taxonomy dump (URL, `file:` URL or path). `null` uses the small pinned list of artificial taxa inside the
     package and says so in the counts."""
     purge_lists: tuple[str, ...] = ()
-    """Lists of accessions or UPIs to remove, one a line (URLs, `file:` URLs or paths)."""
+    """Lists of ids to remove (URLs, `file:` URLs or paths), at most 100 of any length: one id a line, an accession, a
+    UPI, a UniRef id or the name of an entry, in any usual spelling (docs/formats.md)."""
     directory: str | None = None
     """Where the downloads live. Default: `results/<run>/release`. Runs that name the same directory share them."""
     stall_seconds: Annotated[float, Field(gt=0)] = 60
@@ -96,6 +101,16 @@ class Release(Block):
     def needs_idmapping(self) -> bool:
         """Whether the membership comes from UniProt's idmapping: UniRef in FASTA does not name its members."""
         return self.source != "fasta" and self.format == "fasta"
+
+    @field_validator("purge_lists", mode="before")
+    @classmethod
+    def _few_lists(cls, values: Any) -> Any:
+        if isinstance(values, list | tuple) and len(values) > MOST_LISTS:
+            raise ValueError(
+                f"release.purge_lists has {len(values):,} lists, at most {MOST_LISTS} can be taken; join them into one"
+                " file, as in `cat lists/*.txt > purge.txt`"
+            )
+        return values
 
     @model_validator(mode="after")
     def _complete(self) -> "Release":
@@ -116,11 +131,17 @@ class Records(Block):
     bad_entries: Literal["error", "remove"] = "error"
     """An entry whose length or checksum is wrong, or whose sequence is empty or has characters that are not
     letters: stop, or remove it with its reason."""
+    allow_nucleotides: bool = False
+    """Your own FASTA only: take a file whose letters are nearly all A, C, G, T, U and N. Otherwise it is an error, as
+    it holds genes and not proteins."""
 
 
 class Curate(Block):
-    artificial_taxa: tuple[int, ...] = (81077,)
+    artificial_taxa: Annotated[tuple[Taxon, ...], Field(max_length=1000)] = (81077,)
     """Roots of the NCBI subtrees that are artificial (81077: artificial sequences)."""
+    allow_unmatched: bool = False
+    """Go on when no record matches a purge list, or a root of `artificial_taxa` other than 81077. Otherwise that is an
+    error: what asks for nothing is mostly a mistake."""
     artificial_members: Literal["none", "representative", "any"] = "representative"
     """Which members' taxa count beside the common taxon, where XML gives them. `none`: no member's.
     `representative`: that of the representative, whose sequence trains; where it has none, an entry is removed when all
@@ -192,10 +213,15 @@ class Search(Block):
     """Smallest sequence identity of a hit (`--min-seq-id`)."""
     alignment_mode: Literal[1, 2, 3] = 3
     """3: with start, end and identity (`--alignment-mode`)."""
+    direction: Literal["smaller", "published"] = "smaller"
+    """Who asks in the prefilter. `smaller`: the side with fewer sequences, because each query costs most of the time;
+    every pair that it finds is then aligned in the published direction. `published`: the published command,
+    `mmseqs search` of train against held-out."""
     max_seqs: Count = 300
-    """Hits per query that pass the prefilter (`--max-seqs`)."""
-    sensitivity: Annotated[float, Field(ge=1, le=9)] = 7.0
-    """Sensitivity of the prefilter (`-s`)."""
+    """With `direction: published`: hits per query that pass the prefilter (`--max-seqs`). `smaller` has no limit."""
+    sensitivity: Annotated[float, Field(ge=1, le=9)] = 6.5
+    """Sensitivity of the prefilter (`-s`). With `direction: smaller`, 6.5 finds all that the published 7 finds
+    (docs/numbers.md)."""
     coverage: Fraction = 0.8
     """Smallest alignment coverage of a hit (`-c`)."""
     coverage_mode: Literal[0, 1, 2, 3, 4, 5] = 0
@@ -212,12 +238,17 @@ class Search(Block):
             )
         return self
 
+    @property
+    def limit(self) -> float:
+        """Hits per query that the prefilter lets pass."""
+        return self.max_seqs if self.direction == "published" else math.inf
+
 
 class AuditSearch(Search):
     """Settings of the audit's search. Options that its block leaves out have the audit's defaults, not the search's."""
 
     max_seqs: Count = 1000
-    """Hits per query that pass the prefilter (`--max-seqs`): no fewer than the search's."""
+    """With `direction: published`: hits per query that pass the prefilter, no fewer than the search's."""
     sensitivity: Annotated[float, Field(ge=1, le=9)] = 7.5
     """Sensitivity of the prefilter (`-s`): not below the search's; it or `max_seqs` is above."""
 
@@ -227,11 +258,14 @@ _AS_WIDE = {0: (0, 1, 2)} | {mode: (mode,) for mode in (1, 2, 3, 4, 5)}
 
 
 class Decontaminate(Block):
-    level: Literal["representatives", "members"] = "representatives"
-    """What is searched: UniRef50 representatives (as published), or every UniRef90 member of train against every one of
-    validation and test, which is stricter. A cluster with a hit is removed as a whole."""
-    parts: Annotated[int, Field(ge=1, le=999)] = 64
-    """Parts of the train set, searched independently (one job each)."""
+    level: Literal["representatives", "members"] = "members"
+    """What is searched: every UniRef90 member of train against every one of validation and test, or the UniRef50
+    representatives alone (as published). Training draws members, so `representatives` leaves similar ones in train: how
+    many is counted in a sample. A cluster with a hit is removed as a whole."""
+    parts: Annotated[int, Field(ge=1, le=999)] = 24
+    """Parts of the train set, searched independently (one job each). Each costs a pass over the held-out sequences, so
+    take as few as the memory of a job allows: 24 hold the 186 million members of release 2024_03 in 32 GB each, with 16
+    threads (docs/cluster.md)."""
     search: Search = Search()
     """The search whose hits are removed."""
     audit: AuditSearch = AuditSearch()
@@ -240,17 +274,20 @@ class Decontaminate(Block):
     audit_failures: Literal["error", "remove", "report"] = "error"
     """What a hit of the audit does: fail the stage, remove that cluster too, or be reported only."""
     audit_sample: Annotated[int, Field(ge=0)] = 1000
-    """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence
-    without a prefilter, to measure what a fast search misses. 0 turns it off."""
+    """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence by an
+    exact aligner that is not MMseqs2, to measure what the searches miss. 0 turns it off."""
 
     @model_validator(mode="after")
     def _audit_sees_more(self) -> "Decontaminate":
         search, audit = self.search, self.audit
         wrong = [
             f"{name} {getattr(audit, name)} is below the search's {getattr(search, name)}"
-            for name in ("sensitivity", "max_seqs", "evalue", "alignment_mode")
+            for name in ("sensitivity", "evalue", "alignment_mode")
             if getattr(audit, name) < getattr(search, name)
         ]
+        if audit.limit < search.limit:
+            other = search.max_seqs if search.direction == "published" else "direction smaller, which has no limit"
+            wrong.append(f"max_seqs {audit.max_seqs} is below the search's {other}")
         wrong += [
             f"{name} {getattr(audit, name)} is above the search's {getattr(search, name)}"
             for name in ("min_seq_id", "coverage")
@@ -260,10 +297,11 @@ class Decontaminate(Block):
             wrong.append(f"coverage_mode {audit.coverage_mode} may miss what the search's {search.coverage_mode} finds")
         if wrong:
             raise ValueError(f"decontaminate.audit must see all that the search sees: {'; '.join(wrong)}")
-        if (audit.sensitivity, audit.max_seqs) == (search.sensitivity, search.max_seqs):
+        if (audit.sensitivity, audit.limit) == (search.sensitivity, search.limit):
+            more = f" or audit.max_seqs (above {search.max_seqs})" if search.direction == "published" else ""
             raise ValueError(
                 "decontaminate.audit is no more sensitive than the search: raise audit.sensitivity (above "
-                f"{search.sensitivity}) or audit.max_seqs (above {search.max_seqs})"
+                f"{search.sensitivity}){more}"
             )
         return self
 

@@ -295,6 +295,9 @@ class Evaluate(Block):
 class Embed(Block):
     fasta: str | None = None
     """Your FASTA to embed; `null`: the first sequences of the validation shard."""
+    allow_nucleotides: bool = False
+    """Take a FASTA whose letters are nearly all A, C, G, T, U and N. Otherwise it is an error, as it holds genes and
+    not proteins."""
     sequences: Count = 64
     """Number of validation sequences to embed when `fasta` is `null`."""
     engine: Literal["megatron", "huggingface"] = "megatron"

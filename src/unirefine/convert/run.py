@@ -10,7 +10,7 @@ import torch
 from unirefine.config.training import Model, Parallel, Train
 from unirefine.errors import UserError
 from unirefine.files import lineage
-from unirefine.files.atomic import write_json
+from unirefine.files.atomic import delete, write_json
 from unirefine.files.hashes import recorded
 from unirefine.model import checkpoint, convert, pickled
 from unirefine.model.esm2 import Esm2, build_esm2
@@ -51,6 +51,7 @@ def run(source: str, target: Path | str) -> str:
         if (origin / lineage.FILE).is_file():
             _write_lineage(lineage.read(origin), target)
     finally:
+        delete(checkpoint.temporary_directory(target))  # what a full disk has left
         platform.shutdown()
     config = model.config
     sizes = f"{config.num_layers} layers, hidden {config.hidden_size}, {config.num_attention_heads} heads"

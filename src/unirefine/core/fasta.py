@@ -3,25 +3,39 @@
 For whole levels of UniRef, records has a reader of its own that parses blocks in compiled code.
 """
 
+import contextlib
 import gzip
 import io
 import lzma
-import re
 import zlib
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unirefine.core.fasta_faults import (
+    BOM,
+    LIMIT,
+    OTHER_COMPRESSIONS,
+    UTF_16,
+    Fault,
+    RawEntry,
+    as_error,
+    check,
+    raw_entries,
+    refuse_nucleotides,
+    repeated_ids,
+)
 from unirefine.core.tables import string_buffers
 from unirefine.errors import UserError
+from unirefine.files.inputs import require_file
 
 GZIP_MAGIC = b"\x1f\x8b"
 XZ_MAGIC = b"\xfd7zXZ"
-_SPACE = re.compile(r"\s", re.ASCII)
-_NOT_RESIDUES = re.compile(r"[^A-Za-z]")
 
 
 class Entry(NamedTuple):
@@ -44,17 +58,54 @@ class Protein(NamedTuple):
     """Residue letters as they are in the file (either case)."""
 
 
-def read_fasta(path: Path | str) -> Iterator[Protein]:
+def read_fasta(path: Path | str, *, allow_nucleotides: bool = False, option: str | None = None) -> Iterator[Protein]:
     """The proteins of a FASTA (plain, gzip or xz), in file order, streaming.
 
-    A `*` at the end of a sequence (a translated stop codon) is dropped. Raises UserError as `read_entries` does, and
-    for a header without a name, an empty sequence, or a character that is not a letter.
+    option: the name under which a user can set `allow_nucleotides`, for the message.
+
+    `*` at the end of a sequence (a translated stop codon) is dropped. Raises UserError as `read_entries` does. After
+    the first mistake in an entry no more proteins are yielded, the next mistakes are sought, and all are raised in one
+    line; repeated ids, and nucleotides for proteins, are found at the end. Memory: 8 bytes an entry.
     """
-    for header, sequence, line in read_entries(path):
-        name = _SPACE.split(header, 1)[0]
-        if not name:
-            raise UserError("a header without a name", where=f"{path}:{line}", fix="put an id after `>`")
-        yield Protein(name, _checked(sequence.removesuffix("*"), name, path, line))
+    path, faults, names = Path(path), list[Fault](), array("q")
+    letters = np.zeros(256, np.int64)
+    for entry in _read(path):
+        if (fault := check(entry, _id_fault, inner_stops=False)) is not None:
+            faults.append(fault)
+            if len(faults) == LIMIT:
+                break
+        elif not faults:
+            sequence = b"".join(entry.lines).rstrip(b"*")
+            letters += np.bincount(np.frombuffer(sequence, np.uint8), minlength=256)
+            name = entry.name.decode()
+            names.append(hash(name))
+            yield Protein(name, sequence.decode("ascii"))
+    if faults:
+        raise as_error(faults, path)
+    if not allow_nucleotides:
+        refuse_nucleotides(letters, path, option)
+    _refuse_repeated(path, np.array(names))
+
+
+def _id_fault(name: bytes) -> tuple[str, str] | None:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return "an id that is not UTF-8", "save the file as UTF-8, or use ASCII letters"
+    return None
+
+
+def _refuse_repeated(path: Path, hashes: np.ndarray) -> None:
+    """Raises UserError when an id is there twice. hashes: int64[n], of all ids."""
+    distinct, counts = np.unique(hashes, return_counts=True)
+    if (counts == 1).all():
+        return
+    repeated = set(distinct[counts > 1].tolist())
+    names = (
+        (entry.name.decode(), (entry.header or b"").decode("utf-8", "replace"), entry.line) for entry in _read(path)
+    )
+    if faults := repeated_ids(found for found in names if hash(found[0]) in repeated):
+        raise as_error(faults, path)
 
 
 def read_entries(path: Path | str) -> Iterator[Entry]:
@@ -62,10 +113,19 @@ def read_entries(path: Path | str) -> Iterator[Entry]:
 
     Raises UserError for a missing file, a damaged compressed file, a file that is not FASTA, or one without entries.
     """
-    path, found = Path(path), False
+    for entry in _read(Path(path)):
+        sequence = b"".join(line.strip() for line in entry.lines).decode("latin-1")
+        yield Entry((entry.header or b"").strip().decode("utf-8", "replace"), sequence, entry.line)
+
+
+def _read(path: Path) -> Iterator[RawEntry]:
+    """The entries of a file whose first line is a header."""
+    require_file(path, "check --fasta")
+    found = False
     try:
-        with _open(path) as handle:
-            for entry in _entries(handle, path):
+        with _open(path) as (handle, head):
+            only_returns = b"\r" in head and b"\n" not in head  # one line, which could be the whole file
+            for entry in raw_entries([head] if only_returns else handle):
                 found = True
                 yield entry
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
@@ -74,50 +134,27 @@ def read_entries(path: Path | str) -> Iterator[Entry]:
         raise UserError("no sequence in it", where=path, fix="give a FASTA file of proteins")
 
 
-def _open(path: Path) -> io.BufferedIOBase:
-    try:
-        handle = path.open("rb")
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="check --fasta") from None
-    except IsADirectoryError:
-        raise UserError("a directory, not a FASTA file", where=path, fix="check --fasta") from None
-    magic = handle.peek(6)
-    if magic.startswith(GZIP_MAGIC):
-        return gzip.GzipFile(fileobj=handle)
-    return lzma.LZMAFile(handle) if magic.startswith(XZ_MAGIC) else handle
-
-
-def _entries(handle: io.BufferedIOBase, path: Path) -> Iterator[Entry]:
-    header: str | None = None
-    lines: list[bytes] = []
-    start = 0
-    for number, raw in enumerate(handle, 1):
-        line = raw.strip()
-        if line.startswith(b">"):
-            if header is not None:
-                yield Entry(header, b"".join(lines).decode("latin-1"), start)
-            header, lines, start = line[1:].strip().decode("utf-8", "replace"), [], number
-        elif line:
-            if header is None:
-                raise UserError(
-                    "not a FASTA: the first line does not start with `>`",
-                    where=path,
-                    fix="give a FASTA file of proteins",
-                )
-            lines.append(line)
-    if header is not None:
-        yield Entry(header, b"".join(lines).decode("latin-1"), start)
-
-
-def _checked(sequence: str, name: str, path: Path | str, line: int) -> str:
-    """The sequence. Raises UserError when it is empty or has a character that is not a letter."""
-    if not sequence:
-        raise UserError(f"{name} has no residues", where=f"{path}:{line}", fix="remove it, or complete the file")
-    if (wrong := _NOT_RESIDUES.search(sequence)) is not None:
-        hint = "remove the gaps of the alignment" if wrong[0] in "-." else "only letters are residues"
-        what = f"{name} has {wrong[0]!r} at residue {wrong.start() + 1}"
-        raise UserError(what, where=f"{path}:{line}", fix=hint)
-    return sequence
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[io.BufferedIOBase, bytes]]:
+    """The decompressed file and its first bytes. Raises UserError when these are not of a FASTA."""
+    with path.open("rb") as file:
+        magic = file.peek(6)
+        stream: io.BufferedIOBase = file
+        if magic.startswith(GZIP_MAGIC):
+            stream = gzip.GzipFile(fileobj=file)
+        elif magic.startswith(XZ_MAGIC):
+            stream = lzma.LZMAFile(file)  # noqa: SIM115 - closes with the file
+        head = stream.peek(io.DEFAULT_BUFFER_SIZE)
+        text = head.removeprefix(BOM).lstrip()
+        for start, name in OTHER_COMPRESSIONS.items():
+            if head.startswith(start):
+                raise UserError(f"compressed with {name}", where=path, fix="give it plain or gzip-compressed")
+        if head.startswith(UTF_16):
+            raise UserError("UTF-16 text", where=path, fix="save it as UTF-8 or ASCII")
+        if text and not text.startswith(b">"):
+            fix = "give a FASTA file of proteins"
+            raise UserError("not a FASTA: the first line does not start with `>`", where=path, fix=fix)
+        yield stream, head
 
 
 def write_fasta(file: BinaryIO, names: pa.Array, sequences: pa.Array) -> None:

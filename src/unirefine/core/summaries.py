@@ -7,13 +7,25 @@ from unirefine.core.levels import LEVELS
 from unirefine.files.names import release_note
 
 UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
-"""What is counted at each level."""
+"""What is counted at each level of UniRef."""
+OWN_UNITS = {"uniref50": "clusters", "uniref90": "sequences"}
+"""What is counted at each level of a user's own FASTA, which has nothing of UniRef."""
 PUBLISHED_COLUMNS = ("", "published", "release note", "kept by curate", "published equals")
 PUBLISHED_TEXT = (
     "A published count may be of the whole release or of what is left without artificial sequences. Where its source "
     "does not say, it stands beside both of ours. A difference is reported and does not fail the run."
 )
 PERPLEXITY_COLUMNS = ("model", "perplexity", "95% interval", "ours / it")
+
+
+def is_own(release: Mapping[str, Any] | None) -> bool:
+    """Whether a run is of a user's own FASTA. release: release.json."""
+    return (release or {}).get("source") == "fasta"
+
+
+def units(release: Mapping[str, Any] | None) -> dict[str, str]:
+    """What is counted at each level. release: release.json."""
+    return OWN_UNITS if is_own(release) else UNITS
 
 
 def published_rows(release: Mapping[str, Any], curated: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -57,9 +69,45 @@ def perplexity_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def audit_sample_text(audit: Mapping[str, Any]) -> str:
-    """What the audit's sample found, as the end of a sentence. audit: that of identity.json."""
+_COVERED = {0: "of both", 1: "of the held-out sequence", 2: "of the train sequence"}
+
+
+def similar_text(identity: Mapping[str, Any]) -> str:
+    """What counts as similar: `50% identity over 80% of both`. identity: identity.json."""
+    mode = identity["search"]["coverage_mode"]
+    covered = _COVERED.get(mode, f"by length (MMseqs2's coverage mode {mode})")
+    return f"{identity['threshold']:.0%} identity over {identity['coverage']:.0%} {covered}"
+
+
+def searched_text(identity: Mapping[str, Any]) -> str:
+    """Which sequences were searched, and how many pairs MMseqs2 could not align. identity: identity.json."""
+    if identity["level"] == "members":
+        text = "Every member of the train clusters was searched against every member of the held-out clusters."
+    else:
+        text = "Only the representatives of the clusters were searched, not the members that training draws."
+    giants = identity["giants"]
+    if giants["train"] and giants["held_out"]:
+        text += (
+            f" {giants['train']:,} train and {giants['held_out']:,} held-out proteins are too long for MMseqs2's"
+            f" scores: {giants['pairs']:,} pairs of them were aligned by an exact aligner, {giants['hits']:,} are hits."
+        )
+    return text
+
+
+def sample_text(identity: Mapping[str, Any]) -> str:
+    """What the audit's sample found, as sentences. identity: identity.json."""
+    audit, left = identity["audit"], identity["audit"]["members_left"]
+    if left is None:
+        return "No sample was aligned exactly."
+    clusters = left["clusters"]
+    text = (
+        f"Of {audit['sampled_clusters']:,} train clusters, drawn at random and aligned with every held-out sequence by "
+        f"an exact aligner that is not MMseqs2, the searches had missed {audit['sampled_clusters_missed']:,}. Of the "
+        f"{left['sampled']:,} members of these clusters, {left['similar']:,} are similar to a held-out sequence"
+    )
+    if clusters["sampled"] == clusters["train"]:
+        return f"{text}; these are all of train."
     return (
-        f"of {audit['sampled_clusters']:,} train clusters that were aligned with every held-out sequence without a "
-        f"prefilter, the searches had missed {audit['sampled_clusters_missed']:,}"
+        f"{text}, in {clusters['similar']:,} clusters; of all {clusters['train']:,} train clusters, "
+        f"{clusters['low']:,} to {clusters['high']:,} have such a member (95% interval)."
     )

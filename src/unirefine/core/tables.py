@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from unirefine.core import parquet
+from unirefine.core.columns import check_columns
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
 from unirefine.files.names import parse_record_part
@@ -103,11 +104,18 @@ def iterate(
 
 
 def iterate_file(
-    path: Path | str, columns: Sequence[str], stage: str, *, batch_rows: int = BATCH_ROWS, threads: bool = True
+    path: Path | str,
+    columns: Sequence[str],
+    stage: str,
+    *,
+    batch_rows: int = BATCH_ROWS,
+    threads: bool = True,
+    nulls: bool = False,
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield (number of the first row, batch) of one file that `stage` wrote; see `iterate`.
 
-    Raises UserError when the file is missing, incomplete or lacks a column.
+    nulls: see `check_columns`. Raises UserError when the file is missing or damaged, when it lacks a column, or has one
+    of another type.
     """
     with open_parquet(path, stage) as file:
         missing = [name for name in columns if name not in file.schema_arrow.names]
@@ -115,6 +123,7 @@ def iterate_file(
             raise UserError(f"no column {missing[0]!r}", where=path, fix=f"run the {stage} stage again")
         row = 0
         for batch in file.iter_batches(batch_rows, columns=list(columns), use_threads=threads):
+            check_columns(batch, path, stage, nulls=nulls)
             yield row, batch
             row += batch.num_rows
 

@@ -41,6 +41,8 @@ class Tally:
     """Records with a member of an artificial taxon that the rule on taxa keeps."""
     purged: set[int] = field(default_factory=set)
     """Positions in the purge list that matched a record."""
+    roots: set[int] = field(default_factory=set)
+    """Roots of artificial taxa at or above a taxon of a record."""
     letters: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     """int64[256]: occurrences of each byte in all sequences read."""
 
@@ -66,6 +68,8 @@ class Rules:
     def columns(self) -> list[str]:
         """The columns of the records that the active rules need."""
         columns = ["key", "id", "taxon_id", "length"]
+        if len(self.purge.entry_names.keys):
+            columns.append("representative")
         if self.config.artificial_members != "none":
             columns += ["rep_taxon_id", "other_taxa"]
         return [*columns, "sequence"] if self.reads_letters or self.designs else columns
@@ -93,12 +97,13 @@ class Rules:
     def _by_taxon(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
         common = numbers(batch["taxon_id"], -1)
         tally.unknown_taxa += self.taxa.unknown(common)
-        yield self._by_one_taxon("common taxon", common, kept)
+        yield self._by_one_taxon("common taxon", common, kept, tally)
         if self.config.artificial_members == "none":
             return
         representative = numbers(batch["rep_taxon_id"], -1)
-        yield self._by_one_taxon("representative's taxon", representative, kept)
+        yield self._by_one_taxon("representative's taxon", representative, kept, tally)
         members = _artificial_members(batch["other_taxa"], self.taxa)
+        tally.roots.update(root for _key, _taxon, root in members.first.values())
         if self.config.artificial_members == "any":
             rows = np.flatnonzero((members.artificial > 0) & kept)
             yield "artificial_taxon", rows, [members.text(row) for row in rows]
@@ -108,13 +113,15 @@ class Rules:
             yield "artificial_taxon", rows, [f"all members known to have a taxon: {members.text(row)}" for row in rows]
         tally.artificial_members += int(((members.artificial > 0) & kept).sum())
 
-    def _by_one_taxon(self, name: str, taxa: np.ndarray, kept: np.ndarray) -> Verdict:
+    def _by_one_taxon(self, name: str, taxa: np.ndarray, kept: np.ndarray, tally: Tally) -> Verdict:
         roots = self.taxa.roots_of(taxa)
+        tally.roots.update(np.unique(roots[roots != 0]).tolist())
         rows = np.flatnonzero((roots != 0) & kept)
         return "artificial_taxon", rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
 
     def _by_purge_list(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Verdict:
-        matches = self.purge.match(numbers(batch["key"]), batch["id"])
+        representatives = batch["representative"] if len(self.purge.entry_names.keys) else None
+        matches = self.purge.match(numbers(batch["key"]), batch["id"], representatives)
         tally.purged.update(matches[matches >= 0].tolist())
         rows = np.flatnonzero((matches >= 0) & kept)
         evidence = [f"{self.purge.names[at]} is in {self.purge.sources[at]}" for at in matches[rows]]

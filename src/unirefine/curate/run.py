@@ -3,6 +3,7 @@
 Memory: one batch of records, whatever the size of the release. Sequences are read only when a rule needs them.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,20 +15,22 @@ import pyarrow as pa
 
 from unirefine.config import Curate
 from unirefine.core.removed import Removed, removed_writer
-from unirefine.core.tables import BATCH_ROWS, Parts, iterate, numbers, record_parts, table_writer
+from unirefine.core.tables import BATCH_ROWS, Parts, TableWriter, iterate, numbers, record_parts, table_writer
 from unirefine.curate.purge import PurgeList, read_purge_lists
 from unirefine.curate.rules import Rules, Tally
-from unirefine.curate.taxonomy import artificial_taxa
+from unirefine.curate.taxonomy import PINNED_ROOT, artificial_taxa
 from unirefine.errors import UserError
 from unirefine.files import lineage
-from unirefine.files.atomic import read_json
+from unirefine.files.atomic import read_json, write_text
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.written import delete_stale
 from unirefine.progress import meter
 
+NOT_FOUND = "purge_not_found.txt"
+"""The listed ids that no record has, one a line with its list: itself a list of ids."""
 KEPT = pa.schema([("row", pa.uint32()), ("key", pa.uint64()), ("length", pa.int32())])
 _SEQUENCE_BATCH_ROWS = 1 << 14
-_ALWAYS = ("removed.parquet", "counts.json", "lineage.json")
+_ALWAYS = ("removed.parquet", NOT_FOUND, "counts.json", "lineage.json")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Curated:
     """`{level: {in, kept, removed: {reason: n}}}`."""
     taxonomy: dict[str, Any]
     """`{source, roots, artificial_taxa, ...}`: the taxonomy used."""
+    notes: list[str]
+    """Lines to print: how much of each purge list was found, roots of taxa that no record is below."""
 
 
 def run(
@@ -68,13 +73,20 @@ def run(
         designs = read_designs(config.designs)
     rules = Rules(config=config, taxa=taxa, purge=purge, designs=designs, threads=threads)
     counts, tallies = {}, {}
-    with removed_writer(output / "removed.parquet") as removed:
+    # the tables appear together, when every check has passed
+    with contextlib.ExitStack() as tables, removed_writer(output / "removed.parquet") as removed:
         for level in levels:
             tallies[level] = Tally()
+            table = tables.enter_context(table_writer(output / f"{level}.parquet", KEPT))
             kept = _curate_level(
-                replace(rules, database_size=parts[level].rows), parts[level], output, removed, tallies[level]
+                replace(rules, database_size=parts[level].rows), parts[level], table, removed, tallies[level]
             )
             counts[level] = level_counts(parts[level].rows, kept, removed.counts.get(level, Counter()))
+        found = set().union(*(tally.purged for tally in tallies.values()))
+        notes = _check_selection(config, purge, found, set().union(*(tally.roots for tally in tallies.values())))
+        notes += [f"nothing is left of {level}" for level, count in counts.items() if not count["kept"]]
+        missing = "".join(f"{name}  # {source}\n" for name, source in purge.missing(found))
+        write_text(output / NOT_FOUND, missing)
     taxonomy = {
         "source": taxa.source,
         "roots": list(config.artificial_taxa),
@@ -94,7 +106,26 @@ def run(
     step = lineage.step("curate", config, counts=counts, inputs=[config.designs] if config.designs else [])
     lineage.write(output, step, [records / level for level in levels])
     delete_stale(output, "curate", [*(f"{level}.parquet" for level in levels), *_ALWAYS])
-    return Curated(counts, taxonomy)
+    return Curated(counts, taxonomy, notes)
+
+
+def _check_selection(config: Curate, purge: PurgeList, found: set[int], roots: set[int]) -> list[str]:
+    """What to print about the lists and taxa. Raises UserError when one of them selects nothing.
+
+    found: positions of the listed ids that matched; roots: those that a taxon of a record is below. The default root
+    may select nothing: it is asked for in every run, also where records have no taxa.
+    """
+    unused = [root for root in config.artificial_taxa if root not in roots]
+    if not config.allow_unmatched:
+        purge.refuse_useless(found)
+        asked = [str(root) for root in unused if root != PINNED_ROOT]
+        if asked:
+            raise UserError(
+                f"no record has a taxon at or below {', '.join(asked)} of curate.artificial_taxa",
+                fix="check the numbers, give the taxonomy (release.taxdump), or set curate.allow_unmatched: true",
+            )
+    notes = [f"no record has a taxon at or below {root}" for root in unused]
+    return [*purge.summary(found), *notes]
 
 
 def _check_counts(records: Path, parts: Parts) -> None:
@@ -108,14 +139,11 @@ def _check_counts(records: Path, parts: Parts) -> None:
         )
 
 
-def _curate_level(rules: Rules, parts: Parts, output: Path, removed: Removed, tally: Tally) -> int:
+def _curate_level(rules: Rules, parts: Parts, writer: TableWriter, removed: Removed, tally: Tally) -> int:
     """Curate one level; return the number of records kept."""
     columns = rules.columns()
     batch_rows = _SEQUENCE_BATCH_ROWS if "sequence" in columns else BATCH_ROWS
-    with (
-        meter(f"curate {parts.level}", total=parts.rows, unit="records") as progress,
-        table_writer(output / f"{parts.level}.parquet", KEPT) as writer,
-    ):
+    with meter(f"curate {parts.level}", total=parts.rows, unit="records") as progress:
         for first, batch in iterate(parts, columns, batch_rows=batch_rows):
             kept = np.ones(batch.num_rows, bool)
             for reason, rows, evidence in rules.judge(batch, tally):
@@ -140,7 +168,7 @@ def _by_level(tallies: dict[str, Tally], fact) -> dict[str, Any]:
 def _purge_facts(purge: PurgeList, paths: Sequence[Path | str], tallies: dict[str, Tally]) -> dict[str, Any]:
     return {
         "files": [Path(path).name for path in paths],
-        "ids": len(purge.keys),
+        "ids": len(purge.names),
         "repeated_lines": purge.duplicates,
         "ids_found": _by_level(tallies, lambda tally: len(tally.purged)),
     }

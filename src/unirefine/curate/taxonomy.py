@@ -4,17 +4,19 @@ import importlib.resources
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
 
+from unirefine.core.idlist import some
 from unirefine.core.tars import BadTar, Content, files
 from unirefine.errors import UserError
 
 PINNED_ROOT = 81077
-_TAXON_DIGITS = 8
-"""NCBI's have seven. An array has a place for each taxon up to the largest."""
+LARGEST = 2**27 - 1
+"""Largest number of a taxon that is taken; NCBI's have reached 4 million. It bounds the memory, 4 bytes a number."""
+_FILES = ("nodes.dmp", "merged.dmp")
 _EXPANSION = 20
 _SLACK_BYTES = 64 << 20
 """The dump's content is at most that many times its size, and this: NCBI's is six times its size."""
@@ -66,8 +68,6 @@ def _pinned(roots: Sequence[int]) -> ArtificialTaxa:
 
 def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
     tables = _read_dump(taxdump)
-    if len(tables.get("nodes.dmp", ())) == 0:
-        raise UserError("no nodes.dmp inside, or an empty one", where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
     nodes, merged = tables["nodes.dmp"], tables.get("merged.dmp", np.empty((0, 2), np.int32))
     size = int(max(nodes.max(), merged.max(initial=0), *roots)) + 1
     parent = np.full(size, _UNKNOWN, np.int32)
@@ -92,26 +92,48 @@ def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
 
 
 def _read_dump(taxdump: Path) -> dict[str, np.ndarray]:
-    """The first two columns of nodes.dmp and of merged.dmp, int32[rows, 2], read as a stream."""
-    tables = {}
+    """The first two columns of nodes.dmp and of merged.dmp, int32[rows, 2], read as a stream.
+
+    They may be in a directory of the archive, as in `./nodes.dmp`. Raises UserError when there are no nodes.
+    """
+    tables: dict[str, np.ndarray] = {}
+    fix = "fetch NCBI's taxdump.tar.gz again"
     try:
         with taxdump.open("rb", buffering=0) as file:
             content = Content(file, _EXPANSION * taxdump.stat().st_size + _SLACK_BYTES)
             for member, data in files(content, content):
-                if member.name in ("nodes.dmp", "merged.dmp"):
-                    tables[member.name] = np.fromiter(_two_columns(data), np.int32).reshape(-1, 2)
+                name = PurePosixPath(member.name).name
+                if name not in _FILES:
+                    continue
+                if name in tables:
+                    raise UserError(f"two files {name} inside", where=taxdump, fix=fix)
+                tables[name] = np.fromiter(_two_columns(data, name, taxdump), np.int32).reshape(-1, 2)
+            names = content.names
     except FileNotFoundError:
         raise UserError("no such file", where=taxdump, fix="run the release stage, or leave --taxdump out") from None
     except (BadTar, tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise UserError(f"not a taxonomy dump ({error})", where=taxdump, fix="fetch taxdump.tar.gz again") from None
+    if "nodes.dmp" not in tables:
+        raise UserError(f"no nodes.dmp inside; it has {some(names) or 'nothing'}", where=taxdump, fix=fix)
+    if not len(tables["nodes.dmp"]):
+        raise UserError("no taxa in nodes.dmp", where=taxdump, fix=fix)
     return tables
 
 
-def _two_columns(file: IO[bytes]) -> Iterator[int]:
-    """First and second column of each line, one after the other. Raises ValueError for a line that is not of a dump."""
+def _two_columns(file: IO[bytes], name: str, taxdump: Path) -> Iterator[int]:
+    """First and second column of each line, one after the other; lines that are empty or begin with `#` are skipped."""
+    number = 0
     while line := file.readline(_LONGEST_LINE):
-        for field in line.split(b"\t|", 2)[:2]:
-            number = field.strip()
-            if not number.isdigit() or len(number) > _TAXON_DIGITS:
-                raise ValueError(f"{number[:20]!r} where a taxon is expected")
-            yield int(number)
+        number += 1
+        if not line.strip() or line.startswith(b"#"):
+            continue
+        columns = [column.strip() for column in line.split(b"|", 2)]
+        if len(columns) < 3 or not (columns[0].isdigit() and columns[1].isdigit()):
+            shown = ascii(line[:40].decode("latin-1").strip())
+            what = f"line {number} of {name} does not begin with two taxa: {shown}"
+            raise UserError(what, where=taxdump, fix="fetch NCBI's taxdump.tar.gz again")
+        for column in columns[:2]:
+            if len(column) > 10 or int(column) > LARGEST:
+                what = f"line {number} of {name} has a taxon beyond {LARGEST:,}: {column[:20].decode()}"
+                raise UserError(what, where=taxdump, fix="remove that line: NCBI's numbers are smaller")
+            yield int(column)

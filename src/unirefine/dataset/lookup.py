@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from unirefine.core.alphabet import decode
+from unirefine.core.idlist import spellings
 from unirefine.core.tables import open_parquet
-from unirefine.dataset.reader import open_shards
+from unirefine.dataset.reader import Shards, open_shards
 from unirefine.errors import UserError
 
 _LINE = 60
@@ -37,8 +38,32 @@ class Found:
 
 
 def find_sequence(directory: Path | str, sequence_id: str) -> Found:
-    """Look an id up in every shard, scanning all ids: 3 GB for the full UniRef90. Raises UserError if none has it."""
+    """Look an id up in every shard, scanning all ids: 3 GB for the full UniRef90.
+
+    sequence_id: as in the shards, or in another spelling (`core.idlist`), with or without its level. Raises UserError
+    when no shard has it.
+    """
     shards = open_shards(directory)
+    for name in _names(sequence_id):
+        if (found := _find_in_sides(shards, name)) is not None:
+            return found
+    raise UserError(
+        f"{sequence_id} is in no shard", where=directory,
+        fix="`unirefine trace` shows at which stage it was removed; validation holds UniRef50 representatives",
+    )  # fmt: skip
+
+
+def _names(sequence_id: str) -> list[str]:
+    """What an id may be called in the shards, the most likely first."""
+    found = []
+    for spelling in spellings(sequence_id):
+        found.append(spelling)
+        if not spelling.startswith("UniRef"):
+            found += [f"UniRef90_{spelling}", f"UniRef50_{spelling}"]
+    return list(dict.fromkeys(found))
+
+
+def _find_in_sides(shards: Shards, sequence_id: str) -> Found | None:
     for side in shards.sides.values():
         before = 0
         for prefix in side.prefixes:
@@ -56,10 +81,7 @@ def find_sequence(directory: Path | str, sequence_id: str) -> Found:
                 )
             with open_parquet(path, "shard") as table:
                 before += table.metadata.num_rows
-    raise UserError(
-        f"{sequence_id} is in no shard", where=directory,
-        fix="`unirefine trace` shows at which stage it was removed; validation holds UniRef50 representatives",
-    )  # fmt: skip
+    return None
 
 
 def _find(path: Path, sequence_id: str) -> tuple[int, str] | None:

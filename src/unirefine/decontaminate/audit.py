@@ -1,34 +1,30 @@
 """The audit of the final split: remaining hits, an exact check of a sample, and the identity histograms.
 
 There are two checks of the clusters that are left in train. One is for hits of the audit's searches, which are more
-sensitive than the search was. The other is for what the prefilter of any fast search can miss: a sample of train
-clusters, drawn by keyed hash, is read from the records again and aligned with all held-out sequences, without a
-prefilter.
+sensitive than the search was. The other is for what MMseqs2 itself can miss, by its prefilter or its aligner: a sample
+of train clusters is aligned with all held-out sequences by another aligner (`sample`). Where only representatives were
+searched, the sample also counts the members that train and are similar to a held-out sequence.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from unirefine.config import Decontaminate
-from unirefine.core.fasta import write_fasta
-from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import TEST, TRAIN, VALIDATION
-from unirefine.core.tables import Parts, record_parts, strings_at, table_writer
-from unirefine.decontaminate.align import align, hits_among
-from unirefine.decontaminate.inputs import Clusters, fasta_names, read_clusters, read_results
-from unirefine.decontaminate.remove import check_hits, names_of
+from unirefine.core.tables import table_writer
+from unirefine.decontaminate.giants import read_giants
+from unirefine.decontaminate.inputs import Clusters, read_clusters, read_results
+from unirefine.decontaminate.remove import check_hits, names_of, read_searched
+from unirefine.decontaminate.sample import Sample, align_sample, interval
 from unirefine.decontaminate.search import HIT_SCHEMA
 from unirefine.errors import UserError
-from unirefine.files.atomic import temporary_directory, write_json
-from unirefine.tools import find_mmseqs
+from unirefine.files.atomic import write_json
 
 BINS = 50
-_SAMPLE_SEED = 0x5A3B1E
 _NAMED = 3
 
 
@@ -37,13 +33,17 @@ class Audit:
     """What the audit found among the train clusters that are left."""
 
     hits: int
-    """Hits of either check."""
+    """Hits of either check, at the level that was searched."""
     clusters: int
-    """Clusters with a hit."""
-    sampled: int
-    """Clusters aligned without a prefilter."""
+    """Clusters with such a hit."""
+    sample: Sample
+    """What the exact check aligned."""
     sample_missed: int
-    """Clusters among them with a hit that both searches missed."""
+    """Clusters of the sample with a hit that both searches missed."""
+    similar_members: int
+    """Members of the sample that are similar to a held-out sequence."""
+    clusters_of_similar_members: int
+    """Clusters that these are in."""
 
 
 def run(
@@ -54,14 +54,14 @@ def run(
     clusters: Path,
     split: Path,
     threads: int = 1,
-    mmseqs: str | None = None,
 ) -> Audit:
     """Write `audit.parquet` and `identity.json` to `directory`, which holds the final `split.parquet`.
 
-    split: directory of the split stage, for the sides before removal. mmseqs: the MMseqs2 binary, found by itself by
-    default. Raises UserError when a cluster left in train has a hit and `audit_failures` is `error`, when a part is
-    missing, or when the final split does not follow from the hits.
+    split: directory of the split stage, for the sides before removal. Raises UserError when a cluster left in train has
+    a hit and `audit_failures` is `error`, when a part is missing or of another level, or when the final split does not
+    follow from the hits.
     """
+    read_searched(config, directory)  # of the level of this config
     before, final = read_clusters(clusters, split), read_clusters(clusters, directory)
     hits = read_results(config, directory, "hits")
     check_hits(hits, before, directory)
@@ -72,16 +72,24 @@ def run(
     found = read_results(config, directory, "audit")
     check_hits(found, before, directory)
     found = found.filter(pl.Series(final.side[found["cluster"].to_numpy()] == TRAIN))
-    sampled, sample_hits = _sample(config, directory, final, records, threads, mmseqs)
-    missed = sample_hits.filter(~pl.col("cluster").is_in(found["cluster"].unique().implode()))
-    left = pl.concat([found.with_columns(check=pl.lit("search")), missed.with_columns(check=pl.lit("exhaustive"))])
-    left = left.sort("cluster", "query", "target", "check")
-    result = Audit(len(left), left["cluster"].n_unique(), sampled, missed["cluster"].n_unique())
+    sample = align_sample(config, final, records, threads=threads)
+    missed = sample.hits.filter(~pl.col("cluster").is_in(found["cluster"].unique().implode()))
+    left = pl.concat([found.with_columns(check=pl.lit("search")), missed.with_columns(check=pl.lit("exact"))])
+    result = Audit(
+        hits=len(left),
+        clusters=left["cluster"].n_unique(),
+        sample=sample,
+        sample_missed=missed["cluster"].n_unique(),
+        similar_members=sample.similar_members,
+        clusters_of_similar_members=pl.concat([sample.hits, sample.member_hits])["cluster"].n_unique(),
+    )
     if result.hits and config.audit_failures == "error":
         raise _failure(result, left, final, records, directory)
+    left = pl.concat([left, sample.member_hits.with_columns(check=pl.lit("member"))])
+    left = left.sort("cluster", "query", "target", "check")
     with table_writer(directory / "audit.parquet", HIT_SCHEMA.append(pa.field("check", pa.string()))) as writer:
         writer.write({name: left[name].to_arrow() for name in left.columns})
-    write_json(directory / "identity.json", _identity(config, directory, before, result))
+    write_json(directory / "identity.json", _identity(config, directory, before, final, result))
     return result
 
 
@@ -113,46 +121,9 @@ def _failure(result: Audit, left: pl.DataFrame, final: Clusters, records: Path, 
     )
 
 
-def _sample(
-    config: Decontaminate, directory: Path, final: Clusters, records: Path, threads: int, mmseqs: str | None
-) -> tuple[int, pl.DataFrame]:
-    """Align a sample of train clusters with all held-out sequences, without a prefilter: (clusters sampled, hits)."""
-    train = np.flatnonzero(final.side == TRAIN)
-    count = min(config.audit_sample, len(train))
-    if count == 0:
-        return 0, pl.DataFrame(pl.from_arrow(HIT_SCHEMA.empty_table()))
-    hashes = keyed_hash(_SAMPLE_SEED, final.column("key")[train])
-    sample = np.zeros(len(final.side), bool)
-    sample[train[np.argpartition(hashes, count - 1)[:count]]] = True
-    with temporary_directory(directory / "audit-sample") as work:
-        query, target = work / "query.fasta", work / "target.fasta"
-        _write_sequences(query, config, final, sample, records)
-        _write_sequences(target, config, final, final.held_out, records)
-        found = align(find_mmseqs(mmseqs), query, target, config.audit, work=work, threads=threads, exhaustive=True)
-    return count, hits_among(found, config.audit)
-
-
-def _write_sequences(path: Path, config: Decontaminate, known: Clusters, wanted: np.ndarray, records: Path) -> None:
-    """Write the sequences of the clusters in `wanted` (bool[n]) as FASTA, named as prepare names them."""
-    clusters = np.flatnonzero(wanted)
-    with path.open("wb") as file:
-        rows = known.column("row")[clusters]
-        _append(file, known.representatives(records), rows, fasta_names(clusters))
-        if config.level == "members":
-            blocks = []
-            for cluster, row in known.members("row"):
-                chosen = wanted[cluster]
-                blocks.append(np.stack([cluster[chosen], row[chosen]]))
-            cluster, row = np.concatenate(blocks, axis=1)
-            _append(file, record_parts(records, "uniref90"), row, fasta_names(cluster, row))
-
-
-def _append(file: BinaryIO, parts: Parts, rows: np.ndarray, names: pa.Array) -> None:
-    order = np.argsort(rows, kind="stable")
-    write_fasta(file, names.take(pa.array(order)), strings_at(parts, "sequence", rows[order]))
-
-
-def _identity(config: Decontaminate, directory: Path, before: Clusters, result: Audit) -> dict[str, object]:
+def _identity(
+    config: Decontaminate, directory: Path, before: Clusters, final: Clusters, result: Audit
+) -> dict[str, object]:
     """identity.json: histograms of each held-out cluster's best identity to train, before and after removal."""
     nearest = read_results(config, directory, "nearest").group_by("target").agg(pl.exclude("target").max())
     after = "audited" if config.audit_failures == "remove" else "searched"
@@ -162,7 +133,9 @@ def _identity(config: Decontaminate, directory: Path, before: Clusters, result: 
         clusters = int((before.side == side).sum())
         histograms = {"before": _histogram(best["all"], clusters), "after": _histogram(best[after], clusters)}
         sides[side] = {"clusters": clusters, **histograms}
+    sample = result.sample
     return {
+        "level": config.level,
         "threshold": config.search.min_seq_id,
         "coverage": config.search.coverage,
         "evalue": config.search.evalue,
@@ -177,8 +150,35 @@ def _identity(config: Decontaminate, directory: Path, before: Clusters, result: 
             "sample": config.audit_sample,
             "hits": result.hits,
             "clusters": result.clusters,
-            "sampled_clusters": result.sampled,
+            "sampled_clusters": sample.clusters,
             "sampled_clusters_missed": result.sample_missed,
+            "sampled_sequences": sample.sequences,
+            "sampled_against": sample.targets,
+            "sampled_pairs": sample.pairs,
+            "members_left": _members_left(final, result),
+        },
+        "giants": read_giants(config, directory),
+    }
+
+
+def _members_left(final: Clusters, result: Audit) -> dict[str, object] | None:
+    """Members of the sample that are similar to a held-out sequence, and what that makes of all train; None without a
+    sample. low, high: the 95% interval of the train clusters that have such a member.
+    """
+    sample, train = result.sample, final.side == TRAIN
+    if not sample.clusters:
+        return None
+    low, high = interval(result.clusters_of_similar_members, sample.clusters, int(train.sum()))
+    return {
+        "sampled": sample.members,
+        "similar": result.similar_members,
+        "train": int(final.column("size").astype(np.int64)[train].sum()),
+        "clusters": {
+            "sampled": sample.clusters,
+            "similar": result.clusters_of_similar_members,
+            "train": int(train.sum()),
+            "low": low,
+            "high": high,
         },
     }
 

@@ -18,7 +18,7 @@ from unirefine.files.names import search_part
 from unirefine.files.written import delete_stale
 
 SEARCHED = "unirefine_searched"
-"""Metadata key of a `hits` file: `{mmseqs: version, search: options, audit: options}` as JSON."""
+"""Metadata key of a `hits` file: `{mmseqs: version, level, search: options, audit: options}` as JSON."""
 
 RESULTS = ("hits", "audit", "nearest")
 """The tables that the search of a part writes, each kind into a directory of its own."""
@@ -125,3 +125,10 @@ def read_results(config: Decontaminate, directory: Path, kind: str) -> pl.DataFr
 def target_path(directory: Path) -> Path:
     """FASTA of the held-out sequences."""
     return directory / "target.fasta"
+
+
+def level_of(target: Path) -> str | None:
+    """The level at which prepare wrote the FASTA of the held-out sequences; None when there are none."""
+    with target.open("rb") as lines:
+        name = next(lines, b"")
+    return ("members" if b"_" in name else "representatives") if name else None  # prepare writes members first

@@ -12,6 +12,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.core.tables import record_parts, strings_at, table_writer, take_strings
+from unirefine.decontaminate.giants import read_giants
 from unirefine.decontaminate.inputs import SEARCHED, Clusters, open_result, read_clusters, read_results
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -68,6 +69,7 @@ def run(config: Decontaminate, *, directory: Path, records: Path, clusters: Path
         },
         level=config.level,
         removed_by_audit=by_audit,
+        giants=read_giants(config, directory),
     )
     with table_writer(directory / "split.parquet", SPLIT_SCHEMA) as writer:
         writer.write({"side": side})
@@ -80,7 +82,7 @@ def read_searched(config: Decontaminate, directory: Path) -> tuple[str, Decontam
     """How the parts were searched: MMseqs2's version, and `config` with the options of the searches.
 
     This step is not given those options: each part's `hits` file records them (see SEARCHED). Raises UserError when a
-    part is missing, or when parts were searched differently.
+    part is missing, when parts were searched differently, or when they are of another level than `config`.
     """
     found = set()
     for part in range(config.parts):
@@ -94,9 +96,24 @@ def read_searched(config: Decontaminate, directory: Path) -> tuple[str, Decontam
             where=directory / "hits",
             fix="run `snakemake -R decontaminate_search`",
         )
-    searched = json.loads(found.pop())
-    options = {name: searched[name] for name in ("search", "audit")}
-    return searched["mmseqs"], Decontaminate.model_validate(config.model_dump() | options)
+    try:
+        searched = json.loads(found.pop())
+        options = {name: searched[name] for name in ("search", "audit")}
+        level, mmseqs = searched["level"], str(searched["mmseqs"])
+        known = Decontaminate.model_validate(config.model_dump() | options)
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: of json and of pydantic
+        raise UserError(
+            f"the parts do not record how they were searched ({type(error).__name__})",
+            where=directory / "hits",
+            fix="run `snakemake -R decontaminate_search`",
+        ) from None
+    if level not in (None, config.level):
+        raise UserError(
+            f"level is {config.level}, but {level} were searched",
+            where=directory / "hits",
+            fix="run prepare and search again, or give remove and audit the level of prepare",
+        )
+    return mmseqs, known
 
 
 def check_hits(hits: pl.DataFrame, known: Clusters, directory: Path) -> None:

@@ -16,7 +16,8 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
 from unirefine.decontaminate.align import SCHEMA, align, hits_among
-from unirefine.decontaminate.inputs import SEARCHED, query_path, result_path, target_path
+from unirefine.decontaminate.giants import COUNTED, align_giants, counts, with_giants
+from unirefine.decontaminate.inputs import SEARCHED, level_of, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
 from unirefine.files.names import search_part
@@ -46,11 +47,20 @@ class Found:
     audit_clusters: int
 
 
-def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, mmseqs: str | None = None) -> Found:
+def run(
+    config: Decontaminate,
+    *,
+    directory: Path,
+    part: int,
+    threads: int = 1,
+    memory_mb: int | None = None,
+    mmseqs: str | None = None,
+) -> Found:
     """Search one part; write `hits/`, `audit/` and `nearest/part-*.parquet` to `directory`, which prepare has filled.
 
-    part: its number, from 0. mmseqs: the MMseqs2 binary, found by itself by default. Raises UserError when the part
-    does not exist, or when MMseqs2 is missing or fails.
+    part: its number, from 0. memory_mb: what the prefilter may take, by default all of the machine's memory. mmseqs:
+    the MMseqs2 binary, found by itself by default. Raises UserError when the part does not exist, or when MMseqs2 is
+    missing or fails.
     """
     if not 0 <= part < config.parts:
         raise UserError(f"--part {part}: parts are 0 to {config.parts - 1}", fix="see decontaminate.parts")
@@ -60,16 +70,23 @@ def run(config: Decontaminate, *, directory: Path, part: int, threads: int = 1, 
             raise UserError("no such file", where=path, fix="run `unirefine decontaminate prepare` with this config")
     binary = find_mmseqs(mmseqs)
     with temporary_directory(directory / f"search-{search_part(part, config.parts)}") as work:
-        searched = align(binary, query, target, config.search, work=work, threads=threads)
+        options = {"work": work, "threads": threads, "memory_mb": memory_mb}
+        giants = align_giants(query, target, config.search, threads=threads)
+        searched = align(binary, query, target, config.search, **options, title=f"search of part {part}")
+        searched = with_giants(searched, giants.alignments)
         hits = hits_among(searched, config.search)
         left = work / "left.fasta"
         copy_without(query, left, hits["cluster"].unique())
-        audited = align(binary, left, target, config.audit, work=work, threads=threads)
+        audited = align(binary, left, target, config.audit, **options, title=f"audit of part {part}")
+        audited = with_giants(audited, align_giants(left, target, config.audit, threads=threads).alignments)
         audit = hits_among(audited, config.audit)
     write_hits(result_path(directory, "audit", part, config.parts), audit)
     write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
-    options = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
-    metadata = {"mmseqs": tool_version(binary), **options}
+    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
+    metadata = {
+        SEARCHED: {"mmseqs": tool_version(binary), "level": level_of(target), **settings},
+        COUNTED: counts(giants, config.search),
+    }
     write_hits(result_path(directory, "hits", part, config.parts), hits, metadata)
     return Found(len(hits), hits["cluster"].n_unique(), len(audit), audit["cluster"].n_unique())
 
@@ -85,9 +102,10 @@ def copy_without(source: Path, copy: Path, clusters: Iterable[int]) -> None:
                 out.write(sequence)
 
 
-def write_hits(path: Path, hits: pl.DataFrame, searched: dict[str, Any] | None = None) -> None:
-    """Write hits, a frame of align.SCHEMA. searched: version and options for the file's metadata (see SEARCHED)."""
-    with table_writer(path, HIT_SCHEMA, {SEARCHED: json.dumps(searched)} if searched else None) as writer:
+def write_hits(path: Path, hits: pl.DataFrame, metadata: dict[str, Any] | None = None) -> None:
+    """Write hits, a frame of align.SCHEMA. metadata: of the file, to be written as JSON (see SEARCHED and COUNTED)."""
+    text = {key: json.dumps(value) for key, value in metadata.items()} if metadata else None
+    with table_writer(path, HIT_SCHEMA, text) as writer:
         writer.write({name: hits[name].to_arrow() for name in HIT_SCHEMA.names})
 
 

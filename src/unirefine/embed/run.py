@@ -50,7 +50,7 @@ def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
         engine = open_megatron(model, config.precision, config.parallel)
     else:
         engine = open_huggingface(model, config.precision)
-    settings = config.model_dump(mode="json", exclude={"fasta", "sequences", "arrays", "parallel"})
+    settings = config.model_dump(mode="json", exclude={"fasta", "allow_nucleotides", "sequences", "arrays", "parallel"})
     facts = {"layers": engine.layers, "hidden": engine.hidden, **settings}
     schema_of = schemas(engine.hidden, cls=config.cls, facts=facts)
     chunks = Chunks(output, {"source": source.digest, "model": fingerprint(model), "config": settings})

@@ -1,7 +1,6 @@
 """The proteins to embed: of a FASTA, a Parquet file or the validation shard, in order."""
 
 import hashlib
-import re
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,10 +12,12 @@ import pyarrow as pa
 from unirefine.core import parquet
 from unirefine.core.alphabet import decode
 from unirefine.core.fasta import Protein, read_fasta
+from unirefine.core.fasta_faults import RawEntry, check, refuse_nucleotides
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
+from unirefine.files.inputs import require_file
 
-_NOT_RESIDUE = re.compile(r"[^A-Za-z]")
+_OPTION = "embed.allow_nucleotides"
 
 
 @dataclass(frozen=True)
@@ -32,36 +33,37 @@ class Source:
     """What is read."""
 
 
-def from_fasta(path: Path) -> Source:
+def from_fasta(path: Path, *, allow_nucleotides: bool = False) -> Source:
     """The proteins of a FASTA. Reads the whole file; raises UserError for a mistake anywhere in it."""
-    return _counted(lambda: read_fasta(path), path)
+    return _counted(lambda: read_fasta(path, allow_nucleotides=allow_nucleotides, option=_OPTION), path)
 
 
-def from_parquet(path: Path) -> Source:
+def from_parquet(path: Path, *, allow_nucleotides: bool = False) -> Source:
     """The proteins of a Parquet file with columns `id` and `sequence`, like record parts.
 
     Reads the whole file; raises UserError for the mistakes that `read_fasta` refuses.
     """
+    require_file(path, "check --parquet", "Parquet file")
     fix = "give a Parquet file with text columns id and sequence"
 
     def proteins() -> Iterator[Protein]:
-        try:
-            file = parquet.File(path, fix)
-        except FileNotFoundError:
-            raise UserError("no such file", where=path, fix="check --parquet") from None
-        except IsADirectoryError:
-            raise UserError("a directory, not a Parquet file", where=path, fix="check --parquet") from None
-        with file:
+        row, names, letters = 0, array("q"), np.zeros(256, np.int64)
+        with parquet.File(path, fix) as file:
             for name in ("id", "sequence"):
                 if name not in file.schema_arrow.names:
                     raise UserError(f"no column {name!r}", where=path, fix=fix)
                 if not _is_text(kind := file.schema_arrow.field(name).type):
                     raise UserError(f"column {name!r} is {kind}, not text", where=path, fix=fix)
-            row = 0
             for batch in file.iter_batches(4096, columns=["id", "sequence"]):
                 for name, sequence in zip(*(batch[column].to_pylist() for column in ("id", "sequence")), strict=True):
                     row += 1
-                    yield _checked(name, sequence, f"{path}, row {row}")
+                    protein = _checked(name, sequence, path, row)
+                    names.append(hash(protein.name))
+                    letters += np.bincount(np.frombuffer(protein.sequence.encode(), np.uint8), minlength=256)
+                    yield protein
+        if not allow_nucleotides:
+            refuse_nucleotides(letters, path, _OPTION)
+        _refuse_repeated(path, fix, np.array(names))
 
     return _counted(proteins, path)
 
@@ -71,17 +73,30 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _checked(name: str | None, sequence: str | None, where: str) -> Protein:
-    """One protein. Raises UserError, as `read_fasta` does."""
-    if not name or not name.strip():
+def _checked(name: str | None, sequence: str | None, path: Path, row: int) -> Protein:
+    """One protein. Raises UserError for what `read_fasta` refuses."""
+    where = f"{path}, row {row}"
+    if not name:
         raise UserError("no id", where=where, fix="give each protein an id")
-    sequence = (sequence or "").removesuffix("*")
-    if not sequence:
-        raise UserError(f"{name} has no residues", where=where, fix="remove it, or complete the file")
-    if (wrong := _NOT_RESIDUE.search(sequence)) is not None:
-        hint = "remove the gaps of the alignment" if wrong[0] in "-." else "only letters are residues"
-        raise UserError(f"{name} has {wrong[0]!r} at residue {wrong.start() + 1}", where=where, fix=hint)
-    return Protein(name, sequence)
+    entry = RawEntry(name.encode(), [(sequence or "").encode()], row)
+    if (fault := check(entry, lambda _name: None, inner_stops=False)) is not None:
+        raise UserError(f"{fault.name}: {fault.what}", where=where, fix=fault.fix)
+    return Protein(name, (sequence or "").rstrip("*"))
+
+
+def _refuse_repeated(path: Path, fix: str, hashes: np.ndarray) -> None:
+    """Raises UserError when an id of a Parquet file is there twice. hashes: int64[n], of all ids."""
+    distinct, counts = np.unique(hashes, return_counts=True)
+    repeated, first = set(distinct[counts > 1].tolist()), dict[str, int]()
+    if not repeated:
+        return
+    with parquet.File(path, fix) as file:
+        names = (name for batch in file.iter_batches(4096, columns=["id"]) for name in batch["id"].to_pylist())
+        for row, name in enumerate(names, 1):
+            if hash(name) in repeated and first.setdefault(name, row) != row:
+                raise UserError(
+                    f"{name} is there twice, in rows {first[name]} and {row}", where=path, fix="give each its own id"
+                )
 
 
 def from_shards(directory: Path, sequences: int) -> Source:
@@ -96,24 +111,10 @@ def from_shards(directory: Path, sequences: int) -> Source:
 
 
 def _counted(proteins: Callable[[], Iterator[Protein]], *files: Path) -> Source:
-    digest, lengths, names = hashlib.sha256(), array("i"), array("q")
+    digest, lengths = hashlib.sha256(), array("i")
     for protein in proteins():
-        names.append(hash(protein.name))
         digest.update(f">{protein.name}\n{protein.sequence}\n".encode())
         lengths.append(len(protein.sequence))
     if not lengths:
         raise UserError("nothing to embed", fix="give a file with at least one sequence")
-    _refuse_repeated(proteins, np.array(names), *files)
     return Source(proteins, np.array(lengths, np.int32), digest.hexdigest(), files)
-
-
-def _refuse_repeated(proteins: Callable[[], Iterator[Protein]], hashes: np.ndarray, *files: Path) -> None:
-    """Raises UserError when two proteins have the same name. hashes: int64[n], of the names."""
-    distinct, counts = np.unique(hashes, return_counts=True)
-    repeated, seen = set(distinct[counts > 1].tolist()), set[str]()
-    for protein in proteins() if repeated else ():
-        if hash(protein.name) in repeated and protein.name in seen:
-            raise UserError(
-                f"two proteins named {protein.name}", where=files[0] if files else None, fix="give each its own id"
-            )
-        seen |= {protein.name} if hash(protein.name) in repeated else set()

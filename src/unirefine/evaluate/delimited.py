@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unirefine.errors import UserError
+from unirefine.files.inputs import require_file
 
 DELIMITERS = (",", ";", "\t")
 MISSING = ("", "nan", "+nan", "-nan", "na", "n/a", "#n/a", "null", "none")
@@ -44,12 +45,9 @@ def read_table(path: Path, option: str) -> Table:
 
     option: of the command line, for the message. Raises UserError when the file is missing or no table in UTF-8.
     """
+    require_file(path, f"check {option}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix=f"check {option}") from None
-    except IsADirectoryError:
-        raise UserError("a directory, not a CSV file", where=path, fix=f"check {option}") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError("not a CSV file in UTF-8", where=f"{path}:{line}", fix="save it as UTF-8") from None

@@ -11,6 +11,7 @@ import numpy as np
 from unirefine.errors import UserError
 from unirefine.evaluate.delimited import read_table
 from unirefine.evaluate.structures import STRUCTURES, read_chain
+from unirefine.files.inputs import require_file
 
 CUTOFF = 8.0
 """Angstrom between C-beta atoms (C-alpha of glycine), as in CASP."""
@@ -80,8 +81,7 @@ def known_contacts(path: Path, sequence: str | None, *, chain: str | None = None
     path: a structure, plain or gzipped, whose `chain` (default: the first protein chain) gives the sequence; or a
     matrix or a list of pairs (1-based), which need `sequence`. cutoff: in Angstrom. Raises UserError.
     """
-    if not path.is_file():
-        raise UserError("no such file", where=path, fix="check --contacts")
+    require_file(path, "check --contacts")
     name, suffix = protein_name(path), _plain(path).suffix.lower()
     if suffix in STRUCTURES:
         return _of_structure(path, name, chain, cutoff)

@@ -215,10 +215,5 @@ def _rare(variants: list[Variant]) -> list[str]:
 
 
 def load_proteins(path: Path) -> dict[str, str]:
-    """Sequences of a FASTA by name. Raises UserError when two have the same name."""
-    found: dict[str, str] = {}
-    for protein in read_fasta(path):
-        if protein.name in found:
-            raise UserError(f"two proteins named {protein.name}", where=path, fix="give each its own id")
-        found[protein.name] = protein.sequence
-    return found
+    """Sequences of a FASTA by name. Raises UserError as `read_fasta` does."""
+    return {protein.name: protein.sequence for protein in read_fasta(path)}

@@ -13,6 +13,8 @@ from unirefine import progress
 from unirefine.config import Evaluate
 from unirefine.core.alphabet import TOKENS
 from unirefine.dataset import Shards, Side, open_shards
+from unirefine.dataset.manifest import REBUILD
+from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.evaluate import ngram, statistics
 from unirefine.evaluate.context import Context, load_context
@@ -55,11 +57,14 @@ def run(
 
     models: what `model.source.find` takes. clusters: directory of the cluster stage, for cluster
     sizes. decontaminated: directory of the decontaminate stage, for identities. Raises UserError, and writes nothing,
-    when our perplexity of a checkpoint and Hugging Face's differ by more than `config.tolerance`.
+    when the shards are not what was written, and when our perplexity of a checkpoint and Hugging Face's differ by more
+    than `config.tolerance`.
     """
     names = name_models(models)
     refuse_overwriting({output / "perplexity.json": lambda path: json_of(path, ("table", "parity"))}, [])
     opened = open_shards(shards)
+    if changed := changed_files(shards, platform.rank(), platform.world_size()):
+        raise UserError(CHANGED, where=changed[0], fix=REBUILD)
     side = MaskedSide(opened.validation, config)
     positions = side.positions()
     if not len(positions.target):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.errors import UserError
+from unirefine.files.documents import parse, with_checksum
 
 CHUNK = 1 << 20
 _TOKEN_BYTES = 6
@@ -130,16 +131,23 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON with a final newline, atomically. Key order is kept."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON with a final newline, atomically. Key order is kept.
+
+    An object gets the key `checksum`, which `read_json` verifies, unless the file is in a format of others.
+    """
+    write_text(path, json.dumps(with_checksum(value, Path(path)), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file. Raises UserError when it is missing or not JSON."""
+    """Read a JSON file, without its checksum.
+
+    Raises UserError when it is missing, damaged, or of another shape than its name promises (see `files.documents`).
+    """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError("no such file", where=path, fix="run the stage that writes it") from None
-    except ValueError as error:
-        raise UserError(f"not valid JSON ({error})", where=path, fix="delete it and run its stage again") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"not text ({error.reason})", where=path, fix="run the stage that writes it again") from None
+    return parse(text, path)

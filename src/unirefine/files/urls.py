@@ -10,7 +10,7 @@ from unirefine.errors import UserError
 def local_path(url: str) -> Path | None:
     """The local file that a `file:` URL (absolute or relative) or a plain path names; None for http and https.
 
-    Raises UserError for any other scheme.
+    Raises UserError for any other scheme, and for what is no address.
     """
     scheme, separator, rest = url.partition(":")
     if scheme in ("http", "https"):

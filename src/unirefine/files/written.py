@@ -23,7 +23,7 @@ _DOWNLOAD = (
 FILES = {
     "release": rf"({_DOWNLOAD})(\.part)?(\.json)?|release\.json",
     "records": rf"{_LEVEL}/((records|members)-{_PART}\.parquet|removed\.parquet|{_ALWAYS})",
-    "curate": rf"({_LEVEL}|removed)\.parquet|{_ALWAYS}",
+    "curate": rf"({_LEVEL}|removed)\.parquet|purge_not_found\.txt|{_ALWAYS}",
     "cluster": rf"(clusters|membership|removed|violations)\.parquet|mmseqs\.log|{_ALWAYS}",
     "split": rf"split\.parquet|missing_ids\.txt|{_ALWAYS}",
     "decontaminate": (

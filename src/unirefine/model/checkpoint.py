@@ -9,7 +9,6 @@ checkpoint. That file has the size and SHA-256 of all others, which are compared
 `load` and `problem` are collective: every rank calls them.
 """
 
-import json
 import shutil
 import warnings
 from pathlib import Path
@@ -36,7 +35,6 @@ from unirefine.config.training import PRESETS, Model
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path, read_json, replace_directory, write_json
 from unirefine.files.code import versions
-from unirefine.files.hashes import sha256_json
 from unirefine.model import integrity
 from unirefine.model.esm2 import Esm2
 from unirefine.model.settings import DTYPES
@@ -75,11 +73,10 @@ def is_complete(directory: Path | str) -> bool:
 
 
 def read(directory: Path | str) -> dict[str, Any]:
-    """`complete.json`: `{format, model: {layers, hidden, heads}, dtype, extra, versions, files, sha256}`.
+    """`complete.json`: `{format, model: {layers, hidden, heads}, dtype, extra, versions, files}`.
 
-    files: `{name, bytes, sha256}` of each other file. sha256: of the rest of complete.json. Checkpoints of earlier
-    versions have neither. Raises UserError when `directory` is not a complete checkpoint, has another format, or when
-    complete.json is damaged.
+    files: `{name, bytes, sha256}` of each other file; checkpoints of earlier versions have none. Raises UserError when
+    `directory` is not a complete checkpoint, has another format, or when complete.json is damaged.
     """
     directory = Path(directory)
     if not is_complete(directory):
@@ -89,8 +86,6 @@ def read(directory: Path | str) -> dict[str, Any]:
         raise UserError(f"{MARKER} is not what was written", where=directory, fix=ANOTHER)
     if facts.get("format") != FORMAT:
         raise UserError(f"checkpoint format {facts.get('format')!r}, this version reads {FORMAT}", where=directory)
-    if ("files" in facts or "sha256" in facts) and facts.pop("sha256", None) != sha256_json(facts):
-        raise UserError(f"{MARKER} is not what was written", where=directory, fix=ANOTHER)
     sizes, extra = facts.get("model"), facts.get("extra")
     numbers = [sizes.get(name) for name in ("layers", "hidden", "heads")] if isinstance(sizes, dict) else [None]
     whole = all(type(number) is int and number > 0 for number in numbers)
@@ -159,8 +154,7 @@ def save(
         facts = {"format": FORMAT, "model": _sizes(esm2), "extra": extra or {}}
         facts["dtype"] = str(esm2.config.params_dtype).removeprefix("torch.")
         facts |= {"versions": versions("torch", "megatron-core"), "files": files}
-        facts = json.loads(json.dumps(facts))  # as it will be read
-        write_json(temporary / MARKER, facts | {"sha256": sha256_json(facts)})
+        write_json(temporary / MARKER, facts)
         replace_directory(temporary, directory)
     torch.distributed.barrier()
 

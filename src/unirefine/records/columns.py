@@ -33,6 +33,8 @@ MEMBERS = pa.schema(
 )
 
 OK, EMPTY, INVALID, WRONG_LENGTH, WRONG_CHECKSUM, BAD_ID, WRONG_LEVEL, NOT_UNIREF = range(8)
+LONE_RETURN, INNER_HEADER = 8, 9
+"""A carriage return without a line feed, and `>` inside a line: other entries hide in such an entry of FASTA."""
 REASONS = {
     EMPTY: "empty_sequence",
     INVALID: "invalid_byte",
@@ -85,6 +87,8 @@ class Parsed:
     """int64[n + 1]: members of record i are rows member_end[i] to member_end[i + 1]."""
     stats: np.ndarray
     """int64[]: by the constants of this module."""
+    letters: np.ndarray | None = None
+    """int64[256]: about how often each byte occurs in the sequences; None for XML."""
 
 
 def allocate(entries: int, size: int, members: int) -> Columns:
@@ -113,8 +117,8 @@ def allocate(entries: int, size: int, members: int) -> Columns:
     )
 
 
-def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parsed:
-    """The first n entries as Arrow arrays. offset: of the block in the stream."""
+def to_arrow(columns: Columns, n: int, offset: int, with_members: bool, letters: np.ndarray | None = None) -> Parsed:
+    """The first n entries as Arrow arrays. offset: of the block in the stream. letters: of Parsed."""
     lengths = np.diff(columns.seq_end[: n + 1])
     has_rep = np.diff(columns.rep_end[: n + 1]) > 0
     listed, other_taxa = pa.nulls(n, pa.int32()), pa.nulls(n, RECORDS.field("other_taxa").type)
@@ -148,6 +152,7 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool) -> Parse
         members=members,
         member_end=columns.member_end[: n + 1],
         stats=columns.stats,
+        letters=letters,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from unirefine.core.ids import pack
 from unirefine.records.columns import (
     CRLF,
+    LONE_RETURN,
     MISSING,
     NO_COUNT,
     NO_REPRESENTATIVE,
@@ -24,7 +25,7 @@ from unirefine.records.columns import (
     starts_with,
     to_arrow,
 )
-from unirefine.records.residues import copy_checked, copy_letters, count_stops, finish, upper_case
+from unirefine.records.residues import copy_checked, copy_letters, count_stops, finish, sample_letters, upper_case
 from unirefine.records.stream import Block
 
 _REP_ID = np.frombuffer(b" RepID=", np.uint8)
@@ -37,14 +38,16 @@ _WIDEST_GUESS = 1024
 """A wider one is given up when it was wrong: that costs its width, and many short lines may follow a long one."""
 
 
-def parse(block: Block, prefix: str, *, strict: bool) -> Parsed:
-    """Parse a block of FASTA, which begins with a header or blank lines.
+def parse(block: Block, prefix: str, *, strict: bool, start: int = 0) -> Parsed:
+    """Parse a block of FASTA, which begins with a header or blank lines at raw[start].
 
     prefix: of every id, as in `UniRef50_`; without `strict`, ids without a UniRef prefix are accepted as they are.
     """
-    columns = allocate(_count_greater(block.raw), len(block.raw), 0)
-    n = _parse(block.raw, np.frombuffer(prefix.encode(), np.uint8), strict, columns)
-    return to_arrow(columns, n, block.offset, with_members=False)
+    raw = block.raw[start:]
+    columns, letters = allocate(_count_greater(raw) + 1, len(raw), 0), np.zeros(256, np.int64)
+    n = _parse(raw, np.frombuffer(prefix.encode(), np.uint8), strict, columns)
+    sample_letters(columns.seq, columns.seq_end[n], letters)
+    return to_arrow(columns, n, block.offset + start, with_members=False, letters=letters)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -71,19 +74,22 @@ def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> i
     ids, id_ends, reps, rep_ends = out.id, out.id_end, out.rep, out.rep_end
     seq, seq_ends, detail = out.seq, out.seq_end, out.detail
     n, i, size, width = 0, 0, len(raw), _USUAL_WIDTH
-    while i < size and (raw[i] == _NEWLINE or raw[i] == _RETURN):
+    while i < size and (raw[i] == _NEWLINE or _is_crlf(raw, i, size)):
         i += 1
     while i < size:
         begin[n] = i
-        start, end = i + 1, _line_end(raw, i, size)
+        start, end, lone = i + 1, _header_end(raw, i, size), False
         after = end + 1
-        if raw[end - 1] == _RETURN:
-            end -= 1
-            stats[CRLF] += 1
+        if end < size and raw[end] == _RETURN:
+            lone = not _is_crlf(raw, end, size)
+            after = _next_line(raw, end)
+            stats[CRLF] += not lone
         id_end = start
         while id_end < end and raw[id_end] != _SPACE and raw[id_end] != _TAB:
             id_end += 1
         state, skip = id_status(raw, start, id_end, prefix, strict)
+        if lone:
+            state = LONE_RETURN
         status[n], key[n] = state, 0
         count, taxon, rep_start, rep_stop = MISSING, MISSING, 0, 0
         if state == OK:
@@ -114,6 +120,34 @@ def _line_end(raw: np.ndarray, i: int, size: int) -> int:
     while i < size and raw[i] != _NEWLINE:
         i += 1
     return i
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def _header_end(raw: np.ndarray, i: int, size: int) -> int:
+    """Position of the first line feed or carriage return from i on, or the end."""
+    while i + 16 <= size:
+        found = 0
+        for k in range(16):
+            found |= (raw[i + k] == _NEWLINE) | (raw[i + k] == _RETURN)
+        if found:
+            break
+        i += 16
+    while i < size and raw[i] != _NEWLINE and raw[i] != _RETURN:
+        i += 1
+    return i
+
+
+@numba.njit(cache=True, nogil=True)
+def _next_line(raw: np.ndarray, i: int) -> int:
+    """Start of the next line. Rarely called, hence not inlined."""
+    while i < len(raw) and raw[i] != _NEWLINE:
+        i += 1
+    return i + 1
+
+
+@numba.njit(cache=True, nogil=True, forceinline=True)
+def _is_crlf(raw: np.ndarray, i: int, size: int) -> bool:
+    return raw[i] == _RETURN and i + 1 < size and raw[i + 1] == _NEWLINE
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
@@ -186,7 +220,7 @@ def _sequence(
         # not the usual width, or not all upper case: find the line's end, then look again
         end = _line_end(raw, i, size)
         after = end + 1
-        if end > i and raw[end - 1] == _RETURN:
+        if raw[end - 1] == _RETURN and i < end < size:
             end -= 1
             stats[CRLF] += 1
         if not copy_letters(raw[i:end], seq[at : at + end - i]):

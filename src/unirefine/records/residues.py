@@ -3,9 +3,20 @@
 import numba
 import numpy as np
 
-from unirefine.records.columns import EMPTY, INNER_STOP, INVALID, LOWER_CASE, OK, RESIDUES, TRAILING_STOP
+from unirefine.records.columns import (
+    EMPTY,
+    INNER_HEADER,
+    INNER_STOP,
+    INVALID,
+    LONE_RETURN,
+    LOWER_CASE,
+    OK,
+    RESIDUES,
+    TRAILING_STOP,
+)
 
-_STAR = 42
+_STAR, _GREATER, _RETURN = 42, 62, 13
+_WINDOWS, _WINDOW = 16, 64
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)
@@ -24,7 +35,8 @@ def copy_checked(
 ) -> bool:
     """Copy raw[i:end] to target[at:]; whether any letter is lower case.
 
-    A byte that is neither a letter nor `*` marks entry n, with its position and value as evidence.
+    A byte that is neither a letter nor `*` marks entry n, with its position and value as evidence: the first one, or
+    the first that shows that a line end is missing.
     """
     lower = False
     for k in range(end - i):
@@ -32,11 +44,22 @@ def copy_checked(
         target[at + k] = byte
         if 97 <= byte <= 122:
             lower = True
-        elif (byte < 65 or byte > 90) and byte != _STAR and status[n] == OK:
-            status[n] = INVALID
-            detail[n, 0] = i + k
-            detail[n, 1] = byte
+        elif (byte < 65 or byte > 90) and byte != _STAR:
+            bad = INNER_HEADER if byte == _GREATER else LONE_RETURN if byte == _RETURN else INVALID
+            if status[n] == OK or (status[n] == INVALID and bad != INVALID):
+                status[n], detail[n, 0], detail[n, 1] = bad, i + k, byte
     return lower
+
+
+@numba.njit(cache=True, nogil=True)
+def sample_letters(seq: np.ndarray, end: int, letters: np.ndarray) -> None:
+    """Add to letters, int64[256], about how often each byte occurs in seq[:end]: windows of long sequences count."""
+    step = max(end // _WINDOWS, _WINDOW)
+    for start in range(0, end, step):
+        length = min(_WINDOW, end - start)
+        weight = min(step, end - start) // length
+        for i in range(start, start + length):
+            letters[seq[i]] += weight
 
 
 @numba.njit(cache=True, nogil=True)

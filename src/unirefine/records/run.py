@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from unirefine.config import Records
+from unirefine.core.fasta_faults import BOM, UTF_16, refuse_nucleotides
 from unirefine.core.prefetch import prefetch
 from unirefine.core.release_note import ReleaseNote, read_note
 from unirefine.core.removed import Removed, removed_writer
@@ -38,7 +39,8 @@ from unirefine.records.columns import (
     WRONG_LEVEL,
     Parsed,
 )
-from unirefine.records.duplicates import find_duplicate, locate
+from unirefine.records.duplicates import find_duplicates, locate_in_xml
+from unirefine.records.explain import explain, explain_repeated, id_rule
 from unirefine.records.parts import Parts, part_files
 from unirefine.records.stream import Block, first_bytes, read_blocks
 
@@ -58,9 +60,13 @@ class Input:
     keep: int
     """Of `read_blocks`."""
     head: int
-    """Bytes before the first entry."""
+    """Bytes before the first entry: the start of the XML, or a byte order mark."""
     release: str | None
     """The release that the XML states."""
+    strict: bool
+    """Whether every id must have the prefix of the level: in a release, unlike your own FASTA."""
+    own: bool = False
+    """Whether it is a FASTA whose first id is not of UniRef."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class Built:
     """in, kept, removed by reason"""
     facts: dict[str, Any]
     """The rest of counts.json."""
+    own: bool
+    """Whether it was a FASTA whose first id is not of UniRef."""
 
 
 def run(
@@ -83,7 +91,7 @@ def run(
     every input that the policy does not cover.
     """
     note = read_note(release_note, level) if release_note else None
-    found = inspect(source, level)
+    found = inspect(source, level, strict=level != "uniref90" or note is not None)
     if note and found.release and note.release and note.release != found.release:
         raise UserError(f"release {found.release}, but its release note is of {note.release}", where=source)
     directory = output / level
@@ -96,8 +104,8 @@ def run(
         part_files(names["records"], names["members"] if found.format == "xml" else [], max(1, threads - 1)) as parts,
         removed_writer(directory / "removed.parquet") as removed,
     ):
-        _stream(config, found, parts, removed, tally, strict=level != "uniref90" or note is not None, threads=threads)
-        _check(found, note, parts, tally)
+        _stream(config, found, parts, removed, tally, threads=threads)
+        _check(config, found, note, parts, tally)
         (directory / "counts.json").unlink(missing_ok=True)  # written last: where it is, the level is complete
     counts = level_counts(tally.entries, tally.kept, removed.counts.get(level, {}))
     facts = {
@@ -112,46 +120,50 @@ def run(
     }
     lineage.write(directory, lineage.step("records", config, counts={level: counts}))
     write_counts(directory / "counts.json", "records", {level: counts}, **facts)
-    if _is_own_fasta(found, note):  # it has one level: the other is of an earlier release
+    if found.own and note is None:  # it has one level: the other is of an earlier release
         delete_stale(output, "records", (), below="uniref50")
-    return Built(counts, facts)
+    return Built(counts, facts, found.own)
 
 
-def inspect(source: Path, level: str) -> Input:
+def inspect(source: Path, level: str, *, strict: bool) -> Input:
     """Detect what the input is. Raises UserError when it is empty, or neither FASTA nor UniRef XML of the level."""
     head = first_bytes(source, uniref_xml.HEAD_BYTES)
-    start = head.lstrip(b" \t\r\n")[:1]
+    if head.startswith(UTF_16):
+        raise UserError("UTF-16 text", where=source, fix="save it as UTF-8 or ASCII")
+    text = head.removeprefix(BOM)
+    mark = len(head) - len(text)
+    start = text.lstrip(b" \t\r\n")[:1]
     if start == b"<":
-        length, release = uniref_xml.read_head(head, LEVEL_NAMES[level], source)
-        return Input(source, level, "xml", b"</entry>", 0, length, release)
+        length, release = uniref_xml.read_head(text, LEVEL_NAMES[level], source)
+        return Input(source, level, "xml", b"</entry>", 0, mark + length, release, strict)
     if start == b">":
-        if head.lstrip(b"\r\n")[:1] != b">":
-            raise UserError("a space before the first header", where=source, fix="remove it")
-        return Input(source, level, "fasta", b"\n>", 1, 0, None)
+        own = re.match(rb">UniRef\d+_", text.lstrip()) is None
+        found = Input(source, level, "fasta", b"\n>", 1, mark, None, strict, own)
+        if not text.lstrip(b"\r\n").startswith(b">") or re.search(rb"\r[^\n]", head):
+            raise _explain(found, 0)  # before a file without line feeds is read as one block
+        return found
     what = f"it begins with {head[:20]!r}" if head else "an empty file"
     raise UserError(f"neither FASTA nor UniRef XML: {what}", where=source, fix="check --input")
 
 
-def _is_own_fasta(found: Input, note: ReleaseNote | None) -> bool:
-    """Whether the input is a FASTA of the user's own, whose ids have no UniRef prefix."""
-    head = first_bytes(found.path, uniref_xml.HEAD_BYTES).lstrip(b"\r\n")
-    return found.format == "fasta" and note is None and not head.startswith(b">UniRef")
+def _explain(found: Input, begin: int, *, removable: bool = False) -> UserError:
+    rule = id_rule(LEVEL_NAMES[found.level], strict=found.strict)
+    return explain(found.path, begin, rule, removable=removable)
 
 
 class _Tally:
     def __init__(self) -> None:
         self.entries = self.kept = self.members = self.bytes = 0
         self.stats = np.zeros(len(STATS) + 1, np.int64)
+        self.letters = np.zeros(256, np.int64)
 
 
-def _stream(
-    config: Records, found: Input, parts: Parts, removed: Removed, tally: _Tally, *, strict: bool, threads: int
-) -> None:
+def _stream(config: Records, found: Input, parts: Parts, removed: Removed, tally: _Tally, *, threads: int) -> None:
     """Read, parse and distribute everything."""
     if found.format == "xml":
         parse = partial(_parse_xml, found=found, verify=config.verify_checksums)
     else:
-        parse = partial(fasta.parse, prefix=f"{LEVEL_NAMES[found.level]}_", strict=strict)
+        parse = partial(_parse_fasta, found=found)
     spare: deque[bytearray] = deque()
     source = read_blocks(found.path, found.marker, found.keep, spare)
     # as many parsers as threads: the threads that read and write are often waiting
@@ -164,6 +176,8 @@ def _stream(
             tally.entries += len(parsed.status)
             tally.bytes = block.offset + len(block.raw)
             tally.stats += parsed.stats
+            if parsed.letters is not None:
+                tally.letters += parsed.letters
             bad = parsed.status != OK
             if bad.any():
                 parsed = _without_bad(parsed, bad, block, found, removed, config.bad_entries)
@@ -173,6 +187,11 @@ def _stream(
             spare.append(block.buffer)
             progress.advance(block.compressed - progress.done)
     parts.finish()
+
+
+def _parse_fasta(block: Block, *, found: Input) -> Parsed:
+    start = found.head if block.offset == 0 else 0
+    return fasta.parse(block, f"{LEVEL_NAMES[found.level]}_", strict=found.strict, start=start)
 
 
 def _parse_xml(block: Block, *, found: Input, verify: bool) -> Parsed:
@@ -209,7 +228,7 @@ def _without_bad(parsed: Parsed, bad: np.ndarray, block: Block, found: Input, re
     for i in np.flatnonzero(bad):
         status = int(parsed.status[i])
         if policy == "error" or status not in REASONS:
-            _raise_bad(parsed, int(i), block, found)
+            _raise_bad(parsed, int(i), block, found, policy)
         names, evidence = by_reason.setdefault(REASONS[status], ([], []))
         names.append(ids[i].as_py())
         evidence.append(f"at byte {parsed.begin[i]}: {_evidence(parsed, int(i), block)}")
@@ -239,8 +258,10 @@ def _evidence(parsed: Parsed, i: int, block: Block) -> str:
     return f"declared CRC64 {int(first):016X}, computed {int(second):016X}"
 
 
-def _raise_bad(parsed: Parsed, i: int, block: Block, found: Input) -> NoReturn:
+def _raise_bad(parsed: Parsed, i: int, block: Block, found: Input, policy: str) -> NoReturn:
     status, begin = int(parsed.status[i]), int(parsed.begin[i])
+    if found.format == "fasta":
+        raise _explain(found, begin, removable=policy == "remove")
     where = f"at byte {begin:,} (decompressed)"
     if status in REASONS:
         name = parsed.records.column("id")[i].as_py()
@@ -248,32 +269,36 @@ def _raise_bad(parsed: Parsed, i: int, block: Block, found: Input) -> NoReturn:
         raise UserError(f"{name} {where}: {_evidence(parsed, i, block)}", where=found.path, fix=fix)
     raw = block.raw[begin - block.offset :][:200].tobytes()
     text = raw.split(b"\n")[0].decode("latin-1")
-    given = re.match(r'>(\S*)|<entry[^>]*?\sid\s*=\s*["\']([^"\']*)', text)
-    name = (given[1] or given[2] or "") if given else text
+    given = re.match(r'<entry[^>]*?\sid\s*=\s*["\']([^"\']*)', text)
+    name = given[1] if given else text
     expected = LEVEL_NAMES[found.level]
     if status == WRONG_LEVEL:
         raise UserError(f"{name} {where} in {found.level} input", where=found.path, fix="give the file of this --level")
     if status == NOT_UNIREF:
-        what, fix = f"{name!r} {where} does not begin with {expected}_", "your own FASTA is for --level uniref90"
-        raise UserError(what, where=found.path, fix=f"{fix}, without --release-note")
+        raise UserError(f"{name!r} {where} does not begin with {expected}_", where=found.path, fix="give UniRef XML")
     assert status == BAD_ID, status
     raise UserError(f"no usable id {where}: {text[:60]!r}", where=found.path, fix="ids are visible ASCII letters")
 
 
-def _check(found: Input, note: ReleaseNote | None, parts: Parts, tally: _Tally) -> None:
-    """Checks of the whole input: the number of entries, and that no id occurs twice."""
+def _check(config: Records, found: Input, note: ReleaseNote | None, parts: Parts, tally: _Tally) -> None:
+    """Checks of the whole input: how many entries, that they are proteins, and that no id occurs twice."""
     if tally.entries == 0:
         raise UserError("no entries", where=found.path, fix="check --input")
+    if tally.kept == 0:
+        what = f"no entry is left: records.bad_entries: remove would leave out all {tally.entries:,}"
+        raise UserError(what, where=found.path, fix="see what is wrong with records.bad_entries: error")
     if note and note.entries != tally.entries:
         raise UserError(
             f"{tally.entries:,} entries, but the release note states {note.entries:,}",
             where=found.path,
             fix="the file or the note is of another release, or the download is incomplete; fetch both again",
         )
-    ids = find_duplicate(parts.paths, tally.kept)
-    if ids is not None:
-        entries = " and ".join(
-            f"{name} at byte {offset:,}" for name, offset in locate(found.path, found.marker, found.keep, ids)
-        )
+    if not found.strict and not config.allow_nucleotides:
+        refuse_nucleotides(tally.letters, found.path, "records.allow_nucleotides")
+    ids = find_duplicates(parts.paths, tally.kept)
+    if ids and found.format == "fasta":
+        raise explain_repeated(found.path, ids)
+    if ids:
         what = "duplicate id" if len(set(ids)) == 1 else "ids with the same key"
+        entries = " and ".join(f"{name} at byte {offset:,}" for name, offset in locate_in_xml(found.path, ids))
         raise UserError(f"{what}: {entries} (decompressed)", where=found.path, fix="keep one of them")

@@ -14,18 +14,14 @@ from typing import BinaryIO
 import numpy as np
 from isal import igzip, isal_zlib
 
+from unirefine.core.fasta_faults import OTHER_COMPRESSIONS
 from unirefine.errors import UserError
+from unirefine.files.inputs import require_file
 
 BLOCK_BYTES = 2 << 20
 MAX_ENTRY_BYTES = 512 << 20
 """A larger entry is an error, which bounds the memory. UniRef's largest XML entries have a tenth of it."""
 _GZIP_MAGIC = b"\x1f\x8b"
-_OTHER_MAGIC = {
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PK\x03\x04": "zip",
-}
 
 
 @dataclass(frozen=True)
@@ -44,17 +40,13 @@ class Block:
     """Bytes of the file read so far, for progress."""
 
 
-def _open(path: Path) -> tuple[BinaryIO, BinaryIO]:
+def open_stream(path: Path) -> tuple[BinaryIO, BinaryIO]:
     """The file and its decompressed stream (the file itself if plain). Raises UserError for other compressions."""
-    try:
-        file = path.open("rb", buffering=0)
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="check --input, or run the release stage") from None
-    except IsADirectoryError:
-        raise UserError("a directory, not a file", where=path, fix="give --input the FASTA or XML file") from None
+    require_file(path, "check --input, or run the release stage")
+    file = path.open("rb", buffering=0)
     magic = file.read(6)
     file.seek(0)
-    for start, name in _OTHER_MAGIC.items():
+    for start, name in OTHER_COMPRESSIONS.items():
         if magic.startswith(start):
             file.close()
             raise UserError(f"compressed with {name}", where=path, fix="give it plain or gzip-compressed")
@@ -68,7 +60,7 @@ def read_blocks(path: Path, marker: bytes, keep: int, spare: deque[bytearray] | 
     what follows the last marker; it can be empty. Buffers that the caller appends to `spare` are reused: fresh memory
     costs a tenth of the time. Raises UserError: no such file, corrupt or truncated gzip, an entry over MAX_ENTRY_BYTES.
     """
-    file, stream = _open(path)
+    file, stream = open_stream(path)
     with file, stream:
         carry, offset, size = b"", 0, BLOCK_BYTES
         while True:
@@ -111,20 +103,20 @@ def _fill(stream: BinaryIO, target: memoryview, path: Path, offset: int) -> int:
         raise UserError(
             f"truncated: the gzip stream ends without its end mark, after byte {offset + filled:,} decompressed",
             where=path,
-            fix="fetch the file again",
+            fix="copy or download it again",
         ) from None
     except (gzip.BadGzipFile, isal_zlib.error, zlib.error) as error:
         raise UserError(
             f"corrupt gzip stream after byte {offset + filled:,} decompressed ({error})",
             where=path,
-            fix="fetch the file again",
+            fix="copy or download it again",
         ) from None
     return filled
 
 
 def first_bytes(path: Path, count: int) -> bytes:
     """The first bytes of the decompressed stream, at most `count`. Raises UserError as `read_blocks` does."""
-    file, stream = _open(path)
+    file, stream = open_stream(path)
     with file, stream:
         buffer = bytearray(count)
         return bytes(buffer[: _fill(stream, memoryview(buffer), path, 0)])

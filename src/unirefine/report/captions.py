@@ -3,16 +3,20 @@
 Plain sentences: no HTML, and nothing that reStructuredText reads as markup. Imported by the workflow, so nothing heavy.
 """
 
+from collections.abc import Mapping
+
+from unirefine.core.summaries import units
+
 _REMOVED = (
     "{} removed, by reason, with the stage in brackets and as colour. The scale is logarithmic: compare the counts"
     " beside the bars, not their lengths. Each one is listed with its evidence in the removed.parquet of its stage."
 )
 _IDENTITY = (
-    "How similar the nearest train sequence is to each {} cluster. Right of the dotted line, which is the threshold,"
-    " nothing may be left after decontamination. Clusters whose nearest sequence was not found by the search are not"
-    " drawn; the text counts them."
+    "How similar the nearest train sequence that the searches found is to each {} cluster. Right of the dotted line,"
+    " which is the threshold, nothing may be left after decontamination. The text says which sequences were searched,"
+    " and counts the clusters for which nothing was found, which are not drawn."
 )
-CAPTIONS = {
+_CAPTIONS = {
     "loss": (
         "Masked loss; the thin line is training without smoothing. Both curves should fall together, and validation"
         " should cross the dashed lines: below one of them the model knows more than that baseline, which knows the"
@@ -23,8 +27,6 @@ CAPTIONS = {
         "Tokens per second over all processes. The gap between the lines is what padding costs; both should stay level,"
         " after the first steps."
     ),
-    "removed-uniref50": _REMOVED.format("UniRef50 clusters"),
-    "removed-uniref90": _REMOVED.format("UniRef90 sequences"),
     "identity": _IDENTITY.format("validation"),
     "identity-test": _IDENTITY.format("test"),
     "lengths": (
@@ -36,3 +38,11 @@ CAPTIONS = {
         " one of its members: otherwise the few large ones, at the right, would dominate."
     ),
 }
+
+
+def captions(release: Mapping[str, str | None]) -> dict[str, str]:
+    """The caption of each figure. release: release.json, or its key `source`."""
+    removed = {
+        f"removed-{level}": _REMOVED.format(f"{unit[0].upper()}{unit[1:]}") for level, unit in units(release).items()
+    }
+    return _CAPTIONS | removed

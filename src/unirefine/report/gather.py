@@ -1,6 +1,5 @@
 """Reads a run's files into the plain data that figures and tables show."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from unirefine.core.tables import iterate_file, numbers
-from unirefine.errors import UserError
+from unirefine.files.documents import read_lines
 from unirefine.files.stages import stage_path
 
 LENGTH_EDGES = np.geomspace(10, 50_000, 61)
@@ -27,10 +26,10 @@ def column_counts(path: Path, column: str, edges: np.ndarray) -> np.ndarray:
     return counts
 
 
-def length_counts(results: Path) -> dict[str, np.ndarray]:
-    """Lengths of the kept sequences by level, over LENGTH_EDGES."""
-    files = {"UniRef90 members": stage_path(results, "cluster") / "membership.parquet"}
-    files["UniRef50 representatives"] = stage_path(results, "cluster") / "clusters.parquet"
+def length_counts(results: Path, names: tuple[str, str]) -> dict[str, np.ndarray]:
+    """Lengths of the kept sequences by level, over LENGTH_EDGES. names: of members and of representatives."""
+    tables = [stage_path(results, "cluster") / f"{table}.parquet" for table in ("membership", "clusters")]
+    files = dict(zip(names, tables, strict=True))
     return {name: column_counts(path, "length", LENGTH_EDGES) for name, path in files.items()}
 
 
@@ -43,18 +42,15 @@ def size_edges(largest: int) -> np.ndarray:
 
 
 def cluster_sizes(results: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(edges float[n + 1], clusters int64[n]): how many UniRef50 clusters have how many UniRef90 members."""
+    """(edges float[n + 1], clusters int64[n]): how many clusters have how many members."""
     path = stage_path(results, "cluster") / "clusters.parquet"
     blocks = (numbers(batch.column(0)) for _row, batch in iterate_file(path, ["size"], "cluster"))
     edges = size_edges(max((int(block.max()) for block in blocks if len(block)), default=1))
     return edges, column_counts(path, "size", edges)
 
 
-def read_metrics(results: Path) -> list[Mapping[str, Any]]:
-    """The lines of the finished training's metrics.jsonl."""
-    path = results / "train" / "final" / "metrics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError("no such file", where=path, fix="run `snakemake train`") from None
-    return [json.loads(line) for line in lines]
+def read_metrics(results: Path, origin: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The lines of the finished training's metrics.jsonl. origin: lineage.json of the model."""
+    name = "metrics.jsonl"
+    known = {file["name"]: file["sha256"] for file in origin.get("files", [])}
+    return read_lines(results / "train" / "final" / name, sha256=known.get(name))

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from unirefine.config import Report
+from unirefine.core.summaries import is_own
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.code import versions
@@ -31,15 +32,16 @@ def run(results: Path, output: Path, config: Report) -> Path:
     table = {row["key"]: row for row in evaluation["table"]}
     baselines = {row["model"]: math.log(row["perplexity"]) for key, row in table.items() if key in BASELINES}
     ours = table["ours"]["perplexity"]
-    origin_of_data = f"release {release['release']}" if release["release"] else "your FASTA"
+    own = is_own(release)
+    origin_of_data = "your own FASTA" if own else f"release {release['release'] or 'of unknown name'}"
     entered, kept = first_and_last(entries, "uniref90")
     return write_report(
         output,
         title=config.title,
         summary=f"Run {results.name}: from {origin_of_data} to a masked perplexity of {ours:.2f}.",
         tiles=[
-            (f"{entered:,}", "sequences in the release"),
-            (f"{kept:,}", "sequences for training"),
+            (f"{entered:,}", "sequences in the FASTA" if own else "sequences in the release"),
+            (f"{kept:,}", "sequences for training and validation" if own else "sequences for training"),
             (f"{identity['validation_clusters']:,}", "validation clusters"),
             (human(final["parameters"], "").strip(), "parameters"),
             (f"{ours:.2f}", "perplexity, ours"),
@@ -47,11 +49,11 @@ def run(results: Path, output: Path, config: Report) -> Path:
         ],
         sections=[
             sections.evaluation_section(evaluation),
-            sections.training_section(final, gather.read_metrics(results), baselines),
-            sections.removal_section(entries, clustered.get("violations")),
+            sections.training_section(final, gather.read_metrics(results, origin), baselines),
+            sections.removal_section(entries, clustered.get("violations"), release),
             sections.split_section(identity),
-            sections.shape_section(results),
-            sections.shard_section(results),
+            sections.shape_section(results, release),
+            sections.shard_section(results, release),
             sections.release_section(release, entries),
             sections.lineage_section(origin),
         ],

@@ -9,31 +9,34 @@ import numpy as np
 from unirefine.config import Model
 from unirefine.core import summaries
 from unirefine.core.levels import LEVELS
-from unirefine.core.summaries import UNITS
+from unirefine.core.summaries import UNITS, is_own, units
 from unirefine.files.atomic import read_json
 from unirefine.files.lineage import code_of
 from unirefine.files.stages import stage_path
 from unirefine.progress import duration, human
 from unirefine.report import figures, gather
-from unirefine.report.captions import CAPTIONS
+from unirefine.report.captions import captions
 from unirefine.report.ledger import Entry, first_and_last, removals
 from unirefine.report.page import Picture, Section, Table
 
 KEPT = {"uniref50": " for training and validation", "uniref90": " for training"}
-"""Of a validation cluster only the representative is kept, which is no UniRef90 sequence."""
+"""Of a validation cluster only the representative is kept, which is no UniRef90 sequence; of an own FASTA it is one."""
 
 
 def release_section(release: Mapping[str, Any], entries: list[Entry]) -> Section:
     """What was downloaded, from where, its checksums, and how many clusters were published."""
     rows = [[file["file"], human(file["size"], "B"), file["md5"], file["url"]] for file in release["files"]]
-    text = [f"Release {release['release'] or 'unnamed'}, source {release['source']}."]
+    if is_own(release):
+        text = ["Your own FASTA; its sequences are clustered here."]
+    else:
+        text = [f"Release {release['release'] or 'unnamed'}, source {release['source']}."]
     tables = [Table(title="Files", columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])]
     curated = {entry.level: {"kept": entry.kept} for entry in entries if entry.stage == "curate"}
     if counts := summaries.published_rows(release, curated):
         text.append(summaries.PUBLISHED_TEXT)
         columns = summaries.PUBLISHED_COLUMNS
         tables.append(Table(title="Published counts beside ours", columns=columns, rows=counts, numeric=[1, 2, 3]))
-    return Section(heading="Release", text=text, tables=tables)
+    return Section(heading="Input" if is_own(release) else "Release", text=text, tables=tables)
 
 
 def lineage_section(origin: Mapping[str, Any]) -> Section:
@@ -54,28 +57,34 @@ def lineage_section(origin: Mapping[str, Any]) -> Section:
     return Section(heading="Lineage", text=text, tables=[Table(title="Steps", columns=columns, rows=rows)])
 
 
-def removal_section(entries: list[Entry], violations: Mapping[str, Mapping[str, int]] | None) -> Section:
+def removal_section(
+    entries: list[Entry], violations: Mapping[str, Mapping[str, int]] | None, release: Mapping[str, Any]
+) -> Section:
     """What was removed and why, at both levels, adding up; and where the release contradicts itself.
 
-    violations: `{level: {reason: n}}` of the cluster stage; None for a user's own FASTA, which is no release.
+    violations: `{level: {reason: n}}` of the cluster stage; None for a user's own FASTA, which is no release. release:
+    release.json.
     """
     tables, pictures, text = [], [], []
+    names, own = units(release), is_own(release)
     for level in LEVELS:
         rows = removals(entries, level)
         try:
             entered, kept = first_and_last(entries, level)
         except KeyError:
             continue
-        unit, total = UNITS[level], sum(count for _, _, count in rows)
-        text.append(f"{unit}: {entered:,} in = {kept:,} kept{KEPT[level]} + {total:,} removed.")
-        counts = [("", "in the release", entered), *rows, ("", "kept", kept)]
+        unit, total = names[level], sum(count for _, _, count in rows)
+        title = f"{unit[0].upper()}{unit[1:]}"
+        text.append(f"{title}: {entered:,} in = {kept:,} kept{KEPT['uniref50' if own else level]} + {total:,} removed.")
+        whole = "made of them" if own and level == "uniref50" else "in the FASTA" if own else "in the release"
+        counts = [("", whole, entered), *rows, ("", "kept", kept)]
         body = [
             [stage, reason.replace("_", " "), f"{count:,}", f"{count / entered:.2%}"] for stage, reason, count in counts
         ]
         columns = ["removed by", "reason", "count", "share"]
-        tables.append(Table(title=unit, columns=columns, rows=body, numeric=[2, 3], total=True))
+        tables.append(Table(title=title, columns=columns, rows=body, numeric=[2, 3], total=True))
         if rows:
-            pictures.append(_picture(f"removed-{level}", figures.removed(rows, unit)))
+            pictures.append(_picture(f"removed-{level}", figures.removed(rows, unit), release))
     if violations is not None:
         text.append(_violations_text(violations))
     return Section(heading="What was removed and why", text=text, tables=tables, figures=pictures)
@@ -92,15 +101,15 @@ def _violations_text(violations: Mapping[str, Mapping[str, int]]) -> str:
     return f"Where the release contradicts itself (cluster/violations.parquet): {', '.join(found)}."
 
 
-def shape_section(results: Path) -> Section:
-    """Lengths and cluster sizes of what was kept."""
-    lengths = figures.histogram(
-        gather.LENGTH_EDGES, gather.length_counts(results), "length (residues)", "sequences", log_x=True, log_y=False
-    )
+def shape_section(results: Path, release: Mapping[str, Any]) -> Section:
+    """Lengths and cluster sizes of what was kept. release: release.json."""
+    own = is_own(release)
+    names = ("members", "representatives") if own else ("UniRef90 members", "UniRef50 representatives")
+    counts = gather.length_counts(results, names)
+    lengths = figures.histogram(gather.LENGTH_EDGES, counts, "length (residues)", "sequences", log_x=True, log_y=False)
+    sizes_of = "members of a cluster" if own else "UniRef90 members of a UniRef50 cluster"
     edges, sizes = gather.cluster_sizes(results)
-    cluster_sizes = figures.histogram(
-        edges, {"clusters": sizes}, "UniRef90 members of a UniRef50 cluster", "clusters", log_x=True, log_y=True
-    )
+    cluster_sizes = figures.histogram(edges, {"clusters": sizes}, sizes_of, "clusters", log_x=True, log_y=True)
     return Section(
         heading="Lengths and cluster sizes",
         figures=[
@@ -136,25 +145,26 @@ def split_section(identity: Mapping[str, Any]) -> Section:
     if identity["test"]:
         sides["test"] = identity["test"]
     above = np.array(identity["edges"])[:-1] >= identity["threshold"]
-    text = []
+    text = [summaries.searched_text(identity)]
+    unit = {"members": "sequence", "representatives": "representative"}[identity["level"]]
     for name, side in sides.items():
         near = {when: int(np.array(side[when]["counts"])[above].sum()) for when in ("before", "after")}
         text.append(
-            f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train sequence at or above "
-            f"{identity['threshold']:.0%} identity over {identity['coverage']:.0%} of both before decontamination, "
-            f"{near['after']:,} after it; the search found no train sequence at all for {side['before']['none']:,} "
-            f"before, {side['after']['none']:,} after."
+            f"Of {side['clusters']:,} {name} clusters, {near['before']:,} had a train {unit} at or above "
+            f"{summaries.similar_text(identity)} before decontamination, {near['after']:,} after it; the search found "
+            f"no train {unit} at all for {side['before']['none']:,} before, {side['after']['none']:,} after."
         )
     text.append(
         f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "
-        f"{_settings(identity['search'])}), found {audit['hits']:,} hits; {summaries.audit_sample_text(audit)}."
+        f"{_settings(identity['search'])}), found {audit['hits']:,} hits. {summaries.sample_text(identity)}"
     )
     pictures = [_identity_picture(name, side, identity) for name, side in sides.items()]
-    return Section(heading="How clean the split is", text=text, figures=pictures)
+    return Section(heading="How similar train and validation are", text=text, figures=pictures)
 
 
 def _settings(search: Mapping[str, Any]) -> str:
-    return f"-s {search['sensitivity']:g} --max-seqs {search['max_seqs']}"
+    limit = f" --max-seqs {search['max_seqs']}" if search["direction"] == "published" else ""
+    return f"-s {search['sensitivity']:g}{limit}"
 
 
 def _identity_picture(name: str, side: Mapping[str, Any], identity: Mapping[str, Any]) -> Picture:
@@ -211,26 +221,28 @@ def card_table(evaluation: Mapping[str, Any]) -> Table:
     return Table(title="Both engines and the published value", columns=columns, rows=rows, numeric=[1, 2, 3, 4])
 
 
-def _picture(name: str, svg: str) -> Picture:
-    return Picture(name=name, svg=svg, caption=CAPTIONS[name])
+def _picture(name: str, svg: str, release: Mapping[str, Any] | None = None) -> Picture:
+    """release: release.json, where the caption names what is counted."""
+    return Picture(name=name, svg=svg, caption=captions(release or {})[name])
 
 
 def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:
     return Model.model_validate(model).sizes
 
 
-def shard_section(results: Path) -> Section:
-    """Shards and where to look further."""
+def shard_section(results: Path, release: Mapping[str, Any]) -> Section:
+    """Shards and where to look further. release: release.json."""
     manifest = read_json(stage_path(results, "shard") / "manifest.json")
     rows = [
         [side, *(f"{counts[key]:,}" for key in ("documents", "sequences", "tokens"))]
         for side, counts in manifest["sides"].items()
     ]
+    cluster, members = ("cluster", "members") if is_own(release) else ("UniRef50 cluster", "UniRef90 members")
     return Section(
         heading="Shards",
         text=[
-            "Megatron indexed shards: a document is a UniRef50 cluster. For training its sequences are its UniRef90 "
-            "members; for validation its representative stands for it."
+            f"Megatron indexed shards: a document is a {cluster}. For training its sequences are its {members}; for "
+            "validation its representative stands for it."
         ],
         tables=[
             Table(title="Sides", columns=["side", "clusters", "sequences", "residues"], rows=rows, numeric=[1, 2, 3])

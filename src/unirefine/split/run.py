@@ -6,10 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from unirefine.config import Split
-from unirefine.core.levels import LEVELS, SIDES, VALIDATION
-from unirefine.core.tables import iterate_file, numbers, open_parquet, table_writer
+from unirefine.core.idlist import accession_in, entry_name_in, some, spellings
+from unirefine.core.ids import keys_of
+from unirefine.core.levels import LEVELS, NONE, SIDES, VALIDATION
+from unirefine.core.tables import (
+    iterate,
+    iterate_file,
+    numbers,
+    open_parquet,
+    record_parts,
+    string_buffers,
+    table_writer,
+)
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import write_text
@@ -30,14 +41,18 @@ class Counts:
 
     clusters: tuple[int, ...]
     members: tuple[int, ...]
-    missing: int
+    missing: list[str]
     """Listed ids that are no clusters here (method `ids`)."""
+    listed: int
+    """Different ids in the list."""
 
 
-def run(config: Split, clusters: Path, output: Path) -> Counts:
+def run(config: Split, clusters: Path, output: Path, *, records: Path | None = None) -> Counts:
     """Write `split.parquet` (uint8 `side` per cluster, in cluster order), counts.json and lineage.json to `output`.
 
     clusters: directory of the cluster stage. With method `ids` also `missing_ids.txt`: listed ids that no cluster has.
+    records: directory of the records stage, to find listed accessions in ids like `sp|P12345|AATM_RABIT` and names of
+    entries; without it those are not found.
     Memory: a few times the number of validation and test clusters, and one block.
     Raises UserError when a side would be empty, when nothing would be left to train on, or when the list does not fit.
     """
@@ -49,15 +64,22 @@ def run(config: Split, clusters: Path, output: Path) -> Counts:
     if config.method == "ids":
         assert config.ids is not None
         listed = read_ids(config.ids)
-        found, missing = _compare_list(listed, path)
-        _check_sizes(config, total, found, test)
-        sides, thresholds = _sides_by_list(listed, path, config.seed, test)
+        chosen, found = _listed_clusters(listed, path, total, records)
+        missing = [str(name) for name in listed.ids[~found]]
+        if not found.any():
+            raise UserError(
+                f"none of its {len(found):,} ids is a cluster here, {some(missing)}",
+                where=config.ids,
+                fix="give ids of clusters, which are those of their representatives, of this release",
+            )
+        _check_sizes(config, total, int(chosen.sum()), test)
+        sides, thresholds = _sides_by_list(chosen, path, config.seed, test)
         write_text(output / "missing_ids.txt", "".join(f"{name}\n" for name in missing))
         facts["list"] = {
             "sha256": sha256_file(config.ids),
             "listed": listed.listed,
-            "distinct": len(listed.keys),
-            "found": found,
+            "distinct": len(listed.ids),
+            "found": int(found.sum()),
             "missing": len(missing),
             "first_missing": missing[:_NAMED],
         }
@@ -76,7 +98,7 @@ def run(config: Split, clusters: Path, output: Path) -> Counts:
     lineage.write(output, step, [clusters])
     listed_ids = ["missing_ids.txt"] if config.method == "ids" else []
     delete_stale(output, "split", ["split.parquet", "counts.json", "lineage.json", *listed_ids])
-    return Counts(n_clusters, n_members, len(missing))
+    return Counts(n_clusters, n_members, missing, len(listed.ids) if config.method == "ids" else 0)
 
 
 def _count_clusters(path: Path) -> int:
@@ -113,39 +135,70 @@ def _check_sizes(config: Split, total: int, validation: int, test: int) -> None:
         )
 
 
-def _compare_list(listed: IdList, path: Path) -> tuple[int, list[str]]:
-    """How many listed ids are clusters, and the ids that are not."""
-    found = np.zeros(len(listed.keys), bool)
+def _listed_clusters(listed: IdList, path: Path, total: int, records: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the clusters are listed, bool[total], and which of the listed ids are clusters, bool[n]."""
+    chosen, found = np.zeros(total, bool), np.zeros(len(listed.ids), bool)
+    first = 0
     for keys in _keys(path):
-        found[np.searchsorted(listed.keys, keys[_is_listed(keys, listed.keys)])] = True
-    if not found.any():
-        raise UserError(
-            f"none of its {len(found)} ids is a cluster here, {listed.ids[0]} for one",
-            where="split.ids",
-            fix="use a list of UniRef50 ids of this release",
-        )
-    return int(found.sum()), [str(name) for name in listed.ids[~found]]
+        at = listed.find(keys)
+        chosen[first : first + len(keys)] = at >= 0
+        found[at[at >= 0]] = True
+        first += len(keys)
+    if records is not None and not found.all():
+        for clusters, names in _names(path, records, [str(name) for name in listed.ids[~found]]):
+            at = listed.find(keys_of(*string_buffers(names)))
+            at = np.where((at >= 0) & ~found[np.maximum(at, 0)], at, -1)  # an id that is a cluster's means that one
+            chosen[clusters[at >= 0]] = True
+            found[at[at >= 0]] = True
+    return chosen, found
 
 
-def _is_listed(keys: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """Whether each key is listed: bool[n]. keys: uint64[n]; listed: uint64[m], ascending, m > 0."""
-    at = np.minimum(np.searchsorted(listed, keys), len(listed) - 1)
-    return listed[at] == keys
+def _names(path: Path, records: Path, missing: list[str]) -> Iterator[tuple[np.ndarray, pa.Array]]:
+    """Further names of clusters, n strings, with their numbers, int64[n]: of the records of the representatives.
+
+    Accession and name of an entry in a header of UniProtKB, and the name of a UniRef's representative. Nothing where
+    none of the missing ids could be one of these.
+    """
+    with open_parquet(path, "cluster") as file:
+        level = (file.schema_arrow.metadata or {}).get(b"representative_level", LEVELS[1].encode()).decode()
+    if not any(entry_name_in(name) or (level == LEVELS[1] and accession_in(spellings(name)[-1])) for name in missing):
+        return
+    parts = record_parts(records, level)
+    cluster_of_row = np.full(parts.rows, NONE, np.uint32)
+    first = 0
+    for _row, batch in iterate_file(path, ["row"], "cluster", batch_rows=BLOCK_ROWS):
+        cluster_of_row[numbers(batch.column(0))] = np.arange(first, first + batch.num_rows, dtype=np.uint32)
+        first += batch.num_rows
+    for first, batch in iterate(parts, ["id", "representative"]):
+        clusters = cluster_of_row[first : first + batch.num_rows]
+        kept = pa.array(clusters != NONE)
+        clusters = clusters[clusters != NONE].astype(np.int64)
+        ids, names = (batch.column(name).filter(kept) for name in ("id", "representative"))
+        inner = pc.extract_regex(ids, r"^(?:sp|tr)\|(?P<accession>[^|.]+)(?:\.[0-9]+)?\|(?P<name>\S*)")
+        known = np.flatnonzero(inner.is_valid().to_numpy(zero_copy_only=False))
+        for field in ("accession", "name"):
+            yield clusters[known], pc.struct_field(inner, field).take(pa.array(known))
+        yield clusters, names.fill_null("")
 
 
-def _sides_by_list(listed: IdList, path: Path, seed: int, test: int) -> tuple[Iterator[np.ndarray], dict[str, int]]:
-    """Listed clusters validate; of the others, those with the `test` smallest hashes test. As `sides_by_hash`."""
+def _sides_by_list(chosen: np.ndarray, path: Path, seed: int, test: int) -> tuple[Iterator[np.ndarray], dict[str, int]]:
+    """Listed clusters validate; of the others, those with the `test` smallest hashes test. As `sides_by_hash`.
 
-    def others() -> Iterator[np.ndarray]:
+    chosen: bool[clusters].
+    """
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        first = 0
         for keys in _keys(path):
-            yield keys[~_is_listed(keys, listed.keys)]
+            yield keys, chosen[first : first + len(keys)]
+            first += len(keys)
 
-    other_sides, thresholds = sides_by_hash(others, seed, 0, test)
+    other_sides, thresholds = sides_by_hash(lambda: (keys[~ours] for keys, ours in blocks()), seed, 0, test)
 
     def sides() -> Iterator[np.ndarray]:
-        for keys, other in zip(_keys(path), other_sides, strict=True):
+        for (keys, ours), other in zip(blocks(), other_sides, strict=True):
             side = np.full(len(keys), VALIDATION, np.uint8)
-            side[~_is_listed(keys, listed.keys)] = other
+            side[~ours] = other
             yield side
 
     return sides(), thresholds

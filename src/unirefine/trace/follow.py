@@ -1,5 +1,6 @@
 """Follow one id from the release to its shard: what the files of each stage say about it, in one line a stage."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.stages import stage_path
 from unirefine.trace.lookup import Record, candidates, find_record, find_rows, record_at, removal, row_of, select
+from unirefine.trace.members import find_owners, looked_at
 
 UNIREF50, UNIREF90 = LEVELS
 REMOVING_STAGES = ("records", "curate", "cluster", "decontaminate")
@@ -47,15 +49,18 @@ def follow(results: Path, name: str, offset: Callable[[Path, int], int]) -> Iter
 
     results: directory of a run. name: `UniRef90_P12345`, `UniRef50_P12345`, a bare accession, or an id of your own
     FASTA. offset: function that returns the byte at which a sequence starts, given its shard's path without suffix and
-    its number. Raises UserError when the id is neither a record nor one that the records stage removed.
+    its number. A member is traced as the record that it belongs to. Raises UserError when the id is in no record.
     """
-    record, removed = _find(results, name)
-    if (release := _release(results)) is not None:
-        yield Step("release", f"{release['release']} ({release['source']})")
+    record, text = _find(results, name)
+    release = _release(results)
+    own = release is not None and release["source"] == "fasta"
+    if release is not None:
+        files = ", ".join(file["file"] for file in release["files"][:1])
+        yield Step("release", f"your own FASTA, {files}" if own else f"{release['release']} ({release['source']})")
     if record is None:
-        yield Step("records", removed)
+        yield Step("records", text)
         return
-    yield Step("records", _described(record))
+    yield Step("records", text + _described(record, own))
     try:
         yield from _follow_record(results, record, offset)
     except _Stop as stop:
@@ -73,23 +78,29 @@ def _release(results: Path) -> dict[str, Any] | None:
 
 
 def _find(results: Path, name: str) -> tuple[Record | None, str]:
-    """The record, or None and why the records stage removed it."""
-    for level, full in candidates(name):
-        record = find_record(stage_path(results, "records"), level, full)
+    """The record, and how the id belongs to it when it is a member; or None and why the records stage removed it."""
+    records, release = stage_path(results, "records"), stage_path(results, "release")
+    owners = ((level, full, f"{name} {how} {full}: ") for level, full, how in find_owners(records, release, name))
+    for level, full, how in itertools.chain(((*one, "") for one in candidates(name)), owners):
+        record = find_record(records, level, full)
         if record is not None:
-            return record, ""
-        found = removal(stage_path(results, "records") / level / "removed.parquet", level, full)
+            return record, how
+        found = removal(records / level / "removed.parquet", level, full)
         if found:
-            return None, f"{full}: {_reasons(found)}"
-    raise UserError(f"{name} is not in this release", where=results, fix="check the id and --results")
+            return None, f"{how}{full}: {_reasons(found)}"
+    raise UserError(
+        f"{name} is not in this release: {looked_at(records, release)}", where=results, fix="check the id and --results"
+    )
 
 
 def _reasons(found: list[tuple[str, str]]) -> str:
     return "removed: " + "; ".join(f"{reason} ({evidence})" if evidence else reason for reason, evidence in found)
 
 
-def _described(record: Record) -> str:
-    text = f"{record.id}, record {record.row:,} of {record.records:,} in {record.level}"
+def _described(record: Record, own: bool) -> str:
+    """own: whether it is a sequence of the user's own FASTA."""
+    what = "sequence" if own else "record"
+    text = f"{record.id}, {what} {record.row:,} of {record.records:,}" + ("" if own else f" in {record.level}")
     for column, unit in (("length", "residue"), ("member_count", "member")):
         if record.columns.get(column) is not None:
             text += f", {_counted(record.columns[column], unit)}"

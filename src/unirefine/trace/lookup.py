@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unirefine.core.idlist import spellings
 from unirefine.core.ids import key_of
 from unirefine.core.levels import LEVELS
 from unirefine.core.tables import find_parts, iterate, iterate_file, numbers, open_parquet
 
 UNIREF50, UNIREF90 = LEVELS
-_PREFIX = re.compile(r"^(UniRef\d+)_(.+)$")
+_PREFIX = re.compile(r"^(UniRef\d+)_(.+)$", re.IGNORECASE)
 _BATCH_ROWS = 1 << 21
 
 
@@ -37,11 +38,20 @@ class Record:
 
 
 def candidates(name: str) -> list[tuple[str, str]]:
-    """(level, full id) that a name may stand for; a bare name may be of either level, or of a FASTA of your own."""
-    match = _PREFIX.match(name)
-    if match is not None:
-        return [(match[1].lower(), name)]
-    return [(UNIREF90, f"UniRef90_{name}"), (UNIREF90, name), (UNIREF50, f"UniRef50_{name}")]
+    """(level, full id) that a name may stand for, in any spelling of `core.idlist`.
+
+    A bare name may be of either level, or of a FASTA of your own.
+    """
+    found = []
+    for spelling in spellings(name):
+        match = _PREFIX.match(spelling)
+        level = match[1].lower() if match is not None else None
+        if level in LEVELS:
+            bare = spellings(spelling)[-1]
+            return [(level, spelling), (level, f"UniRef{level.removeprefix('uniref')}_{bare}")]
+        if level is None:
+            found += [(UNIREF90, f"UniRef90_{spelling}"), (UNIREF90, spelling), (UNIREF50, f"UniRef50_{spelling}")]
+    return found
 
 
 def find_record(records: Path, level: str, name: str) -> Record | None:

@@ -9,6 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from unirefine.errors import UserError
 from unirefine.files.atomic import atomic_path
+from unirefine.files.documents import read_lines
 from unirefine.files.hashes import sha256_json
 
 # Tag in TensorBoard and in Weights & Biases for each metric of metrics.jsonl
@@ -28,24 +29,20 @@ TAGS = {
 
 
 def truncate(path: Path, step: int) -> None:
-    """Drop the lines after `step` and an incomplete last line, which a killed run wrote after its checkpoint."""
+    """Drop the lines after `step` and an incomplete last line, which a killed run wrote after its checkpoint.
+
+    Raises UserError for another line that is damaged.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] > step:
-                break
-        except ValueError:
-            break
-        kept.append(line + "\n")
+    kept = [line for line in read(path) if line["step"] <= step]
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All lines of a metrics.jsonl."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """All complete lines of a metrics.jsonl. Raises UserError for one that is damaged."""
+    return read_lines(path, torn=True)
 
 
 def open_wandb(project: str, output: Path, options: dict[str, Any]) -> Any:

@@ -34,7 +34,7 @@ class Call:
     is_main: bool
     """False in a process that Snakemake has started for a single job."""
     starts: bool
-    """Jobs will run: this is neither a dry run nor a single job's process."""
+    """Jobs will run: this is no dry run, no list or lint of the rules, and not a single job's process."""
     bucket: str | None
     """Prefix of the object storage that holds the results, as in `s3://lab/unirefine`."""
     deployed: bool
@@ -51,7 +51,8 @@ def call_of(workflow: Any) -> Call:
         config_files=[str(path) for path in workflow.configfiles],
         given=workflow.config_settings.config,
         is_main=workflow.is_main_process,
-        starts=workflow.is_main_process and not workflow.output_settings.dryrun,
+        # --lint and --list-rules are the only calls for which Snakemake does not check the environment variables
+        starts=workflow.is_main_process and not workflow.output_settings.dryrun and workflow.check_envvars,
         bucket=workflow.storage_settings.default_storage_prefix or None,
         deployed=bool(methods & {"apptainer", "conda"}),
         apptainer=deployment.apptainer_args if "apptainer" in methods else None,

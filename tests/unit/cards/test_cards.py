@@ -17,7 +17,15 @@ PUBLISHED = {"file": "uniref50.release_note", "what": "entries", "found": "12", 
 RELEASE = {"source": "current", "release": "2026_03", "date": "2026-09-02"}
 RELEASE |= {"entries": {"uniref50": 12}, "published": [PUBLISHED]}
 FILE = {"file": "uniref50.xml.gz", "size": 5, "md5": "d41d8cd98f00b204e9800998ecf8427e", "url": "https://x"}
-AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0}
+LEFT = {
+    "sampled": 90,
+    "similar": 7,
+    "train": 90,
+    "clusters": {"sampled": 40, "similar": 2, "train": 40, "low": 2, "high": 2},
+}
+AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0, "members_left": LEFT}
+IDENTITY = {"level": "representatives", "threshold": 0.5, "coverage": 0.8, "search": {"coverage_mode": 0}, "test": None,
+            "audit": AUDIT, "giants": dict.fromkeys(("train", "held_out", "pairs", "hits"), 0)}  # fmt: skip
 
 
 @pytest.fixture
@@ -29,8 +37,7 @@ def results(tmp_path):
     lineage.write(run / "train/final", lineage.step("train", Train(), packages=["torch"]), [run / "shard"])
     (run / "train/final/huggingface").mkdir()
     write_json(run / "shard/manifest.json", {"sides": {"train": SIDE, "validation": SIDE | {"sequences": 7}}})
-    identity = {"threshold": 0.5, "coverage": 0.8, "test": None, "audit": AUDIT}
-    write_json(run / "decontaminate/identity.json", identity)
+    write_json(run / "decontaminate/identity.json", IDENTITY)
     trained = {"step": 30, "tokens": 4000, "parameters": 27681, "config": Train().model_dump(mode="json")}
     write_json(run / "train/final/train.json", trained)
     rows = [
@@ -58,6 +65,20 @@ def test_the_hub_reads_the_data_card(results):
         assert piece in card.text
 
 
+@pytest.mark.parametrize(
+    ("level", "text"),
+    [("members", "Every member of the train"), ("representatives", "Only the representatives of the")],
+)
+def test_both_cards_claim_no_more_than_was_searched(results, level, text):
+    write_json(results / "decontaminate/identity.json", IDENTITY | {"level": level})
+    for path in stage.run(results, results / "cards"):
+        card = path.read_text()
+        assert text in card
+        assert (
+            "Of the 90 members of these clusters, 7 are similar to a held-out sequence; these are all of train." in card
+        )
+
+
 def test_the_hub_reads_the_model_card_and_its_perplexity(results):
     _data, model = stage.run(results, results / "cards")
     assert model == results / "cards/model/README.md"
@@ -70,19 +91,24 @@ def test_the_hub_reads_the_model_card_and_its_perplexity(results):
         assert piece in card.text
 
 
-def test_sequences_of_your_own_keep_their_licence(results):
-    path = results / "shard" / lineage.FILE
-    found = json.loads(path.read_text())
-    found["release"] = {
+def test_sequences_of_your_own_keep_their_licence_and_have_nothing_of_uniref(results):
+    own = {
         "source": "fasta",
         "release": None,
         "files": [FILE | {"file": "lab.fasta", "url": "in/lab.fasta"}],
     }
-    write_json(path, found)
-    card = DatasetCard.load(stage.run(results, results / "cards")[0])
-    assert card.data.license == "other"
-    assert "the FASTA lab.fasta" in card.text
-    assert "CC BY" not in card.text
+    for directory in ("shard", "train/final"):
+        path = results / directory / lineage.FILE
+        write_json(path, json.loads(path.read_text()) | {"release": own})
+    data, model = stage.run(results, results / "cards")
+    card = DatasetCard.load(data)
+    assert card.data.license == "other" and card.data.tags == ["biology", "protein", "esm"]
+    assert "the FASTA lab.fasta" in card.text and "a document per cluster" in card.text
+    assert "| curate | clusters | 12 | 9 |" in card.text
+    assert ModelCard.load(model).data.eval_results[0].dataset_type == "fasta"
+    for path in (data, model):
+        text = path.read_text()
+        assert "CC BY" not in text and "UniRef" not in text and "UniProt" not in text
 
 
 def test_before_the_evaluation_it_is_one_line(results):

@@ -88,6 +88,28 @@ def test_families_become_clusters_and_near_copies_go(request, algorithm):
     assert keys == sorted(keys)
 
 
+def test_proteins_too_long_for_mmseqs2_are_joined_apart(new_run):
+    """Two of some 9,600 residues, 97% and 87% identical to a third; gaps hide that from MMseqs2's ungapped steps."""
+    random = np.random.default_rng(4)
+    first = "".join(random.choice(LETTERS, 9800))
+    copy, relative = (
+        mutated[:3000] + mutated[3040:6000] + mutated[6050:8000] + mutated[8060:]
+        for mutated in (mutate(random, first, 0.03), mutate(random, first, 0.14)[20:])
+    )
+    run = new_run(prefix=False)
+    run.level("uniref90", ["relative", "copy", "first", "alone"],
+              sequences=[relative, copy, first, "".join(random.choice(LETTERS, 300))])  # fmt: skip
+    counts = cluster(LINCLUST, *run.paths)
+    assert counts["giants"] == [
+        {"giants": 3, "pairs": 2, "joined": 1},
+        {"giants": 2, "pairs": 1, "joined": 1},
+    ]
+    (removed,) = run.read("removed.parquet")
+    assert (removed["id"], removed["reason"], removed["evidence"]) == ("copy", "in_90_percent_cluster", "first")
+    rows = {name: row for row, name in enumerate(("relative", "copy", "first", "alone"))}
+    assert {row["row"]: row["size"] for row in run.read("clusters.parquet")} == {rows["first"]: 2, rows["alone"]: 1}
+
+
 def test_a_removed_copy_names_its_representative(clustered):
     kept = {clustered.names[row["row"]] for row in clustered.read("membership.parquet")}
     removed = clustered.read("removed.parquet")

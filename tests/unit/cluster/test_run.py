@@ -11,6 +11,7 @@ from unirefine.cluster.run import run as cluster
 from unirefine.config import Cluster
 from unirefine.core.removed import SCHEMA
 from unirefine.errors import UserError
+from unirefine.files.atomic import read_json
 
 CLUSTERS = ["P00003", "P00001", "UPI0000000001", "P00002"]
 MEMBERS = ["Q00001", "Q00002", "Q00003", "Q00004", "Q00005", "Q00006", "P00001-2"]
@@ -75,7 +76,7 @@ def _keys(*names):
 
 
 def _counts(run):
-    return json.loads((run.paths[2] / "counts.json").read_text())
+    return read_json(run.paths[2] / "counts.json")
 
 
 def test_what_goes_with_a_removed_cluster_and_what_is_left_empty(run):
@@ -298,13 +299,13 @@ def break_duplicate(run):
 
 
 def break_curated(run):
-    counts = json.loads((run.paths[1] / "counts.json").read_text())
+    counts = read_json(run.paths[1] / "counts.json")
     counts["levels"]["uniref90"]["kept"] += 1
     (run.paths[1] / "counts.json").write_text(json.dumps(counts))
 
 
 def break_records(run):
-    counts = json.loads((run.paths[1] / "counts.json").read_text())
+    counts = read_json(run.paths[1] / "counts.json")
     counts["levels"]["uniref90"]["in"] += 1
     (run.paths[1] / "counts.json").write_text(json.dumps(counts))
 
@@ -356,7 +357,7 @@ def test_counts_and_lineage_say_where_the_membership_comes_from(run, mapping):
     counts = _counts(run)
     assert counts["membership"] == ("idmapping" if mapping else "xml")
     assert counts["sources"] == (["idmapping_selected.tab"] if mapping else ["uniref50.xml", "uniref90.xml"])
-    lineage = json.loads((run.paths[2] / "lineage.json").read_text())
+    lineage = read_json(run.paths[2] / "lineage.json")
     assert lineage["unknown"] == [str(run.paths[1])]
     assert [(step["stage"], step["counts"]) for step in lineage["steps"]] == [("cluster", counts["levels"])]
 

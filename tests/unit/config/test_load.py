@@ -7,6 +7,8 @@ from unirefine.config import Cluster, Decontaminate, Split, Train, load_block, l
 from unirefine.errors import UserError
 from unirefine.workflow.directories import release_files
 
+PUBLISHED = {"direction": "published", "sensitivity": 7}
+
 
 def explain(values):
     with pytest.raises(UserError) as caught:
@@ -40,17 +42,31 @@ def test_an_option_like_no_other_gets_the_list():
         ({"release": {"source": "archive"}}, "release.name must say which release"),
         ({"release": {"source": "fasta"}}, "release.fasta must name your FASTA"),
         ({"cluster": {"membership": "xml"}}, "cluster.membership is no longer an option: it follows from release"),
-        ({"decontaminate": {"audit": {"sensitivity": 5}}}, "sensitivity 5.0 is below the search's 7.0"),
-        ({"decontaminate": {"search": {"max_seqs": 2000}}}, "max_seqs 1000 is below the search's 2000"),
+        ({"decontaminate": {"audit": {"sensitivity": 5}}}, "sensitivity 5.0 is below the search's 6.5"),
+        (
+            {"decontaminate": {"search": PUBLISHED | {"max_seqs": 2000}, "audit": PUBLISHED}},
+            "max_seqs 1000 is below the search's 2000",
+        ),
         ({"decontaminate": {"search": {"min_seq_id": 0.3}}}, "min_seq_id 0.5 is above the search's 0.3"),
-        ({"decontaminate": {"audit": {"max_seqs": 200}}}, "max_seqs 200 is below the search's 300"),
+        (
+            {"decontaminate": {"search": PUBLISHED, "audit": PUBLISHED | {"max_seqs": 200}}},
+            "max_seqs 200 is below the search's 300",
+        ),
+        (
+            {"decontaminate": {"audit": PUBLISHED | {"sensitivity": 7.5}}},
+            "max_seqs 1000 is below the search's direction smaller, which has no limit",
+        ),
         ({"decontaminate": {"audit": {"coverage": 0.9}}}, "coverage 0.9 is above the search's 0.8"),
         ({"decontaminate": {"audit": {"evalue": 1e-6}}}, "evalue 1e-06 is below the search's 0.001"),
         ({"decontaminate": {"audit": {"alignment_mode": 1}}}, "alignment_mode 1 is below the search's 3"),
         ({"decontaminate": {"audit": {"coverage_mode": 3}}}, "coverage_mode 3 may miss what the search's 0 finds"),
         (
-            {"decontaminate": {"audit": {"sensitivity": 7, "max_seqs": 300}}},
+            {"decontaminate": {"search": PUBLISHED, "audit": PUBLISHED | {"max_seqs": 300}}},
             "no more sensitive than the search: raise audit.sensitivity (above 7.0) or audit.max_seqs (above 300)",
+        ),
+        (
+            {"decontaminate": {"audit": {"sensitivity": 6.5}}},
+            "no more sensitive than the search: raise audit.sensitivity (above 6.5)",
         ),
         ({"train": {"model": {"preset": None}}}, "model.hidden and model.heads must be given"),
         ({"train": {"model": {"heads": 3}}}, "exclude each other"),
@@ -88,7 +104,7 @@ def test_an_impossible_value_is_one_line_that_says_why(values, says):
 
 
 @pytest.mark.parametrize(
-    "audit", [{"sensitivity": 7}, {"max_seqs": 300}, {"min_seq_id": 0.3, "coverage": 0.5, "coverage_mode": 2}]
+    "audit", [{"sensitivity": 7}, {"sensitivity": 8}, {"min_seq_id": 0.3, "coverage": 0.5, "coverage_mode": 2}]
 )
 def test_an_audit_may_be_more_sensitive_in_one_way_and_looser_in_others(audit):
     found = parse_config({"decontaminate": {"audit": audit}}).decontaminate.audit
@@ -154,6 +170,17 @@ def test_a_block_survives_its_own_json():
     config = parse_config({"train": {"parallel": {"tensor": 2}}})
     again = load_block(type(config.train), "train", config.train.model_dump_json(), {})
     assert again == config.train
+
+
+def test_more_purge_lists_than_a_command_line_holds_are_one_line(tmp_path):
+    lists = [f"lists/{number}.txt" for number in range(30_000)]
+    with pytest.raises(UserError) as error:
+        parse_config({"release": {"purge_lists": lists}})
+    line = error.value.line()
+    assert "release.purge_lists has 30,000 lists, at most 100 can be taken; join them" in line and len(line) < 300
+    assert len(parse_config({"release": {"purge_lists": lists[:100]}}).release.purge_lists) == 100
+    with pytest.raises(UserError, match=r"curate\.artificial_taxa"):
+        parse_config({"curate": {"artificial_taxa": [2**31]}})
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,13 @@ def test_no_such_source(source, tmp_path, capsys):
 
 def test_final_stands_for_its_hugging_face_directory_and_keeps_its_lineage(tmp_path):
     source = oracle.save_huggingface(oracle.random_huggingface(2, 64, 4), tmp_path / "train/final/huggingface")
-    facts = {"format": lineage.FORMAT, "version": lineage.FORMAT_VERSION, "of": "train", "steps": [1, 2]}
+    steps = [{"stage": "shard"}, {"stage": "train"}]
+    facts = {"format": lineage.FORMAT, "version": lineage.FORMAT_VERSION, "of": "train", "steps": steps}
     write_json(source / lineage.FILE, facts | {"files": recorded(source, ["model.safetensors"])})
     for given, target in (("train/final", "a"), ("train", "b"), ("a", "c")):
         assert main(["convert", "--from", str(tmp_path / given), "--to", str(tmp_path / target)]) == 0
         found = lineage.read(tmp_path / target)
-        assert found["steps"] == [1, 2]
+        assert found["steps"] == steps
         assert {file["name"] for file in found["files"]} >= {"complete.json" if target != "c" else "config.json"}
         assert main(["verify", str(tmp_path / target)]) == 0
     there, back = load_file(source / "model.safetensors"), load_file(tmp_path / "c/model.safetensors")

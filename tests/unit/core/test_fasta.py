@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 
 import pyarrow as pa
 import pytest
@@ -29,16 +30,38 @@ def test_wrapped_lines_carriage_returns_case_and_stop_codons(tmp_path):
         (b"", r"no sequence in it"),
         (b"\n\n", r"no sequence in it"),
         (b"MKV\n>a\nMKV\n", r"not a FASTA"),
-        (b"PK\x03\x04\x00", r"not a FASTA"),
-        (b">a\nMKV\n>\nMKV\n", r":3: a header without a name"),
-        (b">a\n>b\nMKV\n", r":1: a has no residues"),
-        (b">a\nMKV\n>b\n", r":3: b has no residues"),
-        (b">a\n*\n", r":1: a has no residues"),
-        (b">a\nMK\nV-L\n", r":1: a has '-' at residue 4; remove the gaps"),
-        (b">a\nMK*V\n", r":1: a has '\*' at residue 3; only letters"),
-        (b">a\nMK1\n", r":1: a has '1' at residue 3"),
-        (b">a\nMK V\n", r":1: a has ' ' at residue 3"),
-        ("> a\nMKä\n".encode(), r"has .* at residue 3"),
+        (b"PK\x03\x04\x00", r"compressed with zip"),
+        (b" >a\nMKV\n", r":1: white space before `>`"),
+        (b">a\nMKV\n>\nMKV\n", r":3: a header without an id"),
+        (b">a\nMKV\n> b c\nMKV\n", r":3: a space after `>`: b c \(line 3\); remove it"),
+        (b">a\n>b\nMKV\n", r":1: an entry without residues: a \(line 1\)"),
+        (b">a\nMKV\n>b\n", r":3: an entry without residues: b"),
+        (b">a\n**\n", r":1: an entry without residues: a"),
+        (b">a\nMK\nV-L\n", r":3: `-` in a sequence: a \(line 3\); remove the gaps"),
+        (b">a\nMK*V\n", r":2: `\*` inside a sequence: a \(line 2\); cut the sequence there"),
+        (b">a\nMK1\n", r":2: a number in a sequence: a"),
+        (
+            b">a\nMK V\n>b\nMKV \n",
+            r":2: 2 faults: a space in a sequence: a \(line 2\), b \(line 4\); remove the spaces",
+        ),
+        (
+            b">a\nM@\n>b\nMKV\n>c\n>d x\nM\r>e\rM\n",
+            r":2: 3 faults: `@` .*; an entry .*; a carriage return .*: d \(line 7\)",
+        ),
+        (b">a\rMKV\r>b\rMKV\r", r":1: a carriage return without a line feed"),
+        (b">a x\rMKV\nMKV\n", r":1: a carriage return without a line feed"),
+        (b">a\nMKV>b\nMKV\n", r":2: `>` inside a line: a \(line 2\); begin a new line"),
+        (b">a\nMKV\n\xef\xbb\xbf>b\nMKV\n", r":3: a byte order mark before `>`"),
+        (
+            b">gene 1\nMKV\n>gene 2\nMKV\n",
+            r":3: ids that are there twice, because .* gene \(lines 1 and 3\); join .* gene_2",
+        ),
+        (b">a\nMKV\n>b\nMKV\n>a\nMKV\n", r":5: ids that are there twice: a \(lines 1 and 5\); keep one"),
+        (b">a\n" + b"ACGTTGCAAC" * 5 + b"N\n>b\nACGT\n", r"nucleotides, not proteins: 100.0% of all letters"),
+        (b">\xff\nMKV\n", r":1: an id that is not UTF-8"),
+        (b">a\x1b[31m\nMK1\n", r": a\\x1b\[31m \(line 2\)"),
+        (">a\nMKV\n".encode("utf-16"), r"UTF-16 text; save it as UTF-8"),
+        (b"BZh91AY", r"compressed with bzip2"),
         (gzip.compress(b">a\nMKV\n" * 1000, mtime=0)[:-9], r"damaged compressed file"),
         (lzma.compress(b">a\nMKV\n" * 1000)[:-9], r"damaged compressed file"),
         (lzma.compress(b">a\nMKV\n" * 1000)[:-40] + bytes(40), r"damaged compressed file"),
@@ -56,6 +79,20 @@ def test_a_missing_file_and_a_directory(tmp_path):
         list(read_fasta(tmp_path / "none.fasta"))
     with pytest.raises(UserError, match="a directory"):
         list(read_fasta(tmp_path))
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: a pipe, which can be read only once; write it to a file"):
+        list(read_fasta(tmp_path / "pipe"))
+
+
+def test_a_byte_order_mark_stops_and_allowed_nucleotides(tmp_path):
+    text = b"\xef\xbb\xbf>a\n" + b"ACGTTGCAAC" * 5 + b"**\n"
+    (tmp_path / "a.fasta").write_bytes(text)
+    assert list(read_fasta(tmp_path / "a.fasta", allow_nucleotides=True)) == [("a", "ACGTTGCAAC" * 5)]
+    with pytest.raises(UserError, match=r"or set embed\.allow_nucleotides: true"):
+        list(read_fasta(tmp_path / "a.fasta", option="embed.allow_nucleotides"))
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])

@@ -106,7 +106,7 @@ def test_a_torn_file_and_a_missing_column_name_the_stage(tmp_path):
     with pytest.raises(UserError, match="no column 'key'; run the records stage again"):
         list(iterate_file(path, ["key"], "records"))
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="not a whole Parquet file"):
+    with pytest.raises(UserError, match=r"damaged: .*; run the records stage again"):
         record_parts(tmp_path, "uniref50")
 
 
@@ -133,3 +133,18 @@ def test_no_rows_make_a_readable_file_and_a_failure_makes_none(tmp_path):
         writer.write({"number": np.arange(2, dtype=np.int32), "name": pa.array(["a", "b"])})
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize(
+    ("column", "what"),
+    [
+        (pa.array(["1", "2"]), "column 'row' is string, not uint32"),
+        (pa.array([1, 2], pa.int64()), "column 'row' is int64, not uint32"),
+        (pa.array([1, None], pa.uint32()), "column 'row' has empty values"),
+    ],
+)
+def test_a_column_of_another_type_or_with_nulls_is_refused(tmp_path, column, what):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"row": column}), path)
+    with pytest.raises(UserError, match=f"{what}; run the curate stage again"):
+        list(iterate_file(path, ["row"], "curate"))

@@ -46,6 +46,62 @@ def test_sources_are_those_of_the_first_appearance(purge):
     assert purge.duplicates == 1
 
 
+SPELLINGS = (
+    *(
+        "sp|P12345|A_B",
+        '"P12345"',
+        "p12345",
+        "P12345,",
+        "P12345.2",
+        "UniRef90_P12345/1-20",
+        "AF-P12345-F1",
+        "\ufeffP12345",
+    ),
+    *("tr|P12345|A_B/3-9", "uniref50_p12345", "AF-P12345-F1-model_v4", "UniProtKB:P12345", ">sp|P12345|A_B long name"),
+    *("P12345 # why", "P12345# why", "P12345#why", "\u2018P12345\u2019;", "P12345\r", "'P12345',"),
+)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_usual_spelling_of_an_accession_is_read(tmp_path, spelling):
+    (tmp_path / "list.txt").write_bytes(f"{spelling}\nQ67890\n".encode())
+    purge = read_purge_lists([tmp_path / "list.txt"])
+    assert [name is not None for name in match(purge, "P12345", "P12346", "sp|P12345.3|X_Y", "Q67890", "P1234")] == [
+        True, False, True, True, False,
+    ]  # fmt: skip
+    assert (len(purge.names), purge.duplicates) == (2, 0)
+
+
+def test_ids_that_are_not_of_uniprot_are_taken_as_they_are(tmp_path):
+    (tmp_path / "list.txt").write_text("gene.1\nSEQ/1-50\nhit#2\n'x'\n")
+    purge = read_purge_lists([tmp_path / "list.txt"])
+    assert match(purge, "gene.1", "SEQ/1-50", "hit#2", "x", "'x'") == ["gene.1", "SEQ/1-50", "hit#2", "'x'", "'x'"]
+    assert match(purge, "gene", "gene.2", "GENE.1", "SEQ", "SEQ/2-50", "hit") == [None] * 6
+
+
+def test_names_of_entries_match_the_representative_and_the_header_of_uniprotkb(tmp_path):
+    (tmp_path / "list.txt").write_text("AATM_RABIT\ntau_human/3-40\nUniRef90_A0A1_B\n")
+    purge = read_purge_lists([tmp_path / "list.txt"])
+    ids = ["UniRef90_P12345", "UniRef90_P10636", "sp|P10636|TAU_HUMAN", "AATM_RABIT", "UniRef90_P00001"]
+    keys = np.array([key_of(name.removeprefix("UniRef90_")) for name in ids], np.uint64)
+    representatives = pa.array(["AATM_RABIT", "TAU_HUMAN", None, None, "UPI002E2621C6"])
+    assert purge.match(keys, pa.array(ids), representatives).tolist() == [0, 1, 1, 0, -1]
+
+
+def test_each_list_says_what_was_found_and_a_useless_one_is_an_error(tmp_path):
+    (tmp_path / "one.txt").write_text("P10636\nP10637\nsp|P10636|TAU_HUMAN\n")
+    (tmp_path / "two.txt").write_text("p10637\n" + "".join(f"Q6789{i}\n" for i in range(8)))
+    purge = read_purge_lists([tmp_path / "one.txt", tmp_path / "two.txt"])
+    assert purge.summary({0}) == [
+        "one.txt: 1 of 2 ids found; not found: P10637",
+        "two.txt: 0 of 9 ids found; not found: P10637, Q67890, Q67891, Q67892, Q67893 and 4 more",
+    ]
+    assert purge.duplicates == 2 and purge.missing({0})[0] == ("P10637", "one.txt line 2")
+    purge.refuse_useless({1})
+    with pytest.raises(UserError, match=r"two.txt: none of its 9 ids is a record here: P10637, .* and 4 more"):
+        purge.refuse_useless({0})
+
+
 def test_no_list_matches_nothing():
     assert match(read_purge_lists([]), "P10636") == [None]
 
@@ -55,9 +111,12 @@ def test_no_list_matches_nothing():
     [
         (None, "no such purge list"),
         (b"# nothing\n\n", "no ids in this purge list"),
-        (b"P10636\nnot an id\n", "line 2 is not one accession or UPI"),
-        (b"<!DOCTYPE html>\n", "line 1 is not one accession or UPI"),
-        (b"\x1f\x8b\x08\x00", "not text"),
+        (b"P10636\nnot an id\n", "line 2 is not one id"),
+        (b"<!DOCTYPE html>\n", "line 1 is not one id"),
+        (b"P10636 P10637\n", "line 1 is not one id"),
+        (b'["P10636"]\n', "line 1 is not one id"),
+        (b"P10636\x1b[31m\n", "line 1 is not one id"),
+        (b"\x1f\x8b\x08\x00", "not UTF-8 text"),
     ],
 )
 def test_a_list_that_is_none_is_an_error(tmp_path, content, message):

@@ -42,7 +42,10 @@ LEVEL50 = [
     record("P00005", "MK"),
     record("UPI002E2621C6", taxon_id=None),
 ]
-LEVEL90 = [record("P10636", taxon_id=32630), record("P00006", "MKJ" * 9 + "**"), record("P00007", "MXXXXX")]
+LEVEL90 = [
+    *(record("P10636", taxon_id=32630), record("P00006", "MKJ" * 9 + "**"), record("P00007", "MXXXXX")),
+    record("P00008"),
+]
 
 
 def test_every_removal_has_reason_and_evidence_at_both_levels(make_records, tmp_path):
@@ -68,14 +71,15 @@ def test_every_removal_has_reason_and_evidence_at_both_levels(make_records, tmp_
         ),
     }
     assert kept_ids(output, "uniref50", LEVEL50) == ["P00001", "UPI002E2621C6"]
-    assert kept_ids(output, "uniref90", LEVEL90) == []
+    assert kept_ids(output, "uniref90", LEVEL90) == ["P00008"]
+    assert (output / "purge_not_found.txt").read_text() == "P99999  # purge.txt line 2\n"
     counts = json.loads((output / "counts.json").read_text())
     assert counts["levels"]["uniref50"] == {
         "in": 7,
         "kept": 2,
         "removed": {"artificial_taxon": 3, "purge_list": 1, "too_short": 1},
     }
-    assert counts["levels"]["uniref90"]["in"] == 3
+    assert counts["levels"]["uniref90"]["in"] == 4
     assert counts["taxonomy"]["source"] == "pinned list"
     assert counts["purge_lists"]["ids_found"] == {"uniref50": 1, "uniref90": 1}
     assert counts["letters"]["uniref90"]["J"] == 9
@@ -161,7 +165,7 @@ def test_the_cut_into_parts_changes_no_byte(make_records, tmp_path, monkeypatch)
         lineage = json.loads(written[-1].pop("lineage.json"))
         assert lineage["steps"][-1]["counts"] == json.loads(written[-1]["counts.json"])["levels"]
     assert written[0] == written[1]
-    assert set(written[0]) == {"uniref50.parquet", "removed.parquet", "counts.json"}
+    assert set(written[0]) == {"uniref50.parquet", "removed.parquet", "counts.json", "purge_not_found.txt"}
 
 
 def test_jackhmmer_finds_a_mutated_design_and_reports_its_evalue(make_records, tmp_path):
@@ -186,7 +190,7 @@ def test_jackhmmer_finds_a_mutated_design_and_reports_its_evalue(make_records, t
 
 
 def test_evalues_do_not_depend_on_the_blocks_of_the_search(make_records, tmp_path, monkeypatch):
-    level = [record(f"P{number:05d}", DESIGN[number:]) for number in range(30)]
+    level = [record(f"P{number:05d}", DESIGN[number:]) for number in range(30)] + [record("P99999")]
     (tmp_path / "designs.fasta").write_text(f">6MRS\n{DESIGN}\n")
     records = make_records({"uniref50": level}, parts=1)
     found = []
@@ -205,6 +209,34 @@ def test_records_that_do_not_match_their_counts_are_refused(make_records, tmp_pa
         curate(Curate(), records, ["uniref50"], tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"artificial_taxa": (81077, 562, 9606)}, "no record has a taxon at or below 562 of curate.artificial_taxa"),
+        ({}, "purge.txt: none of its 1 ids is a record here: Q67890; give ids of representatives"),
+    ],
+)
+def test_a_request_that_selects_nothing_is_an_error_and_leaves_nothing(make_records, tmp_path, options, message):
+    records = make_records({"uniref50": LEVEL50, "uniref90": LEVEL90})
+    (tmp_path / "purge.txt").write_text("Q67890\n")
+    lists = [tmp_path / "purge.txt"] if not options else []
+    with pytest.raises(UserError, match=message):
+        curate(Curate(**options), records, ["uniref50", "uniref90"], tmp_path / "out", purge_lists=lists)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_selects_nothing_can_be_allowed(make_records, tmp_path, capsys):
+    records = make_records({"uniref90": LEVEL90})
+    (tmp_path / "purge.txt").write_text("Q67890\n")
+    argv = ["curate", "--records", str(records), "--levels", "uniref90", "--output", str(tmp_path / "out")]
+    argv += ["--purge-list", str(tmp_path / "purge.txt"), "--set", "artificial_taxa=[562]"]
+    assert main([*argv, "--set", "allow_unmatched=true"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "your own FASTA: 4 sequences, 4 kept; removed: nothing"
+    assert out[1:3] == ["purge.txt: 0 of 1 ids found; not found: Q67890", "no record has a taxon at or below 562"]
+    assert (tmp_path / "out" / "purge_not_found.txt").read_text() == "Q67890  # purge.txt line 1\n"
+
+
 def test_the_command_says_what_it_did(make_records, tmp_path, capsys):
     records = make_records({"uniref50": LEVEL50, "uniref90": LEVEL90})
     (tmp_path / "purge.txt").write_text("P10636\n")
@@ -212,6 +244,7 @@ def test_the_command_says_what_it_did(make_records, tmp_path, capsys):
     assert main([*argv, "--purge-list", str(tmp_path / "purge.txt"), "--set", "min_length=3"]) == 0
     out = capsys.readouterr().out
     assert "uniref50: 7 records, 2 kept; removed: artificial_taxon 3, purge_list 1, too_short 1" in out
+    assert "purge.txt: 1 of 1 ids found\n" in out
     assert "from the pinned list" in out
 
 
@@ -232,5 +265,13 @@ def test_a_level_that_is_no_longer_curated_goes(make_records, tmp_path):
     for chosen in (levels, levels[1:]):
         argv = ["curate", "--records", str(records), "--levels", *chosen, "--output", str(output)]
         assert main(argv) == 0
-    left = {"uniref90.parquet", "removed.parquet", "counts.json", "lineage.json", "notes.txt", ".lock"}
+    left = {
+        "uniref90.parquet",
+        "removed.parquet",
+        "purge_not_found.txt",
+        "counts.json",
+        "lineage.json",
+        "notes.txt",
+        ".lock",
+    }
     assert {path.name for path in output.iterdir()} == left

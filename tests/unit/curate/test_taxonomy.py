@@ -123,6 +123,53 @@ def test_a_dump_that_cannot_serve_is_named(tmp_path, write, message):
         assert str(path) in error.value.line()
 
 
+def pack(path: Path, files: dict[str, str | None]) -> Path:
+    """A taxdump with files, or directories where the text is None."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE if text is None else tarfile.REGTYPE
+            info.size = len(text or "")
+            archive.addfile(info, io.BytesIO((text or "").encode()))
+    return path
+
+
+NODES = "".join(f"{taxon}\t|\t{parent}\t|\tspecies\t|\n" for taxon, parent in TREE.items())
+
+
+@pytest.mark.parametrize("directory", ["./", "taxdump/", "a/b/"])
+def test_the_files_of_a_dump_may_be_in_a_directory_and_have_comments(tmp_path, directory):
+    files = {
+        directory.rstrip("/"): None,
+        f"{directory}nodes.dmp": NODES,
+        f"{directory}merged.dmp": "# none\n5\t|\t47\t|\n\n",
+    }
+    taxa = artificial_taxa([81077], pack(tmp_path / "taxdump.tar.gz", files))
+    assert roots(taxa, 32630, 5, 47, 9606) == [81077, 81077, 81077, 0]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"nodes.dmp": ""}, "no taxa in nodes.dmp"),
+        ({"nodes.dmp": "# nothing\n"}, "no taxa in nodes.dmp"),
+        ({"nodes.dmp": None, "readme.txt": "x"}, "no nodes.dmp inside; it has nodes.dmp, readme.txt"),
+        ({}, "no nodes.dmp inside; it has nothing"),
+        (
+            {"nodes.dmp": NODES + "2147483648\t|\t1\t|\t\n"},
+            "line 9 of nodes.dmp has a taxon beyond 134,217,727: 2147483648",
+        ),
+        ({"nodes.dmp": NODES + "9\t|\t" + "9" * 5000 + "\t|\t\n"}, "line 9 of nodes.dmp has a taxon beyond"),
+        ({"nodes.dmp": "-7\t|\t1\t|\t\n"}, r"line 1 of nodes.dmp does not begin with two taxa: '-7"),
+        ({"nodes.dmp": NODES, "merged.dmp": "5 47\n"}, "line 1 of merged.dmp does not begin with two taxa: '5 47'"),
+        ({"nodes.dmp": NODES, "x/nodes.dmp": NODES}, "two files nodes.dmp inside"),
+    ],
+)
+def test_what_is_wrong_inside_a_dump_is_named_by_file_and_line(tmp_path, files, message):
+    with pytest.raises(UserError, match=message):
+        artificial_taxa([81077], pack(tmp_path / "taxdump.tar.gz", files))
+
+
 def test_a_torn_dump_is_an_error(tmp_path):
     path = write_taxdump(tmp_path / "taxdump.tar.gz", dict.fromkeys(range(1, 20_000), 1))
     path.write_bytes(path.read_bytes()[:-2000])
@@ -166,7 +213,7 @@ def test_a_hostile_dump_is_one_line(kind, tmp_path):
     path = tmp_path / "taxdump.tar.gz"
     path.write_bytes(gzip.compress(HOSTILE[kind], 1, mtime=0))
     with pytest.raises(
-        UserError, match=r"taxdump\.tar\.gz: not a taxonomy dump \(.*fetch taxdump\.tar\.gz again"
+        UserError, match=r"taxdump\.tar\.gz: (not a taxonomy dump \(|line [12] of nodes\.dmp ).*; (fetch|remove)"
     ) as caught:
         artificial_taxa([81077], path)
     assert len(caught.value.line()) < 400

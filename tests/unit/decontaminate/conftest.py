@@ -12,8 +12,9 @@ import pytest
 from unirefine.config import Decontaminate
 from unirefine.core.ids import key_of
 from unirefine.decontaminate import audit, prepare, remove, search
-from unirefine.tools import find_mmseqs
 
+PUBLISHED = Decontaminate(parts=2, level="representatives")
+"""The published settings, in two parts."""
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
@@ -111,8 +112,6 @@ class Stage:
     names: dict[str, str]
     """Planted clusters: role -> name."""
     world: World
-    mmseqs: str | None = None
-    """MMseqs2 binary; None: the usual one."""
 
     def path(self, *parts: str) -> Path:
         """A path below the decontaminate directory."""
@@ -124,23 +123,6 @@ class Stage:
         names = {"records": "records", "clusters": "cluster", "split": "split"}
         return {name: self.directory / stage for name, stage in names.items()}
 
-    def skip_prefilter(self, searches: str = "*") -> None:
-        """Let MMseqs2 align every query with every target, because its prefilter takes 3 s to start.
-
-        searches: shell pattern of the arguments of the searches to speed up.
-        """
-        program, mmseqs = self.directory / "mmseqs-without-prefilter", find_mmseqs()
-        program.write_text(
-            "#!/bin/sh\n"
-            'case "$*" in\n'
-            f'*--prefilter-mode*) exec {mmseqs} "$@" ;;\n'
-            f'"search "{searches}) exec {mmseqs} "$@" --prefilter-mode 2 ;;\n'
-            f'*) exec {mmseqs} "$@" ;;\n'
-            "esac\n"
-        )
-        program.chmod(0o755)
-        self.mmseqs = str(program)
-
     def prepare(self, config: Decontaminate):
         """Run prepare."""
         return prepare.run(config, **self.inputs, output=self.path())
@@ -148,7 +130,7 @@ class Stage:
     def search(self, config: Decontaminate, parts: range | None = None, threads: int = 1):
         """Run search on all parts, or on some."""
         return [
-            search.run(config, directory=self.path(), part=part, threads=threads, mmseqs=self.mmseqs)
+            search.run(config, directory=self.path(), part=part, threads=threads)
             for part in parts or range(config.parts)
         ]
 
@@ -158,7 +140,7 @@ class Stage:
 
     def audit(self, config: Decontaminate):
         """Run audit."""
-        return audit.run(config, **self.inputs, directory=self.path(), mmseqs=self.mmseqs)
+        return audit.run(config, **self.inputs, directory=self.path())
 
     def side(self, role: str) -> int:
         """Final side of a planted cluster."""
@@ -188,21 +170,30 @@ def planted_world() -> tuple[World, dict[str, str]]:
 
 @pytest.fixture
 def stage(tmp_path) -> Stage:
-    """The planted world, nothing run yet. Its searches have no prefilter; with `mmseqs = None` they have."""
+    """The planted world, nothing run yet. It is so small that its searches have no prefilter."""
     world, names = planted_world()
-    made = Stage(world.write(tmp_path), names, world)
-    made.skip_prefilter()
-    return made
+    return Stage(world.write(tmp_path), names, world)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Stage:
-    """The planted world after all four steps at the published settings, in two parts. Not to be changed."""
+    """The planted world after all four steps at the default settings, in two parts. Not to be changed."""
     world, names = planted_world()
     done = Stage(world.write(tmp_path_factory.mktemp("finished")), names, world)
-    config = Decontaminate(parts=2)
-    done.prepare(config)
-    done.search(config)
-    done.remove(config)
-    done.audit(config)
+    done.prepare(PUBLISHED)
+    done.search(PUBLISHED)
+    done.remove(PUBLISHED)
+    done.audit(PUBLISHED)
     return done
+
+
+@pytest.fixture(scope="session")
+def new_stage():
+    """Make the Stage of other clusters, in a directory: {role: (side, sequence, or None for a random one)}."""
+
+    def make(planted: dict[str, tuple[int, str | None]], directory: Path) -> Stage:
+        world = World()
+        names = {role: world.add(side, sequence) for role, (side, sequence) in planted.items()}
+        return Stage(world.write(directory), names, world)
+
+    return make

@@ -15,41 +15,8 @@ from unirefine.cli.main import main
 from unirefine.config import Decontaminate, Search
 from unirefine.decontaminate.align import SCHEMA, hits_among
 from unirefine.errors import UserError
-from unirefine.tools import find_mmseqs
 
-PUBLISHED = {"--min-seq-id": 0.5, "--alignment-mode": 3, "--max-seqs": 300, "-s": 7, "-c": 0.8, "--cov-mode": 0}
-
-
-@pytest.mark.slow
-def test_the_hits_are_those_of_the_published_command(stage):
-    """The published command itself is run, on pairs of every identity, beside ours with its threshold applied later."""
-    random = stage.world.random
-    stage.prepare(Decontaminate(parts=1))
-    target = stage.path("target.fasta")
-    names, sequences = target.read_text().splitlines()[::2], target.read_text().splitlines()[1::2]
-    letters = "LAGVSERTIDPKQNFYMHWC"
-    query, first = stage.path("queries", "part-000-of-001.fasta"), len(stage.world.sides)
-    with query.open("a") as out:  # around the threshold: identities 0.40 to 0.60 in steps of 0.005
-        for i in range(80):
-            keep = random.random(200) < 0.40 + 0.0025 * i
-            other = random.choice(list(letters), 200)
-            source = sequences[i % len(sequences)]
-            text = "".join(a if k else b for a, k, b in zip(source, keep, other, strict=False))
-            out.write(f">{first + i}\n{text}\n")
-    stage.skip_prefilter("*' -s 7.5 '*")  # of the audit only, whose hits are not compared
-    stage.search(Decontaminate(parts=1))
-    ours = pl.read_parquet(stage.path("hits", "part-000-of-001.parquet"))
-    work, mmseqs = stage.directory / "published", find_mmseqs()
-    table = stage.directory / "published.tsv"
-    flags = [str(word) for pair in PUBLISHED.items() for word in pair]
-    output = ["--format-output", "query,target,fident,qcov,tcov,evalue,bits"]
-    subprocess.run([mmseqs, "easy-search", query, target, table, work, *flags, *output, "-v", "1"], check=True)
-    theirs = [line.split("\t") for line in table.read_text().splitlines()]
-    assert len(names) == 8 and len(theirs) > 30
-    assert sorted((row[0], int(row[1]), np.float32(row[2])) for row in theirs) == sorted(
-        (row["query"], row["target"], np.float32(row["identity"])) for row in ours.iter_rows(named=True)
-    )
-    assert 0.5 <= ours["identity"].min() < 0.53
+PUBLISHED_LEVEL = Decontaminate(parts=1, level="representatives")
 
 
 @pytest.mark.parametrize("hundredths", range(1, 100))
@@ -87,7 +54,7 @@ def search_command(stage, mmseqs, part=0):
     ],
 )
 def test_an_mmseqs_that_fails_is_one_line_and_leaves_nothing(stage, capfd, body, message):
-    stage.prepare(Decontaminate(parts=1))
+    stage.prepare(PUBLISHED_LEVEL)
     capfd.readouterr()
     assert main(search_command(stage, fake_mmseqs(stage.directory, body))) == 1
     line = capfd.readouterr().err
@@ -96,7 +63,7 @@ def test_an_mmseqs_that_fails_is_one_line_and_leaves_nothing(stage, capfd, body,
 
 
 def test_a_killed_search_leaves_no_result_and_its_directory_goes_with_the_next(stage):
-    stage.prepare(Decontaminate(parts=1))
+    stage.prepare(PUBLISHED_LEVEL)
     slow = fake_mmseqs(stage.directory, "time.sleep(600)")
     process = subprocess.Popen([sys.executable, "-m", "unirefine.cli.main", *search_command(stage, slow)])
     for _ in range(600):
@@ -111,7 +78,7 @@ def test_a_killed_search_leaves_no_result_and_its_directory_goes_with_the_next(s
         os.kill(int(child), signal.SIGKILL)
     assert left.exists() and not stage.path("hits").exists()
     (left / "mmseqs" / "query").write_text("torn")
-    stage.search(Decontaminate(parts=1))
+    stage.search(PUBLISHED_LEVEL)
     assert not left.exists()
     assert len(pl.read_parquet(stage.path("hits", "part-000-of-001.parquet"))) == 2
 
@@ -130,7 +97,7 @@ def test_empty_parts_and_no_targets(stage):
 
 
 def test_a_part_without_anything_left_after_the_search(stage):
-    config = Decontaminate(parts=1)
+    config = PUBLISHED_LEVEL
     stage.prepare(config)
     shutil.copy(stage.path("target.fasta"), stage.path("queries", "part-000-of-001.fasta"))
     (found,) = stage.search(config)
@@ -143,7 +110,7 @@ def test_a_part_without_anything_left_after_the_search(stage):
 )
 def test_a_part_that_is_not_there(stage, part, message):
     with pytest.raises(UserError, match=message):
-        stage.search(Decontaminate(parts=1), range(part, part + 1))
+        stage.search(PUBLISHED_LEVEL, range(part, part + 1))
 
 
 def test_a_threshold_of_three_decimals_is_refused():

@@ -9,6 +9,7 @@ import pytest
 from Bio.Align import PairwiseAligner, substitution_matrices
 
 from unirefine.config import Decontaminate, Search
+from unirefine.core import summaries
 from unirefine.decontaminate.remove import read_searched
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -16,6 +17,7 @@ from unirefine.tools import find_mmseqs, tool_version
 
 REMOVED = 255
 KINDS = ("hits", "audit", "nearest")
+PUBLISHED = Decontaminate(parts=2, level="representatives")
 
 
 def oracle(query, target):
@@ -100,11 +102,42 @@ def test_identity_before_and_after(finished):
     settings = identity["audit"].pop("settings")
     assert (settings["sensitivity"], settings["max_seqs"], settings["evalue"]) == (7.5, 1000, 1e-3)
     assert identity["search"] | {"sensitivity": 7.5, "max_seqs": 1000} == settings
+    assert (identity["search"]["direction"], identity["search"]["sensitivity"]) == ("smaller", 6.5)
+    sides = pl.read_parquet(finished.path("split.parquet"))["side"]
+    members = sum(
+        len(found) for name, found in finished.world.members.items() if sides[finished.world.index(name)] == 0
+    )
     assert identity["audit"] == {
         "policy": "error", "sample": 1000, "hits": 0, "clusters": 0, "sampled_clusters": 56,
-        "sampled_clusters_missed": 0,
+        "sampled_clusters_missed": 0, "sampled_sequences": members + 1,  # one representative is no member
+        "sampled_against": 8, "sampled_pairs": identity["audit"]["sampled_pairs"],
+        "members_left": {
+            "sampled": members, "similar": 1, "train": members,
+            "clusters": {"sampled": 56, "similar": 1, "train": 56, "low": 1, "high": 1},
+        },
     }  # fmt: skip
-    assert len(pl.read_parquet(finished.path("audit.parquet"))) == 0
+    assert 0 < identity["audit"]["sampled_pairs"] < members * 8  # of similar length only
+    assert identity["level"] == "representatives"
+    assert identity["giants"] == {"train": 0, "held_out": 0, "pairs": 0, "hits": 0}
+
+
+def test_members_that_are_left_similar_are_counted_where_only_representatives_were_searched(finished):
+    """The cluster `member` has a member at 90% of a validation protein, and a representative that is unlike it."""
+    (left,) = pl.read_parquet(finished.path("audit.parquet")).iter_rows(named=True)
+    index = finished.world.index(finished.names["member"])
+    assert (left["cluster"], left["check"], left["query"].split("_")[0]) == (index, "member", str(index))
+    assert left["target"] == finished.world.index(finished.names["validation3"])
+    assert left["identity"] == pytest.approx(0.9, abs=0.01)
+    assert finished.side("member") == 0
+    identity = json.loads(finished.path("identity.json").read_text())
+    assert "Only the representatives" in summaries.searched_text(identity)
+    assert "1 are similar to a held-out sequence; these are all of train." in summaries.sample_text(identity)
+
+
+def test_the_level_of_the_searches_is_not_claimed_to_be_another(finished):
+    for step in (finished.remove, finished.audit):
+        with pytest.raises(UserError, match="level is members, but representatives were searched"):
+            step(Decontaminate(parts=2))
 
 
 def test_identity_of_the_test_clusters(finished):
@@ -117,7 +150,7 @@ def test_identity_of_the_test_clusters(finished):
 
 def test_the_lineage_has_the_options_of_the_searches_too(finished):
     (step,) = lineage.read(finished.path())["steps"]
-    assert step["config"] == Decontaminate(parts=2).model_dump(mode="json")
+    assert step["config"] == PUBLISHED.model_dump(mode="json")
     assert step["tools"] == {"mmseqs": tool_version(find_mmseqs())}
     assert step["counts"] == json.loads(finished.path("counts.json").read_text())["levels"]
 
@@ -127,7 +160,8 @@ def test_no_temporary_files_stay(finished):
 
 
 def test_members_are_stricter(stage):
-    config = Decontaminate(level="members", parts=1)
+    config = Decontaminate(parts=1)
+    assert config.level == "members"
     done = stage.prepare(config)
     members = [len(found) for name, found in stage.world.members.items() if stage.world.sides[name] == 0]
     assert (done.queries, done.targets) == (sum(members) + 1, 8)  # one representative is no member
@@ -139,7 +173,7 @@ def test_members_are_stricter(stage):
     }  # fmt: skip
 
 
-LOOSE = {"parts": 1, "search": {"min_seq_id": 0.95}}
+LOOSE = {"parts": 1, "level": "representatives", "search": {"min_seq_id": 0.95}}
 
 
 def test_an_audit_hit_fails_the_stage_and_names_the_pair(stage):
@@ -156,7 +190,8 @@ def test_an_audit_hit_fails_the_stage_and_names_the_pair(stage):
 
     reported = Decontaminate(**LOOSE, audit_failures="report")
     assert stage.audit(reported).clusters == 2
-    assert len(pl.read_parquet(stage.path("audit.parquet"))) == 2
+    checks = pl.read_parquet(stage.path("audit.parquet"))["check"].to_list()
+    assert sorted(checks) == ["member", "search", "search"]
     assert stage.side("copy80") == 0
 
     strict = Decontaminate(**LOOSE, audit_failures="remove")
@@ -177,7 +212,7 @@ def test_the_exact_check_finds_what_both_searches_missed(finished, stage):
     copy_results(finished, stage)
     for path in stage.path("hits").iterdir():  # as if the prefilter had seen nothing
         pq.write_table(pq.read_table(path).slice(0, 0), path)
-    config = Decontaminate(parts=2)
+    config = PUBLISHED
     stage.remove(config)
     with pytest.raises(UserError, match=r"2 train clusters .*raise decontaminate\.search\.sensitivity"):
         stage.audit(config)
@@ -185,7 +220,7 @@ def test_the_exact_check_finds_what_both_searches_missed(finished, stage):
 
 def test_a_split_that_does_not_follow_the_hits_fails_the_audit(finished, stage):
     copy_results(finished, stage)
-    config = Decontaminate(parts=2)
+    config = PUBLISHED
     stage.remove(config)
     side = pl.read_parquet(stage.path("split.parquet"))
     side.select(pl.col("side").replace(REMOVED, 0)).write_parquet(stage.path("split.parquet"))
@@ -194,7 +229,7 @@ def test_a_split_that_does_not_follow_the_hits_fails_the_audit(finished, stage):
 
 
 def test_hits_of_another_split_are_refused(finished, stage):
-    config = Decontaminate(parts=2)
+    config = PUBLISHED
     copy_results(finished, stage)
     side = pl.read_parquet(stage.directory / "split" / "split.parquet")
     flipped = side.select(pl.when(pl.col("side") == 1).then(0).when(pl.col("side") == 0).then(1).otherwise(2))
@@ -208,25 +243,23 @@ def results(stage):
     return {kind: stage.path(kind, "part-000-of-002.parquet").read_bytes() for kind in KINDS}
 
 
-@pytest.mark.slow
 def test_results_do_not_depend_on_threads(finished, stage):
-    config = Decontaminate(parts=2)
+    config = PUBLISHED
     stage.prepare(config)
-    stage.mmseqs = None
     stage.search(config, range(1), threads=2)
     assert results(stage) == results(finished)
 
 
 def test_the_options_of_the_searches_are_recorded_with_the_hits_and_must_be_the_same_in_all_parts(finished, stage):
-    config = Decontaminate(parts=2)
+    config = PUBLISHED
     given = config.model_copy(update={"search": Search(sensitivity=3), "audit_failures": "report"})
     mmseqs, whole = read_searched(given, finished.path())
     assert whole == config.model_copy(update={"audit_failures": "report"})
-    assert whole.search.sensitivity == 7.0 and whole.audit.sensitivity == 7.5
+    assert whole.search.sensitivity == 6.5 and whole.audit.sensitivity == 7.5
     assert mmseqs == tool_version(find_mmseqs())
     stage.prepare(config)
     stage.search(config, range(1))
-    stage.search(config.model_copy(update={"search": Search(sensitivity=6.5)}), range(1, 2))
+    stage.search(config.model_copy(update={"search": Search(sensitivity=5)}), range(1, 2))
     with pytest.raises(UserError, match="the parts were searched with different options"):
         read_searched(config, stage.path())
 
@@ -235,5 +268,5 @@ def test_a_missing_part_stops_the_removal(finished, stage):
     shutil.copytree(finished.path("hits"), stage.path("hits"))
     stage.path("hits", "part-001-of-002.parquet").unlink()
     with pytest.raises(UserError, match=r"part-001-of-002\.parquet: no such file; run .*--part 1"):
-        stage.remove(Decontaminate(parts=2))
+        stage.remove(PUBLISHED)
     assert not stage.path("split.parquet").exists()

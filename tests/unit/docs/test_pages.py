@@ -90,7 +90,12 @@ def test_files_exist():
 
 def test_extras_exist_and_are_all_listed():
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-    files = [*PRESENT, ROOT / "Makefile", *(ROOT / "envs").iterdir(), *(ROOT / "tests/te").glob("*.sh")]
+    files = [
+        *PRESENT,
+        ROOT / "Makefile",
+        *filter(Path.is_file, (ROOT / "envs").iterdir()),
+        *(ROOT / "tests/te").glob("*.sh"),
+    ]
     for path in files:
         for group in re.findall(r"(?:unirefine|'\.)\[([a-z,]+)\]", path.read_text()):
             assert set(group.split(",")) <= extras, (path, group)

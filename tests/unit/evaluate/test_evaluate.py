@@ -19,6 +19,8 @@ from unirefine.evaluate import run as stage
 from unirefine.evaluate.masked import MaskedSide
 from unirefine.evaluate.render import lines
 from unirefine.evaluate.score import pseudo_nll, score
+from unirefine.files.atomic import read_json, write_json
+from unirefine.files.hashes import sha256_file
 from unirefine.model.inference import open_huggingface, open_megatron
 from unirefine.sampling import fixed_batch
 
@@ -57,7 +59,7 @@ def test_perplexity_equals_a_plain_loop_over_sequences(written, small_esm2, tmp_
     alanines = [nll for _, target, nll in expected if target == 5]
     assert residues["A"]["masked"] == len(alanines)
     assert residues["A"]["ours"] == pytest.approx(np.exp(np.mean(alanines)), rel=1e-4)
-    assert json.loads((tmp_path / "perplexity.json").read_text()) == json.loads(json.dumps(result))
+    assert read_json(tmp_path / "perplexity.json") == json.loads(json.dumps(result))
 
 
 @pytest.mark.parametrize("batch_tokens", [64, 100_000])
@@ -212,7 +214,7 @@ def test_published_values_belong_to_presets(tmp_path, preset, expected):
     """Only the size decides, not the weights."""
     layers, hidden, heads = PRESETS[preset]
     sizes = {"layers": layers, "hidden": hidden, "heads": heads}
-    (tmp_path / "complete.json").write_text(json.dumps({"format": 1, "model": sizes}))
+    (tmp_path / "complete.json").write_text(json.dumps({"format": 1, "model": sizes, "extra": {}, "dtype": "float32"}))
     assert stage._published(tmp_path, "mine", Evaluate().published) == expected
 
 
@@ -237,3 +239,15 @@ def test_a_model_that_gives_no_numbers_is_one_line(written, small_esm2):
     name = side.side.ids(int(positions.sequence[0]))[0]
     with pytest.raises(UserError, match=f"the model's output is not finite at protein {name}"):
         score(engine, side, positions, 4096)
+
+
+def test_shards_that_have_changed_since_they_were_written_are_refused(written, small_esm2, tmp_path):
+    shards = shutil.copytree(written.directory, tmp_path / "shards")
+    path = next(shards.glob("train-*.bin"))
+    file = {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    write_json(shards / "manifest.json", read_json(shards / "manifest.json") | {"files": [file]})
+    tokens = bytearray(path.read_bytes())
+    tokens[5] = 4 if tokens[5] != 4 else 5
+    path.write_bytes(tokens)
+    with pytest.raises(UserError, match=r"train-000-of-002\.bin: its content is not what was written"):
+        stage.run(shards, [small_esm2[0]], tmp_path / "out", Evaluate())

@@ -1,7 +1,6 @@
-import json
-
 import pytest
 
+from unirefine.files.atomic import read_json
 from unirefine.files.counts import level_counts, write_counts
 
 
@@ -14,5 +13,5 @@ def test_counts_must_add_up():
 def test_counts_file(tmp_path):
     level = level_counts(1, 1, {})
     write_counts(tmp_path / "counts.json", "split", {"uniref50": level}, seed=3)
-    written = json.loads((tmp_path / "counts.json").read_text())
+    written = read_json(tmp_path / "counts.json")
     assert written == {"stage": "split", "levels": {"uniref50": level}, "seed": 3}

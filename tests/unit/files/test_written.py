@@ -7,7 +7,7 @@ import pytest
 from unirefine.core.levels import STAGES
 from unirefine.files import names
 from unirefine.files.written import FILES, delete_files, delete_stale, other_files, stage_files
-from unirefine.report.captions import CAPTIONS
+from unirefine.report.captions import captions
 
 
 def make(directory, *paths):
@@ -49,7 +49,11 @@ def test_every_stage_has_its_names():
         ("evaluate", ["perplexity.json"], ["contacts.json", "1abc.npy"]),
         ("embed", ["sequences.npy", "residues.parquet"], ["sequences.csv", "mine.npy"]),
         ("cards", ["data/README.md", "model/README.md"], ["README.md"]),
-        ("report", ["report.html", *(f"figures/{name}.svg" for name in CAPTIONS)], ["figures/mine.svg", "loss.svg"]),
+        (
+            "report",
+            ["report.html", *(f"figures/{name}.svg" for name in captions({}))],
+            ["figures/mine.svg", "loss.svg"],
+        ),
     ],
 )  # fmt: skip
 def test_a_name_counts_only_where_the_stage_writes_it(tmp_path, stage, own, foreign):

@@ -28,7 +28,7 @@ def settings(layers: int, hidden: int, heads: int, **options) -> Train:
     return Train(**({"precision": "fp32"} | options), model=size, parallel=Parallel(processes_per_node=1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build():
     """build(layers, hidden, heads, **train options) -> Esm2."""
 

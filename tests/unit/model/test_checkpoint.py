@@ -133,7 +133,7 @@ def test_a_number_in_complete_json_cannot_be_changed(build, tmp_path):
     checkpoint.save(tmp_path / "c", build(*SIZE), extra={"step": 3, "loss": 0.1})
     path = tmp_path / "c" / checkpoint.MARKER
     path.write_text(path.read_text().replace('"step": 3', '"step": 7'))
-    with pytest.raises(UserError, match=r"complete\.json is not what was written"):
+    with pytest.raises(UserError, match=r"complete\.json: its content is not what was written"):
         checkpoint.read(tmp_path / "c")
 
 

@@ -15,16 +15,11 @@ SIZE = (2, 64, 4)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, build):
     """`train/` of a run, with final/ in both layouts and a checkpoint; and a copy of its Hugging Face directory."""
-    from conftest import settings
-
-    from unirefine.model.esm2 import build_esm2
-
     root = tmp_path_factory.mktemp("run")
     theirs = oracle.random_huggingface(*SIZE)
-    train = settings(*SIZE)
-    model = build_esm2(train.model, train, weights=False)
+    model = build(*SIZE, weights=False)
     convert.load_huggingface(oracle.save_huggingface(theirs, root / "own" / "esm2"), model)
     convert.export_huggingface(model, root / "train/final/huggingface")
     checkpoint.save(root / "train/final/megatron", model)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
-from unirefine.records.columns import EMPTY, INVALID, OK
+from unirefine.records import stream
+from unirefine.records.columns import EMPTY, INNER_HEADER, INVALID, LONE_RETURN, OK
 from unirefine.records.fasta import parse
 from unirefine.records.stream import Block
 
@@ -109,7 +110,9 @@ def test_lower_case_stops_and_line_ends_are_put_right_and_counted():
         ("MK V", INVALID, 5),
         ("M\x00K", INVALID, 4),
         ("MKV\nM\xe9\n", INVALID, 8),
-        ("M\rK", INVALID, 4),
+        ("M\rK", LONE_RETURN, 4),
+        ("M-V\rK", LONE_RETURN, 6),
+        ("M-V>z\nK", INNER_HEADER, 6),
         ("MK1", INVALID, 5),
         ("A" * 60 + "\n" + "A" * 59 + "@", INVALID, 123),
     ],
@@ -125,22 +128,115 @@ def test_bad_sequences_are_marked_where_they_go_wrong(sequence, status, at):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("UniRef90_P12345", "UniRef90_P12345 at byte 5 (decompressed) in uniref50 input"),
-        ("UniRef100_P12345", "UniRef100_P12345 at byte 5 (decompressed) in uniref50 input"),
-        ("P12345", "'P12345' at byte 5 (decompressed) does not begin with UniRef50_"),
-        ("UniRef50_", "no usable id at byte 5"),
-        ("", "no usable id at byte 5"),
-        (" x", "no usable id at byte 5"),
-        ("UniRef50_\xe9", "no usable id at byte 5"),
+        ("UniRef90_P12345", "UniRef90 ids in uniref50 input: UniRef90_P12345 (line 3); give the file of this --level"),
+        ("UniRef100_P12345", "UniRef100 ids: UniRef100_P12345 (line 3); there is no such level here"),
+        ("P12345", "an id that does not begin with UniRef50_: P12345 (line 3); your own FASTA is for --level uniref90"),
+        ("UniRef50_", "no id after UniRef50_: UniRef50_ (line 3)"),
+        ("", "a space after `>`: n=1 Tax=x TaxID=1 RepID=y (line 3); remove it"),
+        (" x", "a space after `>`: x n=1 Tax=x TaxID=1 RepID=y (line 3); remove it"),
+        ("UniRef50_\xe9", "an id with other characters than visible ASCII letters: UniRef50_"),
     ],
 )
 def test_an_id_that_cannot_be_is_an_error_whatever_the_policy(stage, name, problem):
     first = b">UniRef50_A0A009IHW8\nMKV\n"
     data = first + f">{name} n=1 Tax=x TaxID=1 RepID=y\nMKV\n".encode("latin-1")
-    problem = problem.replace("byte 5", f"byte {len(first)}")
-    with pytest.raises(UserError, match=re.escape(problem)):
+    with pytest.raises(UserError, match=re.escape(f"input:3: {problem}")):
         stage.run(data, bad_entries="remove")
     assert not list(stage.output.rglob("*.*"))
+
+
+LETTERS_ONLY = "ACDEFGHIKLMNPQRSTVWY" * 3
+
+
+@pytest.mark.parametrize("at", [0, 1, 5])
+@pytest.mark.parametrize(
+    ("bad", "line", "what"),
+    [
+        (">m1 x\rMKV\r>m2\rMKL\n", 0, "a carriage return without a line feed"),
+        (">a x\rMKV\nMKL\n", 0, "a carriage return without a line feed"),
+        (">a\nMKV\nM-V\r>b\rMKL\n", 2, "a carriage return without a line feed"),
+        (">a\r\nMKV\r\nMKL\r\r\n", 2, "a carriage return without a line feed"),
+        (">a\n\rMKV\n", 1, "a carriage return without a line feed"),
+        (">a\nMKV>b x\nMKL\n", 1, "`>` inside a line"),
+        (">a\nM-V\n >b x\nMKL\n", 2, "white space before `>`"),
+        (">a\nMKV\n\ufeff>b x\nMKL\n", 2, "a byte order mark before `>`"),
+    ],
+)
+def test_a_missing_line_end_is_an_error_whatever_the_policy(stage, monkeypatch, at, bad, line, what):
+    """Other entries hide in such a one: to remove it would lose them without a word. At any block boundary."""
+    good = [f">g{i}\n{LETTERS_ONLY}\n" for i in range(6)]
+    data = "".join([*good[:at], bad, *good[at:]]).encode()
+    for size in (50, 64, 100, 2 << 20):
+        monkeypatch.setattr(stream, "BLOCK_BYTES", size)
+        with pytest.raises(UserError, match=re.escape(f"input:{2 * at + 1 + line}: {what}")):
+            stage.run(data, "uniref90", bad_entries="remove")
+    assert not list(stage.output.rglob("*.*"))
+
+
+def test_a_carriage_return_that_ends_the_file_is_alone(stage):
+    with pytest.raises(UserError, match=r"input:2: a carriage return .* Macs: a \(line 2\); convert"):
+        stage.run(f">a\n{LETTERS_ONLY}\r".encode(), "uniref90")
+
+
+def test_the_mark_of_an_editor_is_skipped(stage):
+    built = stage.run(b"\xef\xbb\xbf\r\n>a\r\nMKV\r\n>b\r\nMKL", "uniref90")
+    assert [row["id"] for row in stage.rows("uniref90")] == ["a", "b"]
+    assert (built.counts["kept"], built.facts["crlf_line_ends"]) == (2, 3)
+
+
+GAPPED = "".join(f">s{i}\nMKV\nM{'-.~_ 1@'[i % 7]}V\n" for i in range(40)).encode()
+
+
+def test_twenty_faults_are_shown_together_with_their_lines(stage):
+    with pytest.raises(UserError) as error:
+        stage.run(b">good\nMKV\n" + GAPPED, "uniref90")
+    text = error.value.line()
+    assert "input:5: the first 20 faults: `-` in a sequence: s0 (line 5), s7 (line 26), s14 (line 47)" in text
+    assert "`.` in a sequence: s1 (line 8), s8 (line 29), s15 (line 50); remove the gaps of the alignment" in text
+    assert "a space in a sequence: s4 (line 17)" in text and "a number in a sequence: s5 (line 20)" in text
+    assert text.endswith("or set records.bad_entries: remove to leave such entries out")
+    assert "s20" not in text and "fetch" not in text and "byte" not in text
+
+
+def test_own_mistakes_say_what_to_do(stage):
+    for sequence, words in (
+        ("MKV.", "`.` at the end of a sequence: x (line 2); remove it, or write a stop codon as `*`"),
+        ("MKV ", "a space in a sequence: x (line 2); remove the spaces, also those at the ends of lines"),
+        ("", "an entry without residues: x (line 1); complete it, or remove it"),
+        ("MK\x01V", "byte 0x01 in a sequence: x (line 2); remove it: only letters are residues"),
+    ):
+        with pytest.raises(UserError, match=re.escape(words)):
+            stage.run(f">x\n{sequence}\n".encode(), "uniref90")
+
+
+def test_words_behind_the_id_do_not_tell_ids_apart(stage):
+    with pytest.raises(UserError) as error:
+        stage.run(b">gene 1\nMKV\n>gene 2\nMKL\n>x\nMKV\n>x\nMKVA\n", "uniref90")
+    text = error.value.line()
+    assert "ids that are there twice, because an id ends at the first space: gene (lines 1 and 3)" in text
+    assert "join the words, as in gene_2" in text
+    assert "ids that are there twice: x (lines 5 and 7); keep one entry of each" in text
+    with pytest.raises(UserError, match=r"ids that cannot be told apart: P12345 and UniRef90_P12345 \(lines 1 and 3\)"):
+        stage.run(b">P12345\nMKV\n>UniRef90_P12345\nMKL\n", "uniref90")
+
+
+def genes(count: int, letters: str = "ACGT") -> str:
+    drawn = np.random.default_rng(count).integers(0, len(letters), (count, 300))
+    return "".join(f">gene{i}\n{''.join(letters[k] for k in row)}\n" for i, row in enumerate(drawn))
+
+
+def test_nucleotides_are_refused_by_the_composition_of_the_whole_file(stage, monkeypatch):
+    proteins = genes(12, LETTERS[:20]).replace("gene", "protein")
+    for text in (genes(8), genes(8, "acgun"), genes(300), genes(200) + proteins[:310]):
+        with pytest.raises(
+            UserError, match=r"nucleotides, not proteins: \d+\.\d% .*; translate .*records.allow_nucleotides"
+        ):
+            stage.run(text.encode(), "uniref90")
+        monkeypatch.setattr(stream, "BLOCK_BYTES", 5_000)
+    assert not list(stage.output.rglob("*.*"))
+    assert stage.run(genes(8).encode(), "uniref90", allow_nucleotides=True).counts["kept"] == 8
+    for text in (genes(8) + proteins, proteins + genes(8), ">poly\n" + "A" * 500, ">short\nGATTACAGATTACA"):
+        assert stage.run(text.encode(), "uniref90").counts["kept"] == text.count(">")
 
 
 @pytest.mark.parametrize("text", [b"\n" * 800_000, b"A\n" * 400_000], ids=["empty", "one"])

@@ -152,18 +152,18 @@ def test_a_checksum_is_verified_before_the_sequence_is_normalised(stage, entry, 
 
 
 @pytest.mark.parametrize("make", ["fasta", "xml"])
-def test_a_duplicate_id_is_an_error_with_both_offsets(stage, entry, xml, make, monkeypatch):
+def test_a_duplicate_id_is_an_error_with_both_places(stage, entry, xml, make, monkeypatch):
     monkeypatch.setattr(stream, "BLOCK_BYTES", 300)
     names = ["P12345", "Q6GZX4", "P123456", "O15492", "P12345-2", "P12345", "P54321"]
     if make == "xml":
         data = xml(*(entry(name) for name in names))
         offsets = [found.start() for found in re.finditer(rb'<entry id="UniRef50_P12345"', data)]
+        message = "duplicate id: UniRef50_P12345 at byte {:,} and UniRef50_P12345 at byte {:,} (decompressed)".format(
+            *offsets
+        )
     else:
         data = "".join(f">UniRef50_{name} n=1 Tax=x RepID=y\nMKV\n" for name in names).encode()
-        offsets = [found.start() for found in re.finditer(rb">UniRef50_P12345 ", data)]
-    message = "duplicate id: UniRef50_P12345 at byte {:,} and UniRef50_P12345 at byte {:,} (decompressed)".format(
-        *offsets
-    )
+        message = "input:11: ids that are there twice: UniRef50_P12345 (lines 1 and 11)"
     with pytest.raises(UserError, match=re.escape(message)):
         stage.run(gzip.compress(data), bad_entries="remove")
     assert not list(stage.output.rglob("*.*"))
@@ -176,9 +176,9 @@ def test_a_custom_fasta(stage):
         ("sp|P12345|X_Y", "MKV"), ("b", "MKV"), ("c", "MKVA"),
     ]  # fmt: skip
     assert built.facts["crlf_line_ends"] == 2
-    with pytest.raises(UserError, match="does not begin with UniRef50_; your own FASTA is for --level uniref90"):
+    with pytest.raises(UserError, match=r"does not begin with UniRef50_: .*; your own FASTA is for --level uniref90"):
         stage.run(data, "uniref50")
-    with pytest.raises(UserError, match=r"'sp\|P12345\|X_Y' at byte 0 .* does not begin with UniRef90_"):
+    with pytest.raises(UserError, match=r"does not begin with UniRef90_: sp\|P12345\|X_Y \(line 1\), b \(line 3\)"):
         stage.run(data, "uniref90", note=NOTE.replace("UniRef50", "UniRef90").format(3))
 
 
@@ -215,10 +215,12 @@ GZIPPED = gzip.compress(fasta(2000), 1, mtime=0)
     [
         (b"", "an empty file"),
         (b"MKV\n>x\nMKV\n", "neither FASTA nor UniRef XML: it begins with b'MKV"),
-        (b"\xef\xbb\xbf>x\nMKV\n", "neither FASTA nor UniRef XML"),
+        (">x\nMKV\n".encode("utf-16"), "UTF-16 text; save it as UTF-8 or ASCII"),
         (b"BZh91AY", "compressed with bzip2"),
         (b"\xfd7zXZ\x00", "compressed with xz"),
-        (b"  \n>x\nMKV\n", "a space before the first header"),
+        (b"  \n>UniRef50_x\nMKV\n", "input:1: white space before the first header: line 1; begin with"),
+        (b" >x\nMKV\n", "input:1: white space before `>`: line 1; remove it"),
+        (b">x\nM-V\n", "input:1: an id that does not begin with UniRef50_"),
         (GZIPPED[:-9], "truncated: the gzip stream ends without its end mark, after byte"),
         (GZIPPED[:40_000], "truncated: the gzip stream ends"),
         (GZIPPED[:12], "truncated: the gzip stream ends"),

@@ -14,7 +14,7 @@ from unirefine.core.crc64 import crc64_hex
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
 from unirefine.records.columns import EMPTY, OK
-from unirefine.records.duplicates import locate
+from unirefine.records.duplicates import locate_in_xml
 from unirefine.records.stream import Block
 from unirefine.records.uniref_xml import parse, read_head
 
@@ -346,5 +346,6 @@ def test_a_duplicate_is_located_in_linear_time(noise, tmp_path):
     path.write_bytes(b"<!--" + noise + b"-->" + ENTRY + ENTRY)
     began = time.process_time()
     offset = len(noise) + 7
-    assert locate(path, b"</entry>", 0, ["UniRef50_A"]) == [("UniRef50_A", offset), ("UniRef50_A", offset + len(ENTRY))]
+    found = locate_in_xml(path, ["UniRef50_A"])
+    assert found == [("UniRef50_A", offset), ("UniRef50_A", offset + len(ENTRY))]
     assert time.process_time() - began < 0.5

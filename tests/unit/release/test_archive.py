@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import hashlib
-import json
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ from webserver import Body, Corrupt, Cut, Stall, Status, Truncate, serve
 from unirefine import progress
 from unirefine.config import Release
 from unirefine.errors import UserError
+from unirefine.files.atomic import read_json, write_json
 from unirefine.release import archive, files, tarball
 from unirefine.release.archive import EXTRACTED_SHARE, WANTED
 
@@ -39,7 +39,7 @@ def assert_extracted(directory, data):
     assert sorted(path.name for path in directory.iterdir()) == sorted([*WANTED, *(f"{n}.json" for n in WANTED)])
     for name, content in expected.items():
         assert (directory / name).read_bytes() == content
-        facts = json.loads((directory / f"{name}.json").read_text())
+        facts = read_json(directory / f"{name}.json")
         assert list(facts) == ["file", "url", "asked_url", "release", "size", "md5", "sha256", "date", "verified_by"]
         assert facts["release"] == "2024_03" and facts["url"].endswith(f"{PATH}#{name}")
         assert facts["md5"] == hashlib.md5(content).hexdigest() and facts["size"] == len(content)
@@ -328,7 +328,7 @@ def test_changed_files_are_extracted_again(damage, server, data, tmp_path, downl
     if damage.startswith("deleted"):
         (path if damage == "deleted" else facts).unlink()
     elif damage == "of another release":
-        facts.write_text(facts.read_text().replace('"2024_03"', '"2024_02"'))
+        write_json(facts, read_json(facts) | {"release": "2024_02"})
     else:
         path.write_bytes(content[:-1] + (b"?" if damage == "changed" else b""))
     archive.run(tmp_path, config(server), downloader)

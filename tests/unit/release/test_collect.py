@@ -1,14 +1,13 @@
 """release.json, and the comparison with what is published."""
 
 import hashlib
-import json
 import re
 
 import pytest
 
 from unirefine.config import Release
 from unirefine.errors import UserError
-from unirefine.files.atomic import write_json
+from unirefine.files.atomic import read_json, write_json
 from unirefine.release import collect, fetch
 from unirefine.release.collect import SOURCES
 
@@ -30,7 +29,7 @@ def downloads(config, tmp_path):
 
 def test_collects(config, downloads):
     lines = collect.run(downloads, FILES, downloads / "release.json", config)
-    written = json.loads((downloads / "release.json").read_text())
+    written = read_json(downloads / "release.json")
     assert written["source"] == "current" and written["release"] == "2026_03"
     assert [entry["file"] for entry in written["files"]] == FILES
     assert written["date"] == max(entry["date"] for entry in written["files"])
@@ -52,12 +51,12 @@ def test_reports_what_is_published(config, downloads, tmp_path):
     assert re.fullmatch(r"uniref50\.fasta\.gz: md5 \w{32} \(published: 0{32}, metalink\)", lines[2])
     assert lines[3] == "uniref50.release_note: entries 120 (published: 121, note)"
     assert len(lines) == 4
-    assert len(json.loads((downloads / "release.json").read_text())["published"]) == 3
+    assert len(read_json(downloads / "release.json")["published"]) == 3
 
 
 def test_files_of_different_releases(config, downloads):
-    facts = json.loads((downloads / "uniref50.fasta.gz.json").read_text())
-    (downloads / "uniref50.fasta.gz.json").write_text(json.dumps(facts | {"release": "2026_02"}))
+    facts = read_json(downloads / "uniref50.fasta.gz.json")
+    write_json(downloads / "uniref50.fasta.gz.json", facts | {"release": "2026_02"})
     with pytest.raises(UserError, match=r"different releases: uniref50\.release_note 2026_03, uniref50.* 2026_02"):
         collect.run(downloads, FILES, downloads / "release.json", config)
     assert not (downloads / "release.json").exists()
@@ -79,7 +78,7 @@ def test_a_custom_fasta_is_described_like_a_download(tmp_path):
         collect.run(tmp_path, [], tmp_path / "release.json", settings)
     fasta.write_text(">a\nMKV\n")
     assert collect.run(tmp_path, [], tmp_path / "release.json", settings) == ["release (your FASTA): 1 files, 7 bytes"]
-    written = json.loads((tmp_path / "release.json").read_text())
+    written = read_json(tmp_path / "release.json")
     assert written["source"] == "fasta"
     assert written["files"][0]["md5"] == hashlib.md5(fasta.read_bytes()).hexdigest()
 
@@ -89,13 +88,13 @@ def rewrite_note(downloads, text):
     note = downloads / FILES[0]
     note.write_text(text)
     described = note.with_name(f"{note.name}.json")
-    described.write_text(json.dumps(json.loads(described.read_text()) | {"size": note.stat().st_size}))
+    write_json(described, read_json(described) | {"size": note.stat().st_size})
 
 
 def test_entries_are_those_that_the_records_stage_reads(config, downloads):
     rewrite_note(downloads, "UniRef50 Release 2026_03 consists of 38,840,027 clusters.\n")
     collect.run(downloads, FILES, downloads / "release.json", config)
-    assert json.loads((downloads / "release.json").read_text())["entries"] == {"uniref50": 38_840_027}
+    assert read_json(downloads / "release.json")["entries"] == {"uniref50": 38_840_027}
 
 
 def test_a_release_note_without_a_count_is_one_line(config, downloads):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import random
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from webserver import Body, Corrupt, Cut, Stall, Status, Truncate
 
 from unirefine.config import Release
 from unirefine.errors import UserError
+from unirefine.files.atomic import read_json
 from unirefine.release import fetch, files
 from unirefine.release.transport import NotFoundError
 
@@ -43,7 +43,7 @@ def test_downloads_and_describes(site, server, tmp_path, downloader):
     facts = fetch.run(FILE, tmp_path / FILE, config(server), downloader)
     data = content(site)
     assert (tmp_path / FILE).read_bytes() == data
-    assert facts == json.loads((tmp_path / f"{FILE}.json").read_text())
+    assert facts == read_json(tmp_path / f"{FILE}.json")
     date = facts.pop("date")
     assert date.endswith("+00:00")
     assert facts == {

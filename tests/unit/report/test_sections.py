@@ -1,10 +1,13 @@
 """The sections' texts and pictures, from the files' content."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from unirefine.config import Decontaminate
+from unirefine.config import Decontaminate, Search
+from unirefine.files.atomic import write_json
 from unirefine.report.ledger import Entry
-from unirefine.report.sections import release_section, removal_section, split_section
+from unirefine.report.sections import release_section, removal_section, shape_section, shard_section, split_section
 
 EDGES = [i / 50 for i in range(51)]
 CONFIG = Decontaminate()
@@ -14,10 +17,17 @@ def counts(*bins):
     return {"counts": [bins.count(i) for i in range(50)], "none": 3}
 
 
-def identity(test=None):
-    audit = {"settings": CONFIG.audit.model_dump(), "hits": 0, "sampled_clusters": 9, "sampled_clusters_missed": 1}
+LEFT = {"sampled": 21, "similar": 3, "train": 900,
+        "clusters": {"sampled": 9, "similar": 2, "train": 400, "low": 25, "high": 219}}  # fmt: skip
+NO_GIANTS = dict.fromkeys(("train", "held_out", "pairs", "hits"), 0)
+
+
+def identity(test=None, level="members", giants=NO_GIANTS):
+    audit = {"settings": CONFIG.audit.model_dump(), "hits": 0, "sampled_clusters": 9, "sampled_clusters_missed": 1,
+             "members_left": LEFT}  # fmt: skip
     return {
-        "threshold": 0.5, "coverage": 0.8, "edges": EDGES, "validation_clusters": 7, "before": counts(3, 24, 25, 40),
+        "level": level, "giants": giants, "threshold": 0.5,
+        "coverage": 0.8, "edges": EDGES, "validation_clusters": 7, "before": counts(3, 24, 25, 40),
         "after": counts(3, 24), "test": test, "search": CONFIG.search.model_dump(), "audit": audit,
     }  # fmt: skip
 
@@ -25,17 +35,33 @@ def identity(test=None):
 def test_the_split_section_names_the_settings_of_both_searches():
     section = split_section(identity())
     assert [picture.name for picture in section.figures] == ["identity"]
-    assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity" in section.text[0]
-    assert "0 after it; the search found no train sequence at all for 3 before, 3 after." in section.text[0]
-    assert "(-s 7.5 --max-seqs 1000, after -s 7 --max-seqs 300), found 0 hits" in section.text[1]
-    assert "of 9 train clusters" in section.text[1] and "the searches had missed 1." in section.text[1]
+    searched, validation, audit = section.text
+    assert searched == "Every member of the train clusters was searched against every member of the held-out clusters."
+    assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity over 80% of both" in validation
+    assert "0 after it; the search found no train sequence at all for 3 before, 3 after." in validation
+    assert "(-s 7.5, after -s 6.5), found 0 hits" in audit
+    published = Search(direction="published", sensitivity=7).model_dump(mode="json")
+    assert "(-s 7.5, after -s 7 --max-seqs 300)" in split_section(identity() | {"search": published}).text[2]
+    assert "Of 9 train clusters" in audit and "the searches had missed 1." in audit
+    assert "Of the 21 members of these clusters, 3 are similar to a held-out sequence, in 2 clusters" in audit
+    assert "of all 400 train clusters, 25 to 219 have such a member (95% interval)." in audit
+
+
+def test_the_split_section_claims_no_more_than_was_searched():
+    giants = {"train": 4, "held_out": 2, "pairs": 5, "hits": 1}
+    searched, validation, _audit = split_section(identity(level="representatives", giants=giants)).text
+    assert searched.startswith(
+        "Only the representatives of the clusters were searched, not the members that training draws."
+    )
+    assert "4 train and 2 held-out proteins are too long for MMseqs2's scores: 5 pairs of them were aligned" in searched
+    assert "2 had a train representative at or above" in validation
 
 
 def test_a_test_split_has_its_own_sentence_and_figure():
     test = {"clusters": 5, "before": counts(30, 31, 32), "after": counts(2)}
     section = split_section(identity(test))
     assert [picture.name for picture in section.figures] == ["identity", "identity-test"]
-    assert "Of 5 test clusters, 3 had" in section.text[1] and "0 after it;" in section.text[1]
+    assert "Of 5 test clusters, 3 had" in section.text[2] and "0 after it;" in section.text[2]
     assert "best identity of a test cluster to train" in section.figures[1].svg
 
 
@@ -68,4 +94,35 @@ KEPT = [Entry(stage="records", level="uniref50", entered=3, kept=3, removed={})]
     ],
 )
 def test_contradictions_of_the_release_are_counted(violations, text):
-    assert removal_section(KEPT, violations).text[1:] == ([] if text is None else [text])
+    assert removal_section(KEPT, violations, {"source": "current"}).text[1:] == ([] if text is None else [text])
+
+
+def test_an_own_fasta_has_clusters_and_sequences_and_nothing_of_uniref(tmp_path):
+    release = {"source": "fasta", "release": None, "files": []}
+    entries = [
+        Entry(stage="records", level="uniref90", entered=7, kept=7, removed={}),
+        Entry(stage="curate", level="uniref90", entered=7, kept=5, removed={"purge_list": 2}),
+        Entry(stage="cluster", level="uniref50", entered=3, kept=2, removed={"no_members": 1}),
+    ]
+    section = removal_section(entries, None, release)
+    assert section.text == [
+        "Clusters: 3 in = 2 kept for training and validation + 1 removed.",
+        "Sequences: 7 in = 5 kept for training and validation + 2 removed.",
+    ]
+    assert [table.rows[0][1] for table in section.tables] == ["made of them", "in the FASTA"]
+    assert [picture.caption.split(",")[0] for picture in section.figures] == ["Clusters removed", "Sequences removed"]
+    write_json(tmp_path / "shard" / "manifest.json", {"sides": {}})
+    membership = pa.table({"length": pa.array([50, 60], pa.int32())})
+    (tmp_path / "cluster").mkdir()
+    pq.write_table(membership, tmp_path / "cluster" / "membership.parquet")
+    clusters = membership.append_column("size", pa.array([1, 1], pa.uint32()))
+    pq.write_table(clusters, tmp_path / "cluster" / "clusters.parquet")
+    shapes = shape_section(tmp_path, release)
+    sections = [section, shapes, shard_section(tmp_path, release), release_section(release, entries)]
+    for one in sections:
+        text = " ".join([one.heading, *one.text, *(table.title for table in one.tables)])
+        text += " ".join(picture.svg + picture.caption for picture in one.figures)
+        assert "UniRef" not in text and "UniProt" not in text and "elease" not in text
+    assert "members of a cluster" in shapes.figures[1].svg
+    of_uniref = shape_section(tmp_path, {"source": "current"}).figures[1].svg
+    assert "UniRef90 members of a UniRef50 cluster" in of_uniref

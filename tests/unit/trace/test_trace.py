@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from unirefine.cli.main import main
+from unirefine.decontaminate import inputs
 from unirefine.decontaminate.align import SCHEMA
 from unirefine.decontaminate.search import write_hits, write_nearest
 
 LETTERS = "LAGVSERTIDPKQNFYMHWC"
 CLUSTERS = 12
-SEARCHED = {"mmseqs": "18", "search": {}, "audit": {}}
+SEARCHED = {inputs.SEARCHED: {"mmseqs": "18", "level": "members", "search": {}, "audit": {}}}
 PURGED, TOO_SHORT = "P00003", "Q00400"  # a cluster, and a member of cluster 4
 
 
@@ -128,6 +129,9 @@ def test_a_train_member_is_found_at_its_byte(run, sides, capsys, tmp_path):
     assert f"{shard}.bin offset={byte}" in header
     assert "".join(sequence) == write_release(tmp_path / "release")[name]
     assert int(number) >= 0
+    for spelling in (name, f"sp|{name}.2|X_Y", f'"uniref90_{name.lower()}",'):
+        assert main(["shard", "cat", spelling, "--shards", str(run / "shard")]) == 0
+        assert capsys.readouterr().out.splitlines() == [header, *sequence]
 
 
 def test_a_cluster_in_train_names_its_members(run, sides, capsys):

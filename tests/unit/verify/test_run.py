@@ -90,4 +90,4 @@ def test_the_hash_of_a_checkpoints_facts_is_checked(training, tmp_path, capsys):
     facts = json.loads((copy / "complete.json").read_text())
     facts["extra"]["source"] = "elsewhere"
     (copy / "complete.json").write_text(json.dumps(facts))
-    assert "complete.json is not what was written" in verify(copy, capsys)[2][0]
+    assert "its content is not what was written (checksum)" in verify(copy, capsys)[2][0]

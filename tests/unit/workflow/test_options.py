@@ -19,7 +19,7 @@ def test_options_are_one_string_of_all_or_of_some():
     found = options.stage_options(config(split={"seed": 5}), "split")
     assert json.loads(found)["seed"] == 5
     some = options.stage_options(config(), "decontaminate", "level", "parts")
-    assert json.loads(some) == {"level": "representatives", "parts": 64}
+    assert json.loads(some) == {"level": "members", "parts": 24}
 
 
 def test_untracked_params_look_derived_to_snakemake():
