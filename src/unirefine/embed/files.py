@@ -13,15 +13,17 @@ from unirefine.core import parquet
 from unirefine.core.fasta import Protein
 from unirefine.embed.vectors import Vectors
 from unirefine.errors import UserError
-from unirefine.files.atomic import atomic_path
+from unirefine.files.atomic import atomic_path, read_json, write_json
 from unirefine.files.hashes import sha256_json
-from unirefine.files.outputs import array_header
+from unirefine.files.outputs import array_header, json_of
 from unirefine.files.written import delete_stale
 
 KINDS = ("sequences", "residues")
 FORMS = ("parquet", "npy")
 METADATA = "unirefine"
 """Key of the metadata of our tables."""
+ARRAYS = ".arrays.json"
+"""Shapes of the arrays by name. A .npy has no place for metadata."""
 FORMAT = 2
 _ONE_GROUP = 1 << 26
 """Rows of a row group: Arrow's maximum, more than a chunk has."""
@@ -115,12 +117,14 @@ class Chunks:
         """
         others = [path.name for path in final_files(self.output) if path.is_file() and not is_ours(path)]
         delete_stale(self.output, "embed", [*others, *(f"{kind}.parquet" for kind in kinds)])
-        for kind in kinds:
-            paths = [self.path(chunk, kind) for chunk in range(count)]
-            # the table first, because it tells that the array beside it is ours
-            _join_tables(self.output / f"{kind}.parquet", paths, schema_of[kind])
+        paths_of = {kind: [self.path(chunk, kind) for chunk in range(count)] for kind in kinds}
+        if arrays:
+            shapes = {f"{kind}.npy": _shape(paths) for kind, paths in paths_of.items()}
+            write_json(self.output / ARRAYS, shapes)  # before them, so that none is without it
+        for kind, paths in paths_of.items():
             if arrays:
-                _join_arrays(self.output / f"{kind}.npy", paths)
+                _join_arrays(self.output / f"{kind}.npy", paths, _shape(paths))
+            _join_tables(self.output / f"{kind}.parquet", paths, schema_of[kind])
         shutil.rmtree(self.directory)
 
 
@@ -130,17 +134,16 @@ def final_files(output: Path, kinds: Sequence[str] = KINDS, forms: Sequence[str]
 
 
 def is_ours(path: Path) -> bool:
-    """Whether an earlier job has written a final file: a table says so, an array is like our table beside it."""
+    """Whether an earlier job has written a final file: a table says so, and of arrays there is a record beside them."""
+    if path.suffix == ".npy":
+        record = path.with_name(ARRAYS)
+        shape = read_json(record).get(path.name) if json_of(record, ()) else None
+        return shape is not None and array_header(path) == (tuple(shape), np.dtype(np.float32))
     try:
-        with parquet.File(path.with_suffix(".parquet"), "") as table:
-            if METADATA.encode() not in (table.schema_arrow.metadata or {}):
-                return False
-            if path.suffix == ".parquet":
-                return True
-            shape = table.metadata.num_rows, table.schema_arrow.field("vector").type.list_size
-    except (OSError, UserError, KeyError):
+        with parquet.File(path, "") as table:
+            return METADATA.encode() in (table.schema_arrow.metadata or {})
+    except (OSError, UserError):
         return False
-    return array_header(path) == (shape, np.dtype(np.float32))
 
 
 def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None:
@@ -152,13 +155,18 @@ def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None
                 writer.write_table(chunk.read(), row_group_size=_ONE_GROUP)
 
 
-def _join_arrays(target: Path, paths: Sequence[Path]) -> None:
-    rows = 0
+def _shape(paths: Sequence[Path]) -> tuple[int, int]:
+    """(rows, hidden) of the vectors of all chunks."""
+    rows = hidden = 0
     for path in paths:
         with _open_chunk(path) as chunk:
             rows += chunk.metadata.num_rows
             hidden = chunk.schema_arrow.field("vector").type.list_size
-    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, hidden)}
+    return rows, hidden
+
+
+def _join_arrays(target: Path, paths: Sequence[Path], shape: tuple[int, int]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     # written, not memory-mapped: a full disk raises OSError here, but kills the process with SIGBUS in a mapping
     with atomic_path(target) as temporary, temporary.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)

@@ -167,8 +167,10 @@ def test_arrays_hold_the_rows_of_the_tables(fasta, proteins, small_esm2, tmp_pat
         assert (array.shape, array.dtype) == ((rows, 32), np.float32)
         table = pq.read_table(tmp_path / f"{kind}.parquet")
         np.testing.assert_array_equal(array, np.array(table["vector"].to_pylist(), np.float32))
+    (tmp_path / "sequences.parquet").unlink()  # as Snakemake does before it starts a job again
     stage.run(from_fasta(fasta), small_esm2[0], tmp_path, SMALL_CHUNKS)
-    assert not list(tmp_path.glob("*.npy"))
+    found = sorted(path.name for path in tmp_path.iterdir() if path.name not in ("in.fasta", ".lock"))
+    assert found == ["residues.parquet", "sequences.parquet"]
 
 
 @pytest.mark.parametrize(
