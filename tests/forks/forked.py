@@ -14,9 +14,6 @@ from pathlib import Path
 from unirefine.files import locks
 
 HERE = Path(__file__).parent
-EXHAUSTIVE = HERE / "exhaustive"
-"""A conda environment whose MMseqs2 has no prefilter."""
-MMSEQS = EXHAUSTIVE / "bin/mmseqs"
 VARIABLE = "UNIREFINE_FORK_SERVER"
 """Environment variable: the socket of the server. `unirefine` of this directory reads it too."""
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from forked import EXHAUSTIVE, Forked, completed
 from forked import HERE as FORKS
+from forked import Forked, completed
 from minisite.site import build_demo
 
 from unirefine.files import locks
-from unirefine.tools import find_mmseqs
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbours (`jobs`, `plan`)
@@ -40,8 +39,6 @@ class Workflow:
     """Environment variables, for every call."""
     new: bool = False
     """Start Snakemake and `unirefine` as new processes. Else they are forks of the tests' server."""
-    exhaustive: bool = True
-    """Search without MMseqs2's prefilter, which finds the same in so few sequences and takes 4 s to start."""
 
     @property
     def forks(self) -> bool:
@@ -61,8 +58,6 @@ class Workflow:
         programs = [str(FORKS)] if self.forks else []
         path = os.pathsep.join([*programs, str(Path(sys.executable).parent), os.environ["PATH"]])
         changed = {"PATH": path, **self.variables}
-        if self.exhaustive:
-            changed |= {"CONDA_PREFIX": str(EXHAUSTIVE), "UNIREFINE_TEST_MMSEQS": str(find_mmseqs())}
         return os.environ | changed | ({"PYTHONPATH": str(self.source)} if self.source else {})
 
     def snakemake(self, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -152,7 +147,7 @@ def finished(tmp_path_factory):
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished-of-all"
     with locks.exclusive(shared.with_suffix(".lock"), wait=True):  # one worker runs it, the others wait
         if not (shared / "ended").exists():
-            done = replace(prepare(shared), new=True, exhaustive=False).snakemake()
+            done = replace(prepare(shared), new=True).snakemake()
             assert done.returncode == 0, done.stdout
             (shared / "ended").touch()
     shutil.copytree(shared, base / "finished", symlinks=True)

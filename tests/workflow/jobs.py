@@ -23,7 +23,8 @@ from plan import environment, plan
 from unirefine.workflow.status import seconds, size
 
 CLOCKED = {
-    "date", "seconds", "data_wait", "tokens_per_second", "padded_tokens_per_second", "memory_bytes", "url",
+    "date", "seconds", "data_wait", "tokens_per_second", "padded_tokens_per_second", "memory_bytes", "url", "asked_url",
+    "checksum",
 }  # fmt: skip
 """Keys in JSON whose values differ between runs on the same data."""
 # torch's checkpoints, in which the order of tensors varies, and texts with times in them

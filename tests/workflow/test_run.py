@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
+from unirefine.files.atomic import read_json
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 AFTER_SHARD = {"train", "evaluate", "embed", "cards", "report", "all"}
 
@@ -33,7 +35,7 @@ def test_a_copy_of_the_model_has_its_whole_lineage(finished, tmp_path):
         assert stages[:7] == ["records", "records", "curate", "cluster", "split", "decontaminate", "shard"]
         assert stages[-1] == found["of"] == last
         assert found["unknown"] == []
-        released = json.loads((results(finished) / "release" / "release.json").read_text())
+        released = read_json(results(finished) / "release" / "release.json")
         assert found["release"] == released
         assert found["steps"][5]["tools"]["mmseqs"]
         assert found["steps"][5]["config"]["search"]["sensitivity"] == 6.5

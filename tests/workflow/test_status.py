@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from forked import MMSEQS
 
 from unirefine.cli.main import main
 from unirefine.progress import human
+from unirefine.tools import find_mmseqs
 from unirefine.workflow.status import size
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -68,10 +68,9 @@ def test_a_stage_whose_code_has_changed_is_stale_and_names_the_code_that_made_it
 
 def test_running_then_killed_then_interrupted(copy, tmp_path):
     tool, searching = tmp_path / "mmseqs", tmp_path / "searching"
-    tool.write_text(f'#!/bin/sh\n[ "$1" = search ] && touch {searching} && sleep 600\nexec {MMSEQS} "$@"\n')
+    tool.write_text(f'#!/bin/sh\n[ "$1" = search ] && touch {searching} && sleep 600\nexec {find_mmseqs()} "$@"\n')
     tool.chmod(0o755)
     config = copy.config_with("slow", {"tools": {"mmseqs": str(tool)}, "decontaminate": {"audit_sample": 0}})
-    # the version is that of before: another would only be one more reason
     run = replace(copy, new=True).start("decontaminate", "-R", "decontaminate_search", config=config)
     try:
         while not searching.exists():
