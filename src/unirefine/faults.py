@@ -44,7 +44,7 @@ EXTRAS = {
     ),
     "pyhmmer": "designs",
     "rocrate": "crate",
-    "Bio": "structures",
+    **dict.fromkeys(("Bio", "gemmi"), "structures"),
     "wandb": "wandb",
 }
 """The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""

@@ -26,6 +26,16 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--parquet", type=Path, metavar="FILE", help="Parquet with columns id and sequence")
     source.add_argument("--shards", type=Path, metavar="DIR", help="the first embed.sequences of the validation shard")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the Parquet files go")
+    made.add_argument(
+        "--layers", type=int, nargs="+", metavar="N",
+        help="several layers in one pass (0: embeddings, -1: the last); writes OUTPUT/extract.parquet instead",
+    )  # fmt: skip
+    made.add_argument(
+        "--include", nargs="+", choices=("mean", "cls", "residues", "logits", "probabilities", "contacts"),
+        metavar="WHAT",
+        help="what extract.parquet has: mean, cls, residues (of each layer), logits, probabilities, contacts "
+        "(default: mean)",
+    )  # fmt: skip
     made.set_defaults(run=with_lock(embed))
     return made
 
@@ -41,10 +51,16 @@ def embed(arguments: argparse.Namespace) -> None:
     if arguments.fasta is not None:
         source = from_fasta(arguments.fasta, allow_nucleotides=config.allow_nucleotides)
     elif arguments.parquet is not None:
-        source = from_parquet(arguments.parquet)
+        source = from_parquet(arguments.parquet, allow_nucleotides=config.allow_nucleotides)
     else:
         source = from_shards(arguments.shards, config.sequences)
     try:
+        if arguments.layers or arguments.include:
+            from unirefine.embed.extract import run as extract
+
+            layers, include = arguments.layers or [config.layer], arguments.include or ["mean"]
+            print(f"wrote {extract(source, arguments.model, arguments.output, config, layers=layers, include=include)}")
+            return
         result = run(source, arguments.model, arguments.output, config)
         if platform.rank() == 0:
             print(summary(result))

@@ -42,9 +42,10 @@ def parser() -> argparse.ArgumentParser:
 def _add_variants(more: argparse._SubParsersAction) -> None:
     made = more.add_parser(
         "variants",
-        help="zero-shot effect of substitutions",
-        description="Zero-shot effect of substitutions: masked-marginal and wild-type-marginal scores, and Spearman's "
-        "correlation with measured values. Writes OUTPUT/variants.csv and variants.json.",
+        help="zero-shot effect of variants",
+        description="Zero-shot effect of variants: masked-marginal and wild-type-marginal scores of substitutions, "
+        "pseudo-log-likelihoods of insertions, deletions and stop codons, and Spearman's correlation with measured "
+        "values. Writes OUTPUT/variants.csv and variants.json; --scan also a picture of each protein.",
         epilog="example:\n  unirefine evaluate variants --model esm2_8m --fasta wild_type.fasta --csv assay.csv "
         "--output variants",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -55,10 +56,17 @@ def _add_variants(more: argparse._SubParsersAction) -> None:
         "--fasta", type=Path, required=True, metavar="FILE",
         help="the wild types; without --csv, one wild type followed by its variants",
     )  # fmt: skip
-    made.add_argument(
+    given = made.add_mutually_exclusive_group()
+    given.add_argument(
         "--csv", type=Path, metavar="FILE",
-        help="variants: column `mutant` (A42G, several joined by :), column `id` when the FASTA has several proteins, "
-        "and a column of measured values (DMS_score, score, measured, or --measured)",
+        help="variants: column `mutant` (A42G, A42del, A42_C50del, A42_K43insGG, A42*, WT; several joined by :) or "
+        "`mutated_sequence`, column `id` when the FASTA has several proteins, and a column of measured values "
+        "(DMS_score, score, measured, or --measured)",
+    )  # fmt: skip
+    given.add_argument("--scan", action="store_true", help="all substitutions of every residue, and a heat map of each")
+    made.add_argument(
+        "--unscored", choices=("error", "skip"), default="error",
+        help="a row that cannot be scored stops the command, or is listed while the rest is scored (default: error)",
     )  # fmt: skip
     made.add_argument("--measured", metavar="COLUMN", help="column of measured values")
     made.add_argument("--offset", type=int, default=0, help="number of the first residue, minus 1 (default: 0)")
@@ -78,7 +86,8 @@ def _add_contacts(more: argparse._SubParsersAction) -> None:
     made.add_argument("--model", type=Path, required=True, metavar="MODEL", help=f"{MODEL}; with a contact head")
     made.add_argument(
         "--contacts", type=Path, required=True, nargs="+", metavar="FILE",
-        help="one file per protein: a structure (.pdb, .cif), a 0/1 matrix (.npy) or pairs of residue numbers (.csv)",
+        help="one file per protein: a structure (.pdb, .cif, also gzipped), a 0/1 matrix (.npy) or pairs of residue "
+        "numbers (.csv)",
     )  # fmt: skip
     made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of the same names")
     made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
@@ -128,6 +137,8 @@ def _variants(arguments: argparse.Namespace) -> None:
             csv_path=arguments.csv,
             measured=arguments.measured,
             offset=arguments.offset,
+            skip=arguments.unscored == "skip",
+            scan=arguments.scan,
         )
         if platform.rank() == 0:
             print("\n".join(variant_lines(result)))

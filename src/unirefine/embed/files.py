@@ -12,11 +12,18 @@ import pyarrow as pa
 from unirefine.core import parquet
 from unirefine.core.fasta import Protein
 from unirefine.embed.vectors import Vectors
-from unirefine.files.atomic import atomic_path
+from unirefine.errors import UserError
+from unirefine.files.atomic import atomic_path, read_json, write_json
 from unirefine.files.hashes import sha256_json
+from unirefine.files.outputs import array_header, json_of
 from unirefine.files.written import delete_stale
 
 KINDS = ("sequences", "residues")
+FORMS = ("parquet", "npy")
+METADATA = "unirefine"
+"""Key of the metadata of our tables."""
+ARRAYS = ".arrays.json"
+"""Shapes of the arrays by name. A .npy has no place for metadata."""
 FORMAT = 2
 _ONE_GROUP = 1 << 26
 """Rows of a row group: Arrow's maximum, more than a chunk has."""
@@ -39,7 +46,7 @@ def schemas(hidden: int, *, cls: bool, facts: dict[str, Any]) -> dict[str, pa.Sc
         pa.field("residue", pa.string()),
         pa.field("vector", vector),
     ]
-    metadata = {"unirefine": json.dumps(facts, sort_keys=True)}
+    metadata = {METADATA: json.dumps(facts, sort_keys=True)}
     return {"sequences": pa.schema(sequences, metadata), "residues": pa.schema(residues, metadata)}
 
 
@@ -104,18 +111,39 @@ class Chunks:
                     )
 
     def join(self, count: int, schema_of: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool) -> None:
-        """Write the final files of `kinds` from `count` chunks, and delete the chunks.
+        """Write the final files of `kinds` from `count` chunks, and delete the chunks and files of other options.
 
         arrays: also write the vectors as `<kind>.npy`, float32[rows, hidden].
         """
-        forms = ("parquet", "npy") if arrays else ("parquet",)
-        delete_stale(self.output, "embed", [f"{kind}.{form}" for kind in kinds for form in forms])
-        for kind in kinds:
-            paths = [self.path(chunk, kind) for chunk in range(count)]
+        others = [path.name for path in final_files(self.output) if path.is_file() and not is_ours(path)]
+        delete_stale(self.output, "embed", [*others, *(f"{kind}.parquet" for kind in kinds)])
+        paths_of = {kind: [self.path(chunk, kind) for chunk in range(count)] for kind in kinds}
+        if arrays:
+            shapes = {f"{kind}.npy": _shape(paths) for kind, paths in paths_of.items()}
+            write_json(self.output / ARRAYS, shapes)  # before them, so that none is without it
+        for kind, paths in paths_of.items():
             if arrays:
-                _join_arrays(self.output / f"{kind}.npy", paths)
+                _join_arrays(self.output / f"{kind}.npy", paths, _shape(paths))
             _join_tables(self.output / f"{kind}.parquet", paths, schema_of[kind])
         shutil.rmtree(self.directory)
+
+
+def final_files(output: Path, kinds: Sequence[str] = KINDS, forms: Sequence[str] = FORMS) -> list[Path]:
+    """The files that a job writes into `output`."""
+    return [output / f"{kind}.{form}" for kind in kinds for form in forms]
+
+
+def is_ours(path: Path) -> bool:
+    """Whether an earlier job has written a final file: a table says so, and of arrays there is a record beside them."""
+    if path.suffix == ".npy":
+        record = path.with_name(ARRAYS)
+        shape = read_json(record).get(path.name) if json_of(record, ()) else None
+        return shape is not None and array_header(path) == (tuple(shape), np.dtype(np.float32))
+    try:
+        with parquet.File(path, "") as table:
+            return METADATA.encode() in (table.schema_arrow.metadata or {})
+    except (OSError, UserError):
+        return False
 
 
 def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None:
@@ -127,13 +155,18 @@ def _join_tables(target: Path, paths: Sequence[Path], schema: pa.Schema) -> None
                 writer.write_table(chunk.read(), row_group_size=_ONE_GROUP)
 
 
-def _join_arrays(target: Path, paths: Sequence[Path]) -> None:
-    rows = 0
+def _shape(paths: Sequence[Path]) -> tuple[int, int]:
+    """(rows, hidden) of the vectors of all chunks."""
+    rows = hidden = 0
     for path in paths:
         with _open_chunk(path) as chunk:
             rows += chunk.metadata.num_rows
             hidden = chunk.schema_arrow.field("vector").type.list_size
-    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, hidden)}
+    return rows, hidden
+
+
+def _join_arrays(target: Path, paths: Sequence[Path], shape: tuple[int, int]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     # written, not memory-mapped: a full disk raises OSError here, but kills the process with SIGBUS in a mapping
     with atomic_path(target) as temporary, temporary.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)

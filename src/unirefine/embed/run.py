@@ -12,9 +12,10 @@ import torch
 from unirefine import progress
 from unirefine.config import Embed
 from unirefine.core.fasta import Protein
-from unirefine.embed.files import Chunks, schemas, tables
+from unirefine.embed.files import Chunks, final_files, is_ours, schemas, tables
 from unirefine.embed.source import Source
 from unirefine.embed.vectors import embed_chunk
+from unirefine.files.outputs import refuse_overwriting
 from unirefine.model.inference import Engine, open_huggingface, open_megatron
 from unirefine.model.source import find
 
@@ -40,6 +41,9 @@ def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
     model: what `model.source.find` takes. Run again with the same input, model and config, an interrupted job
     reuses its finished chunks. Under torchrun the processes divide the chunks. Raises UserError.
     """
+    kinds = ["sequences", *(["residues"] if config.per_residue else [])]
+    forms = ["parquet", *(["npy"] if config.arrays else [])]
+    refuse_overwriting(dict.fromkeys(final_files(output, kinds, forms), is_ours), source.files)
     engine: Engine
     model = find(model).directory
     if config.engine == "megatron":
@@ -61,7 +65,7 @@ def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
     residues = int(embedded.sum())
     count = 0
     with progress.meter("embed", total=residues, unit="residues") as done:
-        for count, proteins in enumerate(_grouped(source, config.chunk_residues), 1):
+        for count, proteins in enumerate(grouped(source, config.chunk_residues), 1):
             chunk = count - 1
             if chunk in finished or chunk % engine.share.of != engine.share.number:
                 continue
@@ -69,8 +73,6 @@ def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
             if engine.share.leads:
                 chunks.write(chunk, tables(proteins, vectors, schema_of))
     _barrier()
-    forms = ["parquet", *(["npy"] if config.arrays else [])]
-    kinds = ["sequences", *(["residues"] if config.per_residue else [])]
     if platform.rank() == 0:
         chunks.join(count, schema_of, kinds, arrays=config.arrays)
     return Result(
@@ -79,7 +81,7 @@ def run(source: Source, model: Path, output: Path, config: Embed) -> Result:
         truncated=int((embedded < source.lengths).sum()),
         hidden=engine.hidden,
         resumed=len(finished),
-        files=[str(output / f"{kind}.{form}") for kind in kinds for form in forms],
+        files=[str(path) for path in final_files(output, kinds, forms)],
     )
 
 
@@ -101,7 +103,7 @@ def summary(result: Result) -> str:
     return text
 
 
-def _grouped(source: Source, size: int) -> Iterator[list[Protein]]:
+def grouped(source: Source, size: int) -> Iterator[list[Protein]]:
     """Chunks of at least `size` residues; the last one may have fewer."""
     chunk: list[Protein] = []
     residues = 0

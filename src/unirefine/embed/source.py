@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from unirefine.core import parquet
 from unirefine.core.alphabet import decode
 from unirefine.core.fasta import Protein, read_fasta
-from unirefine.core.tables import iterate_file
+from unirefine.core.fasta_faults import RawEntry, check, refuse_nucleotides
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
 from unirefine.files.inputs import require_file
+
+_OPTION = "embed.allow_nucleotides"
 
 
 @dataclass(frozen=True)
@@ -25,29 +29,74 @@ class Source:
     """int32[n], in residues."""
     digest: str
     """Hex SHA-256 of all names and sequences."""
+    files: tuple[Path, ...] = ()
+    """What is read."""
 
 
 def from_fasta(path: Path, *, allow_nucleotides: bool = False) -> Source:
     """The proteins of a FASTA. Reads the whole file; raises UserError for a mistake anywhere in it."""
-    option = "embed.allow_nucleotides"
-    return _counted(lambda: read_fasta(path, allow_nucleotides=allow_nucleotides, option=option))
+    return _counted(lambda: read_fasta(path, allow_nucleotides=allow_nucleotides, option=_OPTION), path)
 
 
-def from_parquet(path: Path) -> Source:
-    """The proteins of a Parquet file with columns `id` and `sequence`, like record parts. Raises UserError."""
+def from_parquet(path: Path, *, allow_nucleotides: bool = False) -> Source:
+    """The proteins of a Parquet file with columns `id` and `sequence`, like record parts.
 
-    require_file(path, "check --parquet")
+    Reads the whole file; raises UserError for the mistakes that `read_fasta` refuses.
+    """
+    require_file(path, "check --parquet", "Parquet file")
+    fix = "give a Parquet file with text columns id and sequence"
 
     def proteins() -> Iterator[Protein]:
-        for first, batch in iterate_file(path, ("id", "sequence"), "records", batch_rows=4096, nulls=True):
-            for row, (name, sequence) in enumerate(
-                zip(batch["id"].to_pylist(), batch["sequence"].to_pylist(), strict=True)
-            ):
-                if not name or not sequence:
-                    raise UserError("no id or no sequence", where=f"{path}, row {first + row}")
-                yield Protein(name, sequence)
+        row, names, letters = 0, array("q"), np.zeros(256, np.int64)
+        with parquet.File(path, fix) as file:
+            for name in ("id", "sequence"):
+                if name not in file.schema_arrow.names:
+                    raise UserError(f"no column {name!r}", where=path, fix=fix)
+                if not _is_text(kind := file.schema_arrow.field(name).type):
+                    raise UserError(f"column {name!r} is {kind}, not text", where=path, fix=fix)
+            for batch in file.iter_batches(4096, columns=["id", "sequence"]):
+                for name, sequence in zip(*(batch[column].to_pylist() for column in ("id", "sequence")), strict=True):
+                    row += 1
+                    protein = _checked(name, sequence, path, row)
+                    names.append(hash(protein.name))
+                    letters += np.bincount(np.frombuffer(protein.sequence.encode(), np.uint8), minlength=256)
+                    yield protein
+        if not allow_nucleotides:
+            refuse_nucleotides(letters, path, _OPTION)
+        _refuse_repeated(path, fix, np.array(names))
 
-    return _counted(proteins)
+    return _counted(proteins, path)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _checked(name: str | None, sequence: str | None, path: Path, row: int) -> Protein:
+    """One protein. Raises UserError for what `read_fasta` refuses."""
+    where = f"{path}, row {row}"
+    if not name:
+        raise UserError("no id", where=where, fix="give each protein an id")
+    entry = RawEntry(name.encode(), [(sequence or "").encode()], row)
+    if (fault := check(entry, lambda _name: None, inner_stops=False)) is not None:
+        raise UserError(f"{fault.name}: {fault.what}", where=where, fix=fault.fix)
+    return Protein(name, (sequence or "").rstrip("*"))
+
+
+def _refuse_repeated(path: Path, fix: str, hashes: np.ndarray) -> None:
+    """Raises UserError when an id of a Parquet file is there twice. hashes: int64[n], of all ids."""
+    distinct, counts = np.unique(hashes, return_counts=True)
+    repeated, first = set(distinct[counts > 1].tolist()), dict[str, int]()
+    if not repeated:
+        return
+    with parquet.File(path, fix) as file:
+        names = (name for batch in file.iter_batches(4096, columns=["id"]) for name in batch["id"].to_pylist())
+        for row, name in enumerate(names, 1):
+            if hash(name) in repeated and first.setdefault(name, row) != row:
+                raise UserError(
+                    f"{name} is there twice, in rows {first[name]} and {row}", where=path, fix="give each its own id"
+                )
 
 
 def from_shards(directory: Path, sequences: int) -> Source:
@@ -61,11 +110,11 @@ def from_shards(directory: Path, sequences: int) -> Source:
     return _counted(proteins)
 
 
-def _counted(proteins: Callable[[], Iterator[Protein]]) -> Source:
+def _counted(proteins: Callable[[], Iterator[Protein]], *files: Path) -> Source:
     digest, lengths = hashlib.sha256(), array("i")
     for protein in proteins():
         digest.update(f">{protein.name}\n{protein.sequence}\n".encode())
         lengths.append(len(protein.sequence))
     if not lengths:
         raise UserError("nothing to embed", fix="give a file with at least one sequence")
-    return Source(proteins, np.array(lengths, np.int32), digest.hexdigest())
+    return Source(proteins, np.array(lengths, np.int32), digest.hexdigest(), files)

@@ -10,7 +10,7 @@ from unirefine.core.alphabet import encode
 from unirefine.core.fasta import Protein
 from unirefine.embed.windows import Window, overlapping, truncated
 from unirefine.model.batching import length_buckets, with_special_tokens
-from unirefine.model.inference import Engine
+from unirefine.model.inference import Engine, not_finite
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Vectors:
 def embed_chunk(
     engine: Engine, proteins: Sequence[Protein], config: Embed, advance: Callable[[int], None] = lambda residues: None
 ) -> Vectors:
-    """Embed proteins. advance: called with the number of residues after each batch."""
+    """Embed proteins. advance: called with the number of residues after each batch.
+
+    Raises UserError when a vector is not finite.
+    """
     cut = overlapping if config.long_sequences == "windows" else truncated
     pieces: list[tuple[int, Window]] = []
     for number, protein in enumerate(proteins):
@@ -50,8 +53,11 @@ def embed_chunk(
         samples = [with_special_tokens(tokens[n][w.start : w.end]) for n, w in (pieces[i] for i in batch)]
         bounds = np.concatenate([[0], np.cumsum([len(sample) for sample in samples])])
         states = engine.states(np.concatenate(samples), bounds, config.layer).numpy()
+        finite = np.isfinite(states).all(axis=1)
         for piece, start in zip(batch, bounds, strict=False):
             number, window = pieces[piece]
+            if not finite[start : start + len(tokens[number][window.start : window.end]) + 2].all():
+                raise not_finite(proteins[number].name)
             kept = states[start + 1 + window.keep_start - window.start : start + 1 + window.keep_end - window.start]
             mean[number] += kept.sum(axis=0, dtype=np.float64)
             cls[number] += states[start]

@@ -16,32 +16,26 @@ import torch
 from unirefine import progress
 from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
+from unirefine.evaluate.known import Known, known_of_files
 from unirefine.evaluate.mutants import load_proteins
-from unirefine.evaluate.structures import known_contacts
-from unirefine.files.atomic import atomic_path, write_json
+from unirefine.files.atomic import atomic_path, read_json, write_json
+from unirefine.files.outputs import array_header, json_of, refuse_overwriting
 from unirefine.model.batching import with_special_tokens
-from unirefine.model.checkpoint import EXTRA_TENSORS
-from unirefine.model.huggingface import CONTACT_HEAD, HuggingfaceFiles
-from unirefine.model.inference import load_esm_for_masked_lm
-from unirefine.model.source import find
-from unirefine.model.tensors import SafetensorsFile
+from unirefine.model.inference import load_esm_for_masked_lm, not_finite
+from unirefine.model.source import has_contact_head
 
 RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
 """Separation |i - j| in residues, both ends included."""
 FRACTIONS = {"L/5": 5, "L/2": 2, "L": 1}
 """How many pairs count: the length over this number."""
-HEAD = f"{CONTACT_HEAD}weight"
+LONGEST = 1022
+"""Residues that ESM-2 was trained on."""
+RESULT = "contacts.json"
 
 
 def open_contact_model(directory: Path) -> torch.nn.Module:
     """EsmForMaskedLM with eager attention. Raises UserError when the checkpoint has no contact head."""
-    found = find(directory)
-    if found.huggingface is not None:
-        names = HuggingfaceFiles(found.huggingface).names()
-    else:
-        aside = found.directory / EXTRA_TENSORS
-        names = SafetensorsFile(aside).names if aside.is_file() else []
-    if HEAD not in names:
+    if not has_contact_head(directory):
         raise UserError(
             "the checkpoint has no contact head", where=directory,
             fix="give a published ESM-2 checkpoint; models trained here have none",
@@ -51,7 +45,7 @@ def open_contact_model(directory: Path) -> torch.nn.Module:
 
 @torch.inference_mode()
 def predict_contacts(model: torch.nn.Module, sequence: str) -> np.ndarray:
-    """Contact probability of every pair of residues: float32[L, L], symmetric."""
+    """Contact probability of every pair of residues: float32[L, L], symmetric; not finite when the model is damaged."""
     tokens = torch.from_numpy(with_special_tokens(encode(sequence)).astype(np.int64))[None].to(platform.device())
     return model.predict_contacts(tokens, torch.ones_like(tokens))[0].float().cpu().numpy()
 
@@ -82,30 +76,68 @@ def run(
     """Write `output/contacts.json`, and the predictions of each protein as `output/<name>.npy`; return the former.
 
     model: what `model.source.find` takes, with a contact head. contacts: one file per protein, see
-    `structures.known_contacts`. fasta: sequences for those that are not structures. chain: of the structures. Raises
-    UserError.
+    `known.known_contacts`. fasta: sequences for those that are not structures. chain: of the structures. Raises
+    UserError, and writes nothing, for a mistake in any of them.
     """
     sequences = load_proteins(fasta) if fasta is not None else {}
-    proteins = [known_contacts(path, sequences.get(path.stem), chain=chain) for path in contacts]
+    proteins = known_of_files(contacts, sequences, chain=chain)
+    for protein in proteins:
+        if len(protein.sequence) > LONGEST:
+            raise UserError(
+                f"{protein.name} has {len(protein.sequence):,} residues, more than the {LONGEST:,} that ESM-2 knows",
+                fix="leave it out, choose a shorter chain, or cut the sequence and its contacts to a domain",
+            )  # fmt: skip
+    targets = {output / f"{protein.name}.npy": _is_ours for protein in proteins}
+    given = [*contacts, *([fasta] if fasta is not None else [])]
+    refuse_overwriting({**targets, output / RESULT: lambda path: json_of(path, KEYS)}, given)
     opened = open_contact_model(model)
-    rows = []
     with progress.meter("contacts", total=len(proteins), unit="proteins") as done:
-        for protein in proteins:
-            predicted = predict_contacts(opened, protein.sequence)
-            with atomic_path(output / f"{protein.name}.npy") as temporary, temporary.open("wb") as handle:
-                np.save(handle, predicted)
-            found = {
-                name: {
-                    label: precision(predicted, protein.contacts, nearest=near, farthest=far, divisor=divisor)
-                    for label, divisor in FRACTIONS.items()
-                }
-                for name, (near, far) in RANGES.items()
-            }
-            rows.append({"name": protein.name, "length": len(protein.sequence), "precision": found})
+        found = []
+        for protein in proteins:  # all before the first is written
+            found.append(predict_contacts(opened, protein.sequence))
+            if not np.isfinite(found[-1]).all():
+                raise not_finite(protein.name)
             done.advance(1)
-    result = {"proteins": rows, "mean": _mean(rows)}
-    write_json(output / "contacts.json", result)
+    result = {"proteins": [_row(*pair) for pair in zip(proteins, found, strict=True)]}
+    result["mean"] = _mean(result["proteins"])
+    write_json(output / RESULT, result)
+    for protein, predicted in zip(proteins, found, strict=True):
+        with atomic_path(output / f"{protein.name}.npy") as temporary, temporary.open("wb") as handle:
+            np.save(handle, predicted)
     return result
+
+
+KEYS = ("proteins", "mean")
+"""Of contacts.json, by which it is known."""
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an earlier call has written a matrix: contacts.json beside it names it, with its length."""
+    beside = path.parent / RESULT
+    rows = read_json(beside)["proteins"] if json_of(beside, KEYS) else []
+    lengths = {row["name"]: row["length"] for row in rows}
+    length = lengths.get(path.stem)
+    return length is not None and array_header(path) == ((length, length), np.dtype(np.float32))
+
+
+def _row(protein: Known, predicted: np.ndarray) -> dict[str, Any]:
+    found = {
+        name: {
+            label: precision(predicted, protein.contacts, nearest=near, farthest=far, divisor=divisor)
+            for label, divisor in FRACTIONS.items()
+        }
+        for name, (near, far) in RANGES.items()
+    }
+    return {
+        "name": protein.name,
+        "chain": protein.chain,
+        "sequence_from": protein.sequence_from,
+        "sequence": protein.sequence,
+        "length": len(protein.sequence),
+        "known": int((~np.isnan(protein.contacts)).any(axis=1).sum()),
+        "notes": list(protein.notes),
+        "precision": found,
+    }
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:

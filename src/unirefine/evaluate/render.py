@@ -2,6 +2,9 @@
 
 from typing import Any
 
+SHOWN = 8
+"""Rows that are listed."""
+
 
 def lines(result: dict[str, Any]) -> list[str]:
     """perplexity.json: the table, the model card's table (Markdown) and, if computed, the pseudo-perplexities."""
@@ -40,6 +43,14 @@ def lines(result: dict[str, Any]) -> list[str]:
 def variant_lines(result: dict[str, Any]) -> list[str]:
     """variants.json: the number of scored variants, and the correlations with measured values."""
     shown = [f"scored {result['variants']:,} variants of {len(result['proteins'])} proteins"]
+    if unscored := result["unscored"]:
+        shown.append(f"{len(unscored):,} not scored, all in variants.json:")
+        for row in unscored[:SHOWN]:
+            line = f"line {row['line']}, " if row["line"] else ""
+            shown.append(f"  {line}{row['mutant']}: {row['reason']}")
+    if result["measured_column"]:
+        shown.append(f"measured values: column {result['measured_column']}")
+    shown += [f"note: {note}" for note in result["notes"]]
     for row in result["proteins"]:
         if row["measured"] > 1:
             values = ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in row["spearman"].items())
@@ -49,7 +60,8 @@ def variant_lines(result: dict[str, Any]) -> list[str]:
 
 def contact_lines(result: dict[str, Any]) -> list[str]:
     """contacts.json: mean precision by separation."""
-    shown = [f"precision of contacts, mean over {len(result['proteins'])} proteins"]
+    shown = [f"note: {row['name']}: {note}" for row in result["proteins"] for note in row["notes"]]
+    shown.append(f"precision of contacts, mean over {len(result['proteins'])} proteins")
     for name, values in result["mean"].items():
         shown.append(f"{name:<8}" + "".join(f"  P@{label} {_number(value)}" for label, value in values.items()))
     return shown

@@ -22,7 +22,8 @@ from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.files.atomic import read_json, write_json
 from unirefine.files.code import versions
-from unirefine.model.inference import open_huggingface, open_megatron
+from unirefine.files.outputs import json_of, refuse_overwriting
+from unirefine.model.inference import not_finite, open_huggingface, open_megatron
 from unirefine.model.source import find
 
 OURS, THEIRS = "ours", "huggingface"
@@ -60,6 +61,7 @@ def run(
     than `config.tolerance`.
     """
     names = name_models(models)
+    refuse_overwriting({output / "perplexity.json": lambda path: json_of(path, ("table", "parity"))}, [])
     opened = open_shards(shards)
     if changed := changed_files(shards, platform.rank(), platform.world_size()):
         raise UserError(CHANGED, where=changed[0], fix=REBUILD)
@@ -235,6 +237,9 @@ def _pseudo(directory: Path, name: str, side: Side, sequences: int, config: Eval
     begun = time.monotonic()
     nll = pseudo_nll(open_megatron(directory, config.precision, config.parallel), chosen, config.batch_tokens)
     joined = np.concatenate(nll)
+    for number, values in enumerate(nll):
+        if not np.isfinite(values).all():
+            raise not_finite(side.ids(number)[0])
     return {
         "model": name,
         "sequences": len(chosen),

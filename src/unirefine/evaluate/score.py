@@ -11,13 +11,13 @@ from unirefine import progress
 from unirefine.core.alphabet import MASK
 from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.model.batching import length_buckets, with_special_tokens
-from unirefine.model.inference import Engine
+from unirefine.model.inference import Engine, not_finite
 
 
 def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: int) -> tuple[np.ndarray, float]:
     """Negative log-likelihood of every position in nats, float64[n], and the duration in seconds.
 
-    Processes divide the batches; each returns the complete result.
+    Processes divide the batches; each returns the complete result. Raises UserError when one is not finite.
     """
     begun = time.monotonic()
     nll = np.zeros(len(positions.target))
@@ -32,7 +32,10 @@ def score(engine: Engine, side: MaskedSide, positions: Positions, batch_tokens: 
                 chosen = found.gather(1, torch.from_numpy(positions.target[where].astype(np.int64))[:, None])
                 nll[where] = -chosen[:, 0].double().numpy()
             done.advance(len(tokens))
-    return _add_up(engine, nll), time.monotonic() - begun
+    nll = _add_up(engine, nll)
+    if len(wrong := np.flatnonzero(~np.isfinite(nll))):
+        raise not_finite(side.side.ids(int(positions.sequence[wrong[0]]))[0])
+    return nll, time.monotonic() - begun
 
 
 def pseudo_nll(engine: Engine, sequences: list[np.ndarray], batch_tokens: int) -> list[np.ndarray]:

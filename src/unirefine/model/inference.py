@@ -66,6 +66,14 @@ class Engine(Protocol):
         ...
 
 
+def not_finite(protein: str) -> UserError:
+    """The error for a result of the model that is NaN or infinite."""
+    return UserError(
+        f"the model's output is not finite at protein {protein}",
+        fix="its weights are damaged, or the precision is too low: fp16 overflows above 65,504; try bf16 or fp32",
+    )
+
+
 def start(layout: Layout | None = None) -> None:
     """Start Megatron's groups over all processes of the job (one without torchrun), unless they fit `layout` already.
 
@@ -160,7 +168,7 @@ def _empty(model: Model, precision: Precision, layout: Layout) -> Esm2:
     return build_esm2(model, config, weights=False)
 
 
-def _layer_number(layer: int, layers: int) -> int:
+def layer_number(layer: int, layers: int) -> int:
     """Number of a layer, 0 .. layers. Raises UserError for one that the model does not have."""
     number = layer + layers + 1 if layer < 0 else layer
     if not 0 <= number <= layers:
@@ -191,7 +199,7 @@ class MegatronEngine:
     @torch.inference_mode()
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:
         """See `Engine`."""
-        number = _layer_number(layer, self.layers)
+        number = layer_number(layer, self.layers)
         owner = self._owner(number)
         found = None
         if self._stage <= owner:
@@ -296,7 +304,7 @@ class HuggingfaceEngine:
     @torch.inference_mode()
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:
         """See `Engine`."""
-        number = _layer_number(layer, self.layers)
+        number = layer_number(layer, self.layers)
         inputs, real = self._inputs(tokens, bounds)
         if number == self.layers:
             hidden = self.model.esm(**inputs).last_hidden_state

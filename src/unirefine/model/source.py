@@ -13,6 +13,7 @@ from typing import Any
 from unirefine.config.training import Model
 from unirefine.errors import UserError
 from unirefine.model import checkpoint, convert, huggingface
+from unirefine.model.tensors import SafetensorsFile
 
 KINDS = (
     "give a training run, its final/, a checkpoint, a Hugging Face directory, or an id like facebook/esm2_t6_8M_UR50D"
@@ -63,6 +64,17 @@ def find(given: Path | str) -> Source:
         raise UserError("no such directory", where=given, fix=KINDS)
     directory = _download(str(given))
     return Source(directory, None, directory)
+
+
+def has_contact_head(given: Path | str) -> bool:
+    """Whether a model has the weights of ESM-2's contact head. Raises UserError when there is no model."""
+    found = find(given)
+    if found.huggingface is not None:
+        names = huggingface.HuggingfaceFiles(found.huggingface).names()
+    else:
+        aside = found.directory / checkpoint.EXTRA_TENSORS
+        names = SafetensorsFile(aside).names if aside.is_file() else []
+    return f"{huggingface.CONTACT_HEAD}weight" in names
 
 
 def _in_directory(path: Path) -> Source:

@@ -1,17 +1,22 @@
 """The stage against EsmForMaskedLM's hidden states, one protein at a time."""
 
 import json
+import re
+import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from unirefine.cli.main import main
 from unirefine.config import Embed
 from unirefine.core.alphabet import encode
 from unirefine.embed import run as stage
-from unirefine.embed.source import from_fasta
+from unirefine.embed.source import from_fasta, from_parquet
+from unirefine.errors import UserError
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWYXBZUOJ"
 
@@ -162,8 +167,10 @@ def test_arrays_hold_the_rows_of_the_tables(fasta, proteins, small_esm2, tmp_pat
         assert (array.shape, array.dtype) == ((rows, 32), np.float32)
         table = pq.read_table(tmp_path / f"{kind}.parquet")
         np.testing.assert_array_equal(array, np.array(table["vector"].to_pylist(), np.float32))
+    (tmp_path / "sequences.parquet").unlink()  # as Snakemake does before it starts a job again
     stage.run(from_fasta(fasta), small_esm2[0], tmp_path, SMALL_CHUNKS)
-    assert not list(tmp_path.glob("*.npy"))
+    found = sorted(path.name for path in tmp_path.iterdir() if path.name not in ("in.fasta", ".lock"))
+    assert found == ["residues.parquet", "sequences.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +201,6 @@ def test_a_bad_fasta_fails_before_the_model_is_loaded(tmp_path, capsys):
 
 
 def test_parquet_gives_what_fasta_gives(fasta, proteins, small_esm2, tmp_path):
-    import pyarrow as pa
-
     pq.write_table(pa.table({"id": list(proteins), "sequence": list(proteins.values())}), tmp_path / "in.parquet")
     outputs = []
     for flag, path in (("--fasta", fasta), ("--parquet", tmp_path / "in.parquet")):
@@ -203,3 +208,99 @@ def test_parquet_gives_what_fasta_gives(fasta, proteins, small_esm2, tmp_path):
         assert main(["embed", "--model", str(small_esm2[0]), flag, str(path), "--output", str(output)]) == 0
         outputs.append((output / "residues.parquet").read_bytes())
     assert outputs[0] == outputs[1]
+
+
+def test_inputs_and_files_of_others_are_neither_replaced_nor_deleted(fasta, proteins, small_esm2, tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    arguments = ["embed", "--model", str(small_esm2[0]), "--output", str(output)]
+    source = output / "sequences.parquet"
+    pq.write_table(pa.table({"id": list(proteins), "sequence": list(proteins.values())}), source)
+    before = source.read_bytes()
+    assert main([*arguments, "--parquet", str(source)]) == 1
+    assert "sequences.parquet: an input, which the output would replace" in capsys.readouterr().err
+    assert main([*arguments, "--fasta", str(fasta)]) == 1
+    assert "sequences.parquet: exists, and was not written by this command" in capsys.readouterr().err
+    assert source.read_bytes() == before
+    source.unlink()
+    strangers = [output / name for name in ("residues.parquet", "sequences.npy", "residues.npy")]
+    for path in strangers:
+        path.write_text("not of unirefine")
+    for _ in range(2):
+        assert main([*arguments, "--fasta", str(fasta), "--set", "per_residue=false"]) == 0
+    assert all(path.read_text() == "not of unirefine" for path in strangers)
+    np.save(output / "sequences.npy", np.zeros((len(proteins), 31), np.float32))
+    capsys.readouterr()
+    assert main([*arguments, "--fasta", str(fasta), "--set", "per_residue=false", "--set", "arrays=true"]) == 1
+    assert "sequences.npy: exists, and was not written by this command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["megatron", "huggingface"])
+def test_vectors_that_are_no_numbers_are_refused(fasta, small_esm2, tmp_path, capsys, monkeypatch, engine):
+    """Weights that are finite, whose products are not in fp16."""
+    directory = shutil.copytree(small_esm2[0], tmp_path / "model")
+    weights = load_file(directory / "model.safetensors")
+    for name in weights:
+        if "output.dense.weight" in name or "intermediate.dense.weight" in name:
+            weights[name] *= 1000
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    arguments = ["embed", "--model", str(directory), "--fasta", str(fasta), "--set", f"engine={engine}"]
+    assert main([*arguments, "--output", str(tmp_path / "out"), "--set", "precision=fp16"]) == 1
+    assert "the model's output is not finite at protein" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.parquet"))
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    table = pq.read_table(tmp_path / "out" / "sequences.parquet")
+    assert np.isfinite(np.array(table["vector"].to_pylist())).all()
+
+
+@pytest.mark.parametrize(
+    ("sequence", "message"),
+    [
+        ("MK7", "a number in a sequence"),
+        ("M-K", "`-` in a sequence"),
+        ("M K", "a space in a sequence"),
+        ("M*K", "`*` inside a sequence"),
+        ("MKé", "byte 0xC3 in a sequence"),
+        ("", "an entry without residues"),
+        ("*", "an entry without residues"),
+        ("ACGT" * 20, "nucleotides, not proteins"),
+    ],
+)
+def test_fasta_and_parquet_refuse_the_same(tmp_path, sequence, message):
+    (tmp_path / "in.fasta").write_text(f">a\nMKV\n>b\n{sequence}\n")
+    with pytest.raises(UserError, match=re.escape(message)):
+        from_fasta(tmp_path / "in.fasta")
+    pq.write_table(pa.table({"id": ["a", "b"], "sequence": ["MKV", sequence]}), tmp_path / "in.parquet")
+    with pytest.raises(UserError, match=re.escape(message)) as raised:
+        from_parquet(tmp_path / "in.parquet")
+    assert "in.parquet, row 2: b: " in str(raised.value) or "nucleotides" in message
+    if "nucleotides" in message:
+        assert from_parquet(tmp_path / "in.parquet", allow_nucleotides=True).lengths.tolist() == [3, 80]
+
+
+def test_an_id_belongs_to_one_protein(tmp_path):
+    (tmp_path / "in.fasta").write_text(">a\nMKV\n>b\nMKV\n>a\nMKL\n")
+    with pytest.raises(UserError, match="there twice"):
+        from_fasta(tmp_path / "in.fasta")
+    pq.write_table(pa.table({"id": ["a", "b", "a"], "sequence": ["MKV*", "M", "MKL"]}), tmp_path / "in.parquet")
+    with pytest.raises(UserError, match=r"in\.parquet: a is there twice, in rows 1 and 3"):
+        from_parquet(tmp_path / "in.parquet")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"id": ["a"]}, "no column 'sequence'; give a Parquet file with text columns id and sequence"),
+        ({"id": [1], "sequence": ["MKV"]}, "column 'id' is int64, not text"),
+        ({"id": [None], "sequence": ["MKV"]}, "row 1: no id"),
+        ({"id": ["a"], "sequence": pa.array([None], pa.string())}, "row 1: a: an entry without residues"),
+    ],
+)
+def test_parquet_without_what_is_needed_is_one_line(tmp_path, columns, message):
+    if columns["id"] == [None]:
+        columns = columns | {"id": pa.array([None], pa.string())}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    with pytest.raises(UserError, match=message):
+        from_parquet(tmp_path / "in.parquet")
+    with pytest.raises(UserError, match="no such Parquet file; check --parquet"):
+        from_parquet(tmp_path / "none.parquet")

@@ -11,7 +11,7 @@ from unirefine.cli.main import main
 from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
 from unirefine.evaluate.contacts import open_contact_model, precision, predict_contacts
-from unirefine.evaluate.structures import known_contacts
+from unirefine.evaluate.known import known_contacts
 
 SEQUENCE = "MKVLAAGICDERWYHPQNSTMKVLAAGICD"
 
@@ -50,29 +50,6 @@ def test_precision_by_hand():
     assert precision(predicted, known, divisor=9, **reach) == 1
 
 
-def atom(serial: int, name: str, residue: str, number: int, x: float) -> str:
-    return (
-        f"ATOM  {serial:5d}  {name:<3} {residue} A{number:4d}    {x:8.3f}{0.0:8.3f}{0.0:8.3f}  1.00  0.00           C\n"
-    )
-
-
-def test_a_structure_gives_sequence_and_contacts_with_gaps_unknown(tmp_path):
-    """A chain that starts at 5, lacks residue 7, and whose glycine has no C-beta."""
-    text = atom(1, "CA", "ALA", 5, 50) + atom(2, "CB", "ALA", 5, 0) + atom(3, "CA", "GLY", 6, 7.9)
-    text += atom(4, "CA", "TRP", 8, 0) + atom(5, "CB", "TRP", 8, 15.95)
-    path = tmp_path / "1abc.pdb"
-    path.write_text(text + "END\n")
-    known = known_contacts(path, None)
-    assert (known.name, known.sequence) == ("1abc", "AGXW")
-    assert known.contacts[0, 1] == 1 and known.contacts[1, 3] == 0 and known.contacts[0, 3] == 0
-    assert np.isnan(known.contacts[2]).all() and np.isnan(known.contacts[:, 2]).all()
-    with pytest.raises(UserError, match="no protein chain B; its chains are A"):
-        known_contacts(path, None, chain="B")
-    path.write_text("hello\n")
-    with pytest.raises(UserError, match=r"1abc\.pdb"):
-        known_contacts(path, None)
-
-
 def test_pairs_and_matrices(tmp_path):
     (tmp_path / "p.csv").write_text("i,j\n1,3\n4,2\n")
     known = known_contacts(tmp_path / "p.csv", "MKVL").contacts
@@ -86,13 +63,47 @@ def test_pairs_and_matrices(tmp_path):
         (expected * 4.5, "MKVL", "values other than 0, 1"),
         (np.triu(expected), "MKVL", "not a symmetric"),
         (expected, None, "no sequence of that name"),
+        (expected * 0, "MKVL", "no contact in it"),
+        (expected + 0j, "MKVL", "not a matrix of numbers"),
+        (expected[0], "MKVL", "not a matrix of numbers"),
     ]:
         np.save(tmp_path / "p.npy", values)
         with pytest.raises(UserError, match=message):
             known_contacts(tmp_path / "p.npy", sequence)
-    (tmp_path / "p.csv").write_text("1,5\n")
-    with pytest.raises(UserError, match=r"p\.csv:1: residues 1, 5 of a protein with 4"):
-        known_contacts(tmp_path / "p.csv", "MKVL")
+    np.savez(tmp_path / "p", a=expected)
+    (tmp_path / "p.npz").replace(tmp_path / "p.npy")
+    with pytest.raises(UserError, match="not a matrix of numbers"):
+        known_contacts(tmp_path / "p.npy", "MKVL")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,9\n", r"p\.csv:1: residues 1, 9 of a protein with 4"),
+        ("i,j\n\n1,2\n2,2\n", r"p\.csv:4: residue 2 in contact with itself"),
+        ("-1,2\n1,3\n", r"p\.csv:1: not two residue numbers"),
+        ("1.0,2\n1,3\n", r"p\.csv:1: not two residue numbers"),
+        ("A1,2\n1,3\n", r"p\.csv:1: not two residue numbers"),
+        ("1,3\ni,j\n", r"p\.csv:2: not two residue numbers"),
+        ("i,j,contact\n1,3,0\n", r"p\.csv:2: 3 columns, where a pair of residues has 2"),
+        ("i,j\n", "no contact in it"),
+        ("", "no contact in it"),
+        ('i,j\n1,"3\n', r"p\.csv:2: not a CSV file"),
+        (b"i,j\n1,3\nr\xe9,1\n", r"p\.csv:3: not a CSV file in UTF-8"),
+    ],
+)
+def test_pairs_that_are_none_are_refused_with_their_line(tmp_path, text, message):
+    path = tmp_path / "p.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError, match=message):
+        known_contacts(path, "MKVL")
+
+
+@pytest.mark.parametrize("text", ["\ufeff1,3\n4,2\n", "i;j\r\n1;3\r\n4;2", "x\ty\n1\t3\n\n 4 \t2\n,\n"])
+def test_pairs_of_spreadsheets_are_read(tmp_path, text):
+    (tmp_path / "p.csv").write_text(text.replace(",\n", "\t\n") if "\t" in text else text, newline="")
+    known = known_contacts(tmp_path / "p.csv", "MKVL").contacts
+    assert [tuple(pair) for pair in np.argwhere(np.triu(known))] == [(0, 2), (1, 3)]
 
 
 def test_the_command(small_esm2, tmp_path, capsys):
@@ -113,3 +124,47 @@ def test_the_command(small_esm2, tmp_path, capsys):
     save_file(weights, headless / "model.safetensors", metadata={"format": "pt"})
     assert main([*arguments, "--model", str(headless), "--output", str(tmp_path / "none")]) == 1
     assert "the checkpoint has no contact head" in capsys.readouterr().err
+
+
+def test_inputs_and_files_of_others_are_not_replaced(small_esm2, tmp_path, capsys):
+    known = np.zeros((30, 30))
+    known[0, 20] = known[20, 0] = 1
+    (tmp_path / "p.fasta").write_text(f">p\n{SEQUENCE}\n")
+    arguments = ["evaluate", "contacts", "--model", str(small_esm2[0]), "--fasta", str(tmp_path / "p.fasta")]
+    np.save(tmp_path / "p.npy", known)
+    before = (tmp_path / "p.npy").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+
+    def run(output) -> str:
+        code = main([*arguments, "--contacts", str(tmp_path / "p.npy"), "--output", str(output)])
+        error = capsys.readouterr().err
+        assert code == ("error:" in error)
+        return error
+
+    for output in (tmp_path, tmp_path / "link"):
+        assert "p.npy: an input, which the output would replace; choose another --output" in run(output)
+        assert (tmp_path / "p.npy").read_bytes() == before and not (output / "contacts.json").exists()
+    output = tmp_path / "out"
+    for _ in range(2):  # the files of the first time are ours
+        assert "error:" not in run(output)
+    np.save(output / "p.npy", known)
+    assert "p.npy: exists, and was not written by this command" in run(output)
+    (output / "p.npy").unlink()
+    (output / "contacts.json").write_text('{"proteins": 3}')
+    assert "contacts.json: exists, and was not written by this command" in run(output)
+
+
+def test_a_model_that_gives_no_numbers_is_one_line(small_esm2, tmp_path, capsys, monkeypatch):
+    import unirefine.evaluate.contacts as stage
+
+    (tmp_path / "p.csv").write_text("1,25\n")
+    (tmp_path / "p.fasta").write_text(f">p\n{SEQUENCE}\n")
+    broken = open_contact_model(small_esm2[0])
+    broken.esm.encoder.layer[0].attention.self.query.weight.data[0, 0] = float("nan")
+    monkeypatch.setattr(stage, "open_contact_model", lambda directory: broken)
+    arguments = ["--contacts", str(tmp_path / "p.csv"), "--fasta", str(tmp_path / "p.fasta")]
+    assert (
+        main(["evaluate", "contacts", "--model", str(small_esm2[0]), *arguments, "--output", str(tmp_path / "o")]) == 1
+    )
+    assert "the model's output is not finite at protein p" in capsys.readouterr().err
+    assert not list((tmp_path / "o").glob("[!.]*"))

@@ -225,6 +225,22 @@ def test_a_directory_without_a_model_is_one_line(written, tmp_path):
         stage.run(written.directory, [tmp_path / "none"], tmp_path / "out", CONFIG)
 
 
+def test_a_file_of_somebody_else_is_not_replaced(written, small_esm2, tmp_path):
+    (tmp_path / "perplexity.json").write_text('{"mine": 1}')
+    with pytest.raises(UserError, match=r"perplexity\.json: exists, and was not written by this command"):
+        stage.run(written.directory, [small_esm2[0]], tmp_path, CONFIG)
+
+
+def test_a_model_that_gives_no_numbers_is_one_line(written, small_esm2):
+    engine = open_huggingface(small_esm2[0])
+    engine.model.lm_head.bias.data[5] = float("nan")
+    side = MaskedSide(open_shards(written.directory).validation, CONFIG)
+    positions = side.positions()
+    name = side.side.ids(int(positions.sequence[0]))[0]
+    with pytest.raises(UserError, match=f"the model's output is not finite at protein {name}"):
+        score(engine, side, positions, 4096)
+
+
 def test_shards_that_have_changed_since_they_were_written_are_refused(written, small_esm2, tmp_path):
     shards = shutil.copytree(written.directory, tmp_path / "shards")
     path = next(shards.glob("train-*.bin"))

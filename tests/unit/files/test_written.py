@@ -47,7 +47,7 @@ def test_every_stage_has_its_names():
             ["checkpoints/step-10/common.pt", "checkpoints/notes.txt", "tensorboard/notes.txt", "slurm-1.out"],
         ),
         ("evaluate", ["perplexity.json"], ["contacts.json", "1abc.npy"]),
-        ("embed", ["sequences.npy", "residues.parquet"], ["sequences.csv", "mine.npy"]),
+        ("embed", ["sequences.npy", "residues.parquet", ".arrays.json"], ["sequences.csv", "mine.npy"]),
         ("cards", ["data/README.md", "model/README.md"], ["README.md"]),
         (
             "report",
