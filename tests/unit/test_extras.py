@@ -22,11 +22,13 @@ def name_of(requirement: str) -> str:
     return re.split(r"[\[<>=; ]", requirement, maxsplit=1)[0]
 
 
-def without_extras(program: str) -> subprocess.CompletedProcess[str]:
+def without_extras(program: str, directory: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """A Python in which no package of an extra can be imported. (Snakemake brings jinja2.)"""
     missing = [module for module in EXTRAS if module != "jinja2"]
     lines = ["import sys, importlib", *(f"sys.modules[{module!r}] = None" for module in missing), program]
-    return subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=directory, capture_output=True, text=True, check=False
+    )
 
 
 def test_an_extra_is_named_for_each_of_its_packages():
@@ -65,8 +67,9 @@ def test_the_data_half_and_every_command_load_without_extras():
         (["cards", "--results", "x"], "huggingface_hub", "train"),
     ],
 )
-def test_a_command_without_its_extra_is_one_line(command, module, extra):
-    done = without_extras(f"from unirefine.cli.main import main\nsys.exit(main({command!r}))")
+def test_a_command_without_its_extra_is_one_line(command, module, extra, tmp_path):
+    (tmp_path / "x").mkdir()
+    done = without_extras(f"from unirefine.cli.main import main\nsys.exit(main({command!r}))", tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
         f"unirefine {command[0]}: error: {module} is not installed; pip install 'unirefine[{extra}]'\n"

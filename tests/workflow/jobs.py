@@ -175,7 +175,7 @@ def _digest(path: Path) -> str:
 
 def _timeless(value: object) -> object:
     if isinstance(value, dict):
-        if str(value.get("name", "")).endswith((".distcp", "common.pt")):
+        if str(value.get("name", "")).endswith((".distcp", ".metadata", "common.pt")):
             return value["name"]
         return {key: _timeless(each) for key, each in value.items() if key not in CLOCKED}
     return [_timeless(each) for each in value] if isinstance(value, list) else value

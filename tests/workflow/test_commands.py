@@ -25,7 +25,7 @@ PAGES = sorted(
 )
 CODE = re.compile(r"```(\w*)\n(.*?)```|^((?: {4}\S[^\n]*\n(?: +[^\n]+\n)*)+)|`([^`]+)`", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("snakemake", "unirefine", "make", "sbatch", "srun", "torchrun", "python", "pip", "source")
-GRAMMAR = re.compile(r"[][|]|\.\.\.|\bHUB_ID\b")
+GRAMMAR = re.compile(r"[][|]|\.\.\.|\bHUB_ID\b|\bSTAGE: ")
 """Lines that say what a command may have, or that leave something out."""
 PLACEHOLDER = re.compile(r"\b(DIR|FILE|F|N|I|BIN)\b|demo-long|--help| shards$")
 """In lines that are parsed and not run: their files are not there."""

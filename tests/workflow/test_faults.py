@@ -154,7 +154,7 @@ def crashing_mmseqs(tmp_path):
     program.parent.mkdir()
     program.write_text(
         f"""#!/bin/bash
-if [[ $1 == search && $* =~ search-part-([0-9]+)- ]]; then
+if [[ $1 == search && $PWD =~ search-part-([0-9]+)- ]]; then
     echo "${{BASH_REMATCH[1]}}" >> {tmp_path}/searches
     [[ ${{BASH_REMATCH[1]}} == 001 ]] && rm {program.parent}/armed 2> /dev/null && kill -SEGV $$
 fi

@@ -49,6 +49,7 @@ def before(complete, jobs, tmp_path):
 
     def without_outputs(rule):
         run = replace(complete[0], directory=tmp_path / "run")
+        shutil.rmtree(run.directory, ignore_errors=True)
         shutil.copytree(complete[0].directory, run.directory, symlinks=True)
         clear(jobs[rule], run)
         return run
@@ -124,9 +125,23 @@ def files_of(path):
 
 @pytest.mark.parametrize("rule", ["records_uniref50", "decontaminate_search", "shard"])
 def test_a_node_that_loses_the_shared_files_for_a_while(before, complete, jobs, rule):
-    """Results are on a mount that disappears during the job, and comes back."""
-    job, run, command = jobs[rule], before(rule), shell(jobs[rule])
-    done = with_mounts(
+    """Results are on a mount that disappears during the job, and comes back. A job that was faster is started again."""
+    job, command = jobs[rule], shell(jobs[rule])
+    for _attempt in range(5):
+        run = before(rule)
+        done = lose_results(job, command, run)
+        if "first run: 0" not in done.stdout:
+            break
+    first, second = outputs(run)
+    assert "first run: 1" in done.stdout, done.stdout + first
+    (line,) = error_lines(first)
+    assert "lost" in line or "no such file" in line, line  # the latter where it had not opened its input yet
+    assert "second run: 0" in done.stdout, second
+    assert snapshot(run.directory / "after") == complete[1]
+
+
+def lose_results(job, command, run):
+    return with_mounts(
         run,
         f"""
         mkdir server && mount -t tmpfs -o size=64m tmpfs server && cp -a results/. server || exit 90
@@ -143,12 +158,6 @@ def test_a_node_that_loses_the_shared_files_for_a_while(before, complete, jobs, 
         cp -a results after
         """,
     )
-    first, second = outputs(run)
-    assert "first run: 1" in done.stdout, done.stdout + first
-    (line,) = error_lines(first)
-    assert "lost" in line or "no such file" in line, line  # the latter where it had not opened its input yet
-    assert "second run: 0" in done.stdout, second
-    assert snapshot(run.directory / "after") == complete[1]
 
 
 LOST = "this machine has lost that file system, or its disk fails"

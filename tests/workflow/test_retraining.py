@@ -1,9 +1,10 @@
 """A finished training is never replaced unasked, and never without a message."""
 
-import json
 import shutil
 
 import pytest
+
+from unirefine.files.atomic import read_json, write_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -12,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 def long(copy):
     """A finished run whose training took days."""
     facts = copy.directory / "results/small/train/final/train.json"
-    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"seconds": 200000}))
+    write_json(facts, read_json(facts) | {"seconds": 200000})
     return copy
 
 

@@ -45,7 +45,7 @@ def state(run, name):
 def test_a_run_that_differs_in_training_trains_on_the_shards_of_its_base(several):
     results = several.directory / "results"
     assert {path.name for path in (results / "longer").iterdir() if path.is_dir()} == {
-        "train", "evaluate", "embed", "report"
+        "train", "evaluate", "embed", "cards", "report"
     }  # fmt: skip
     model = json.loads((results / "longer/train/final/lineage.json").read_text())
     shards = json.loads((results / "small/shard/lineage.json").read_text())

@@ -78,7 +78,7 @@ rule release:
         directory=lambda wildcards, output: parent(output[0]),
         names=DOWNLOADS,
         # a directory of the user's may be shared with other runs
-        others=([] if CONFIG.release.directory else ["--delete-others"]),
+        others=untracked([] if CONFIG.release.directory else ["--delete-others"]),
     shell:
         "unirefine release collect --config {params.config:q} --directory {params.directory:q}"
         " --files {params.names:q} {params.others:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from unirefine.cli.common import stage_parser, with_lock
+from unirefine.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,12 +18,21 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--results", type=Path, required=True, metavar="DIR", help="results of a run, as in results/demo")
     made.add_argument("--output", type=Path, metavar="DIR", help="where to write; default: RESULTS/cards")
-    made.set_defaults(run=with_lock(_run, lambda arguments: _output(arguments) / ".lock"))
+    made.set_defaults(run=with_lock(_run, _lock))
     return made
 
 
 def _output(arguments: argparse.Namespace) -> Path:
     return arguments.output or arguments.results / "cards"
+
+
+def _lock(arguments: argparse.Namespace) -> Path:
+    """The lock file. Raises UserError where there are no results, before anything is written there."""
+    if not arguments.results.is_dir():
+        raise UserError(
+            "no such directory", where=arguments.results, fix="give the results of a run, as in results/demo"
+        )
+    return _output(arguments) / ".lock"
 
 
 def _run(arguments: argparse.Namespace) -> None:
