@@ -1,4 +1,4 @@
-"""One process group for all tests of the package, and models in it."""
+"""A process group for each module, because commands that tests run end theirs; and models in it."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from unirefine.config.training import Model, Parallel, Train
 from unirefine.model.esm2 import Esm2, build_esm2
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def group():
     torch.set_num_threads(1)  # batches this small are slower on more
     platform.initialize(Parallel(processes_per_node=1), seed=0)
