@@ -175,7 +175,8 @@ def _digest(path: Path) -> str:
 
 def _timeless(value: object) -> object:
     if isinstance(value, dict):
-        if str(value.get("name", "")).endswith((".distcp", ".metadata", "common.pt")):
+        # hashes of files that are not compared, or that are compared without their times
+        if str(value.get("name", "")).endswith((".distcp", ".metadata", "common.pt", ".json", ".jsonl")):
             return value["name"]
         return {key: _timeless(each) for key, each in value.items() if key not in CLOCKED}
     return [_timeless(each) for each in value] if isinstance(value, list) else value

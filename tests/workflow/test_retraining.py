@@ -46,7 +46,7 @@ def test_nor_do_shards_that_were_built_again_before(long):
 
 def test_nor_do_missing_shards(long):
     shutil.rmtree(long.directory / "results/small/shard")
-    assert "because of shard (output missing" in refused(long)
+    assert "because of shard (output missing" in refused(long, "-R", "evaluate")
     done = long.snakemake("-R", "train", "--until", "train")
     assert done.returncode == 0, done.stdout
     assert "continues after step 30" in done.stdout, "the shards came out the same"

@@ -42,7 +42,7 @@ def test_a_copy_of_the_model_has_its_whole_lineage(finished, tmp_path):
     weights = {file["name"]: file["sha256"] for file in found["files"]}
     assert weights["validation.bin"] == hashlib.sha256((tmp_path / "shard/validation.bin").read_bytes()).hexdigest()
     exported = json.loads((tmp_path / "train/final/huggingface/lineage.json").read_text())
-    (digest,) = (file["sha256"] for file in exported["files"] if file["name"] == "huggingface/model.safetensors")
+    (digest,) = (file["sha256"] for file in exported["files"] if file["name"] == "model.safetensors")
     copy = tmp_path / "train/final/huggingface/model.safetensors"
     assert digest == hashlib.sha256(copy.read_bytes()).hexdigest()
     assert exported["steps"][-1]["counts"]["step"] == 30
