@@ -268,11 +268,12 @@ def optimizer_state_by_owner() -> None:
     },
 )
 def no_code_in_checkpoints() -> None:
-    """Read `.metadata` as `megatron.plain_pickle` does, and no pickled objects at all. torch reads both with plain
-    pickle (filesystem.py, default_planner.py), which runs what is in them; our checkpoints hold tensors only.
+    """Read `.metadata` and Megatron's common values as `megatron.plain_pickle` does, and no other pickled objects.
+    torch reads them with plain pickle (filesystem.py, default_planner.py), which runs what is in them.
     """
     from unirefine.megatron import plain_pickle
 
+    from torch.distributed.checkpoint._nested_dict import set_element
     from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
@@ -287,7 +288,14 @@ def no_code_in_checkpoints() -> None:
         return found
 
     def load_bytes(self: DefaultLoadPlanner, read_item: Any, value: Any) -> None:
-        raise UserError(f"{read_item.dest_index.fqn} is an object, not a tensor", fix="use another checkpoint")
+        name = read_item.dest_index.fqn
+        if name != plain_pickle.COMMON:
+            raise UserError(f"{name} is an object, not a tensor", fix="use another checkpoint")
+        found = plain_pickle.load_plain(value)
+        if self.flatten_state_dict:
+            set_element(self.original_state_dict, self.mappings[name], found)
+        else:
+            self.state_dict[name] = found
 
     FileSystemReader.read_metadata, DefaultLoadPlanner.load_bytes = read_metadata, load_bytes
 

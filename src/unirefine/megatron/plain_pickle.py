@@ -2,7 +2,7 @@
 
 torch writes what a checkpoint holds to `.metadata`, as a pickle, and reads it with plain `pickle.load`. Whoever can
 write that file could run a program. Here only the classes that torch itself writes there are known, and the result is
-checked: tensors only, in files of the same directory.
+checked: tensors and Megatron's common values only, in files of the same directory.
 """
 
 import pickle
@@ -11,11 +11,18 @@ from typing import IO, Any
 
 import torch
 from torch.distributed.checkpoint.filesystem import _StorageInfo
-from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import (
+    BytesStorageMetadata,
+    Metadata,
+    MetadataIndex,
+    TensorStorageMetadata,
+)
 
 from unirefine.errors import UserError
 
 FILE = ".metadata"
+COMMON = "common_state/shard_0_1"
+"""The one object beside the tensors, of Megatron-core from 0.19 on: what earlier versions write to `common.pt`."""
 _DCP = "torch.distributed.checkpoint"
 KNOWN = {
     f"{_DCP}.metadata": {
@@ -57,6 +64,8 @@ def load_metadata(stream: IO[bytes], path: Path) -> Metadata:
     if not isinstance(found, Metadata) or not isinstance(getattr(found, "state_dict_metadata", None), dict):
         raise refuse("it does not describe a checkpoint")
     for name, stored in found.state_dict_metadata.items():
+        if name == COMMON and isinstance(stored, BytesStorageMetadata):
+            continue
         if not isinstance(stored, TensorStorageMetadata):
             raise refuse(f"{name} is an object, not a tensor")
     if not isinstance(getattr(found, "storage_data", None), dict):
@@ -81,8 +90,13 @@ def read_metadata(directory: Path) -> Metadata:
 
 
 def check_common(directory: Path) -> None:
-    """Raise UserError unless `common.pt`, which torch reads with weights_only, holds plain values only."""
+    """Raise UserError unless `common.pt`, which torch reads with weights_only, holds plain values only.
+
+    Without one, `.metadata` must have the object in its place, which `load_plain` reads.
+    """
     path = directory / "common.pt"
+    if not path.exists() and (directory / FILE).exists() and COMMON in read_metadata(directory).state_dict_metadata:
+        return
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -92,3 +106,14 @@ def check_common(directory: Path) -> None:
             f"damaged, or holds something else than tensors and plain values ({type(error).__name__})",
             where=path, fix="use another checkpoint",
         ) from None  # fmt: skip
+
+
+def load_plain(stream: IO[bytes]) -> Any:
+    """The content of the object COMMON: tensors and plain values. Raises UserError for anything else."""
+    try:
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged archives and pickles raise nearly anything
+        raise UserError(
+            f"{COMMON} is damaged, or holds something else than tensors and plain values ({type(error).__name__})",
+            fix="use another checkpoint",
+        ) from None

@@ -117,3 +117,14 @@ def test_common_pt_holds_plain_values_only(tmp_path, damage):
     with pytest.raises(UserError, match=r"common\.pt: (damaged, or holds|missing)"):
         plain_pickle.check_common(tmp_path)
     assert not (tmp_path / "executed").exists()
+
+
+def test_the_common_values_that_lie_beside_the_tensors_are_plain_too():
+    stream = io.BytesIO()
+    torch.save([{"step": 3, "layers": torch.arange(2)}], stream)
+    stream.seek(0)
+    (found,) = plain_pickle.load_plain(stream)
+    assert found["step"] == 3 and found["layers"].tolist() == [0, 1]
+    for raw in (pickle.dumps(print), b"", stream.getvalue()[:-40]):
+        with pytest.raises(UserError, match=r"common_state/shard_0_1 is damaged, or holds something else"):
+            plain_pickle.load_plain(io.BytesIO(raw))

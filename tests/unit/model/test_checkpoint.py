@@ -116,7 +116,7 @@ def test_damage_of_any_file_is_one_line_that_names_it(build, tmp_path, how):
     model.extra_tensors = {"esm.contact_head.regression.bias": torch.zeros(1)}
     checkpoint.save(tmp_path / "c", model, extra={"step": 3})
     names = sorted(path.name for path in (tmp_path / "c").iterdir())
-    assert {".metadata", "common.pt", "metadata.json", "aside.safetensors", "__0_0.distcp"} <= set(names)
+    assert {".metadata", "metadata.json", "aside.safetensors", "__0_0.distcp"} <= set(names)
     assert [file["name"] for file in checkpoint.read(tmp_path / "c")["files"]] == sorted({*names} - {checkpoint.MARKER})
     assert checkpoint.problem(tmp_path / "c") is None
     empty = build(*SIZE, weights=False)
