@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 SEED = int(os.environ.get("UNIREFINE_FUZZ_SEED", "1"))
-MUTATIONS = int(os.environ.get("UNIREFINE_FUZZ", "60"))
+MUTATIONS = int(os.environ.get("UNIREFINE_FUZZ", "30"))
 """In a run of all cases."""
 
 Damage = Callable[[random.Random, bytes], bytes]
