@@ -140,25 +140,15 @@ def _run(
 ) -> None:
     begin = output.tell()
     with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-                env=os.environ | (environment or {}),
-                cwd=directory,
-            )
-        except OSError as error:
-            raise UserError(
-                f"cannot run it ({os.strerror(error.errno or 0).lower()})", where=words[0], fix="check tools.mmseqs"
-            ) from None
+        process: subprocess.Popen | None = None
         with _terminated_as_exception():
             try:
+                with _signals_deferred():
+                    process = _start(words, output, errors, environment, directory)
                 code = process.wait() if follow is None else _follow(process, output, begin, follow)
             except BaseException:
-                _kill_group(process)
+                if process is not None:
+                    _kill_group(process)
                 raise
         errors.seek(0)
         shutil.copyfileobj(errors, output)
@@ -167,6 +157,25 @@ def _run(
             last = _last_line(errors) or _last_line(output, begin) or "no output"
             hint = _hint(code, words, directory or Path())
             raise UserError(f"{_command(words)} {_failure(code)}: {last}", where=where, fix=hint)
+
+
+def _start(
+    words: list[str], output: IO[bytes], errors: IO[bytes], environment: dict[str, str] | None, directory: Path | None
+) -> subprocess.Popen:
+    try:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+            env=os.environ | (environment or {}),
+            cwd=directory,
+        )
+    except OSError as error:
+        raise UserError(
+            f"cannot run it ({os.strerror(error.errno or 0).lower()})", where=words[0], fix="check tools.mmseqs"
+        ) from None
 
 
 def _follow(process: subprocess.Popen, output: IO[bytes], begin: int, follow: Callable[[bytes], None]) -> int:
@@ -181,6 +190,26 @@ def _kill_group(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """SIGINT and SIGTERM take effect at the end: a program that already runs is then known, and can be killed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: arrived.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager
