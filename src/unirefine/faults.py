@@ -48,6 +48,9 @@ EXTRAS = {
     "wandb": "wandb",
 }
 """The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""
+LOST_PEER = "lost the connection to another process of the job"
+_OF_A_PEER = ("DistBackendError", "DistNetworkError", "DistStoreError")
+"""torch's errors of NCCL and of the store through which processes meet. Gloo's are a RuntimeError with its text."""
 _IN_TEXT = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 """How Rust libraries (polars, safetensors) quote an errno, and Megatron that of a process that writes a checkpoint."""
 
@@ -76,6 +79,11 @@ def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> Use
         return UserError(f"{module} is not installed", fix=f"pip install 'unirefine[{extra}]'")
     if _is_out_of_memory(error):
         return UserError(f"out of memory ({_in_short(error)})", fix=_OUT_OF_MEMORY)
+    if _is_lost_peer(error):
+        return UserError(
+            f"{LOST_PEER} ({_in_short(error)})",
+            fix="see what ended the others; start again, a training continues from its newest checkpoint",
+        )
     if isinstance(error, RuntimeError) and "cannot cache function" in str(error):  # numba, at import
         return UserError(
             "no directory to keep compiled code in", fix="set TMPDIR or NUMBA_CACHE_DIR to one that can be written"
@@ -110,6 +118,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
+
+
+def _is_lost_peer(error: BaseException) -> bool:
+    return type(error).__name__ in _OF_A_PEER or (isinstance(error, RuntimeError) and "/gloo/transport/" in str(error))
 
 
 def _in_short(error: BaseException) -> str:

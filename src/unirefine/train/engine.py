@@ -93,6 +93,11 @@ def set_rate(optimizer: MegatronOptimizer, rate: float, weight_decay: float) -> 
         group["weight_decay"] = weight_decay * group["wd_mult"]
 
 
+def rate(optimizer: MegatronOptimizer) -> float:
+    """The learning rate of the last update, also of one before a restart."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatch], *, train: bool) -> torch.Tensor:
     """Run micro-batches forward through the pipeline and, if `train`, backward, up to reduced gradients.
 

@@ -7,8 +7,10 @@ and exit codes: SIGTERM from Slurm or Snakemake is forwarded to the workers, and
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from typing import NoReturn
 
 from unirefine.config import Parallel, Train
 from unirefine.errors import UserError
+from unirefine.faults import LOST_PEER
 
 EXIT_PREEMPTED = 75
 """Exit status after SIGTERM or SIGUSR1 with the checkpoint saved (EX_TEMPFAIL): start again to continue."""
@@ -56,7 +59,16 @@ def has_rank() -> bool:
 def use_slurm_rank(parallel: Parallel) -> None:
     """Under `srun` with one task per process: set torch.distributed's variables from Slurm's."""
     environment = os.environ
-    if has_rank() or parallel.world == 1 or environment.get("SLURM_NTASKS") != str(parallel.world):
+    if has_rank():
+        return
+    tasks = environment.get("SLURM_STEP_NUM_TASKS")
+    if tasks is not None and tasks not in (str(parallel.nodes), str(parallel.world)):
+        raise UserError(
+            f"srun has started {tasks} of this command, and train.parallel asks for {parallel.nodes} node(s) x "
+            f"{parallel.processes_per_node} processes",
+            fix=f"start one a node (--ntasks {parallel.nodes}) or one a process (--ntasks {parallel.world})",
+        )
+    if parallel.world == 1 or environment.get("SLURM_NTASKS") != str(parallel.world):
         return
     environment["RANK"] = environment["SLURM_PROCID"]
     environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
@@ -95,6 +107,11 @@ def exec_srun(config: Train, shards: Path, output: Path) -> None:
     """
     if "SLURM_JOB_ID" not in os.environ or "SLURM_STEP_ID" in os.environ or has_rank():
         return
+    if shutil.which("srun") is None:
+        raise UserError(
+            "this is a job of Slurm (SLURM_JOB_ID is set), and there is no srun to start the training with",
+            fix="put it on PATH; in a container, start the container by srun; outside of a job, unset SLURM_JOB_ID",
+        )
     nodes = str(config.parallel.nodes)
     srun = ["srun", "--nodes", nodes, "--ntasks", nodes, "--ntasks-per-node", "1"]
     srun += ["--cpu-bind=none"]  # the workers of a node share the CPUs that the job has there
@@ -117,6 +134,7 @@ def launch(config: Train, shards: Path, output: Path) -> None:
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    _quieten_agent()
     parallel, timeout = config.parallel, shutdown_seconds()
     endpoint = _rendezvous_endpoint() if parallel.nodes > 1 else "127.0.0.1:0"
     with (
@@ -156,6 +174,13 @@ def launch(config: Train, shards: Path, output: Path) -> None:
             ) from None
 
 
+def _quieten_agent() -> None:
+    """Keep what the elastic agent logs about its processes off stderr: `launch` says it in one line."""
+    agent = logging.getLogger("torch.distributed.elastic")
+    agent.propagate = False
+    agent.addHandler(logging.NullHandler())  # without any handler, Python prints warnings itself
+
+
 def shutdown_seconds() -> int:
     """Seconds between SIGTERM and SIGKILL for the other workers of a node when one of them has died.
 
@@ -175,23 +200,22 @@ def _command(config: Train, shards: Path, output: Path) -> list[str]:
 
 def _raise_failure(failed: Exception) -> NoReturn:
     """Raise SystemExit or UserError for the agent's ChildFailedError."""
-    failures = failed.failures.values()  # type: ignore[attr-defined]
-    if EXIT_PREEMPTED in {failure.exitcode for failure in failures}:
+    failures = failed.failures  # type: ignore[attr-defined]
+    if EXIT_PREEMPTED in {failure.exitcode for failure in failures.values()}:
         raise SystemExit(EXIT_PREEMPTED) from None
-    rank, first = failed.get_first_failure()  # type: ignore[attr-defined]
-    messages = [
-        failure.error_file_data["message"]["message"]
-        for failure in failures
-        if isinstance(failure.error_file_data.get("message"), dict)
-    ]
-    if messages:
-        raise UserError(messages[0]) from None
-    how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"failed with status {first.exitcode}"
-    raise UserError(
-        f"process {rank} {how}",
-        fix="see the messages above; start again to continue from the newest checkpoint; if memory ran out, lower "
-        "train.micro_batch",
-    ) from None
+    said = {rank: failure.error_file_data.get("message") for rank, failure in failures.items()}
+    messages = [message["message"] for message in said.values() if isinstance(message, dict)]
+    silent = [rank for rank, message in said.items() if not isinstance(message, dict)]
+    # those that have lost another process say so too, but are not the reason
+    reasons = [message for message in messages if not message.startswith(LOST_PEER)]
+    if reasons or not silent:
+        raise UserError((reasons or messages)[0]) from None
+    rank = min(silent, key=lambda each: failures[each].timestamp)
+    code, again = failures[rank].exitcode, "start again to continue from the newest checkpoint"
+    if code < 0:
+        fix = f"{again}; if memory ran out, lower train.micro_batch"
+        raise UserError(f"process {rank} was killed by signal {-code}", fix=fix) from None
+    raise UserError(f"process {rank} failed with status {code}", fix=f"see the messages above; {again}") from None
 
 
 class StopRequest:

@@ -91,6 +91,16 @@ class Metrics:
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1 if step else None)
         self._wandb = wandb_run
 
+    def amend(self, step: int, values: dict[str, float | int], added: dict[str, float | int]) -> None:
+        """Add `added` to the line of `step`, the last one; where it is not there, write `values`."""
+        last = next(reversed(read(self.path)), {})
+        if last.get("step") == step:
+            self._lines.close()
+            truncate(self.path, step - 1)
+            self._lines = self.path.open("a", encoding="utf-8")
+            values = {name: value for name, value in last.items() if name != "step"} | added
+        self.write(step, values)
+
     def write(self, step: int, values: dict[str, float | int]) -> None:
         """Append the line `{"step": step, **values}`."""
         self._lines.write(json.dumps({"step": step, **values}) + "\n")
