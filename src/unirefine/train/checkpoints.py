@@ -46,9 +46,9 @@ def _step_of(path: Path) -> int:
 
 
 def check_identity(path: Path, state: dict[str, Any], wanted: dict[str, str]) -> None:
-    """Raise UserError when a checkpoint belongs to another config or to other shards.
+    """Raise UserError when a checkpoint, or `final/`, belongs to another config or to other shards.
 
-    state: the `extra` of its complete.json. wanted: from `identity`.
+    state: the `extra` of its complete.json, or its train.json. wanted: from `identity`.
     """
     if not isinstance(state.get("identity"), dict):
         raise UserError("not a checkpoint of a training", where=path, fix="to start from it, set train.init to it")
@@ -56,9 +56,9 @@ def check_identity(path: Path, state: dict[str, Any], wanted: dict[str, str]) ->
     if different:
         options = " and ".join("the shards" if name == "shards" else f"train.{name}" for name in different)
         raise UserError(
-            f"this checkpoint was trained with other values of {options}",
+            f"this was trained with other values of {options}",
             where=path,
-            fix="go back to them, or train into another --output, or delete the checkpoints to start over",
+            fix="go back to them, or train into another --output, or delete checkpoints/ and final/ to start over",
         )
 
 

@@ -92,9 +92,10 @@ def describe_fit(config: Train, machine: Machine) -> str:
     fits = is_fitting(config, memory, gpu=gpu)
     verdict = {True: "fits", False: "does not fit", None: "may not fit"}[fits]
     needed = human(memory_per_process(config)["total"], "B")
+    beside = f"{OVERHEAD[0 if gpu else 1] / 1e9:.0f} GB for {'CUDA and NCCL' if gpu else 'Python and torch'}"
     where = machine.name if gpu else "the memory of this machine"
     share = "" if gpu or config.parallel.processes_per_node == 1 else " for each of its processes"
-    text = f"{verdict} {where}: about {needed} a process of {human(memory, 'B')}{share}"
+    text = f"{verdict} {where}: about {needed}, and {beside}, of {human(memory, 'B')}{share}"
     return text if fits else f"{text}; {smaller(config, memory, gpu=gpu)}"
 
 

@@ -44,6 +44,8 @@ class Reporter:
         layers, hidden, _heads = config.model.sizes
         layout = config.parallel
         start = f"continues after step {progress.step:,}" if progress.step else "starts"
+        if progress.step == config.steps:
+            start = "has done all its steps, writes final/"
         self._print(
             f"train: {start}: {human(parameters(layers, hidden), ' parameters')}, {config.steps:,} steps of "
             f"{config.step_size}, {layout.world} processes (TP {layout.tensor}, PP {layout.pipeline}, "
