@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -137,6 +138,7 @@ def launch(config: Train, shards: Path, output: Path) -> None:
     _quieten_agent()
     parallel, timeout = config.parallel, shutdown_seconds()
     endpoint = _rendezvous_endpoint() if parallel.nodes > 1 else "127.0.0.1:0"
+    _check_address(endpoint)
     with (
         tempfile.TemporaryDirectory(prefix="unirefine-train-") as scratch,
         _forwarded_signals(Path(scratch)),
@@ -174,6 +176,11 @@ def launch(config: Train, shards: Path, output: Path) -> None:
             ) from None
 
 
+def quiet_torch() -> contextlib.AbstractContextManager[None]:
+    """When torch is imported within the block, its C++ code does not log in this process (to its children it does)."""
+    return _environment(TORCH_CPP_LOG_LEVEL=os.environ.get("TORCH_CPP_LOG_LEVEL", "FATAL"))
+
+
 def _quieten_agent() -> None:
     """Keep what the elastic agent logs about its processes off stderr: `launch` says it in one line."""
     agent = logging.getLogger("torch.distributed.elastic")
@@ -184,12 +191,9 @@ def _quieten_agent() -> None:
 def shutdown_seconds() -> int:
     """Seconds between SIGTERM and SIGKILL for the other workers of a node when one of them has died.
 
-    UNIREFINE_SHUTDOWN_S in the environment, 10 by default. Raises UserError when it is not a whole number.
+    UNIREFINE_SHUTDOWN_S in the environment, 10 by default.
     """
-    text = os.environ.get(SHUTDOWN_VARIABLE, str(SHUTDOWN_S))
-    if not text.isdecimal():
-        raise UserError(f"{SHUTDOWN_VARIABLE}={text!r} is not a whole number of seconds", fix="correct it or unset it")
-    return int(text)
+    return _number(SHUTDOWN_VARIABLE, SHUTDOWN_S)
 
 
 def _command(config: Train, shards: Path, output: Path) -> list[str]:
@@ -277,17 +281,37 @@ def _thread_variables(parallel: Parallel) -> dict[str, str]:
     """Variables that give a worker its threads: OMP_NUM_THREADS of this process (Snakemake's `threads`), or else the
     cores, divided evenly. Snakemake also sets MKL_NUM_THREADS, which torch prefers.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
+    threads = _number("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))
     share = str(max(1, threads // parallel.processes_per_node))
     return {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
 
 
+def _number(name: str, default: int) -> int:
+    """A whole number from the environment. Raises UserError for anything else."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise UserError(f"{name}={text!r} is not a whole number", fix="correct it or unset it")
+    return int(text)
+
+
+def _check_address(endpoint: str) -> None:
+    """Raise UserError when the name at which the nodes meet does not resolve, which torch tries for minutes."""
+    address, port = endpoint.rsplit(":", 1)
+    try:
+        socket.getaddrinfo(address, int(port))
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"the nodes are to meet at {address}, which this node does not find ({error})",
+            fix="set MASTER_ADDR to a name or address of the first node that every node knows",
+        ) from None
+
+
 def _rendezvous_endpoint() -> str:
     """`host:port` at which the nodes meet: MASTER_ADDR and MASTER_PORT, or the first node of the Slurm job."""
-    port = os.environ.get("MASTER_PORT")
-    if port is None:
-        # the same on every node of a job, different for jobs that share a node
-        port = str(20_000 + int(os.environ.get("SLURM_JOB_ID", "9500")) % 10_000)
+    # without MASTER_PORT: the same on every node of a job, different for jobs that share a node
+    port = _number("MASTER_PORT", 20_000 + _number("SLURM_JOB_ID", 9500) % 10_000)
+    if not 0 < port < 65_536:
+        raise UserError(f"MASTER_PORT={port} is no port", fix="take one between 1024 and 65535, the same on every node")
     if "MASTER_ADDR" in os.environ:
         return f"{os.environ['MASTER_ADDR']}:{port}"
     nodes = os.environ.get("SLURM_JOB_NODELIST")

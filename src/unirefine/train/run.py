@@ -26,7 +26,8 @@ def run(config: Train, shards: Path, output: Path) -> None:
         schedule.check(config.steps, config.optimizer)
     if not launcher.has_rank() and config.parallel.world > 1:
         open_shards(shards)  # report broken shards before any process starts
-        machine.check_gpus(config.parallel.processes_per_node, machine.gpus())
+        with launcher.quiet_torch():
+            machine.check_gpus(config.parallel.processes_per_node, machine.gpus())
         launcher.launch(config, shards, output)
         return
     from unirefine.megatron import platform  # imports Megatron, which the launcher does not need

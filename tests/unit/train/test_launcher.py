@@ -65,7 +65,7 @@ def test_srun_with_another_number_of_tasks_is_refused(tasks, is_refused):
         if not is_refused:
             launcher.use_slurm_rank(Parallel(nodes=2, processes_per_node=8))
             return
-        with pytest.raises(UserError, match=rf"srun has started {tasks} of this command.* --ntasks 2.*--ntasks 16"):
+        with pytest.raises(UserError, match=rf"srun has started {tasks} of this command.*--ntasks 2.*--ntasks 16"):
             launcher.use_slurm_rank(Parallel(nodes=2, processes_per_node=8))
 
 
@@ -112,6 +112,23 @@ def test_nodes_without_an_address_to_meet_at_are_refused(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="no address is set at which the nodes meet; set MASTER_ADDR"):
         launcher._rendezvous_endpoint()
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"MASTER_PORT": "http"}, "MASTER_PORT='http' is not a whole number"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536 is no port"),
+        ({"SLURM_JOB_ID": "x"}, "SLURM_JOB_ID='x' is not a whole number"),
+        ({"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a whole number"),
+        ({"MASTER_ADDR": "no.such.host.invalid"}, "no.such.host.invalid, which this node does not find"),
+    ],
+)
+def test_what_the_environment_says_wrongly_is_one_line(variables, says, monkeypatch):
+    for name, value in ({"MASTER_ADDR": "127.0.0.1"} | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=says):
+        launcher.launch(CONFIG, *PATHS)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +189,7 @@ def test_the_shutdown_time_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("UNIREFINE_SHUTDOWN_S", "1")
     assert launcher.shutdown_seconds() == 1
     monkeypatch.setenv("UNIREFINE_SHUTDOWN_S", "soon")
-    with pytest.raises(UserError, match="UNIREFINE_SHUTDOWN_S='soon' is not a whole number of seconds"):
+    with pytest.raises(UserError, match="UNIREFINE_SHUTDOWN_S='soon' is not a whole number"):
         launcher.launch(CONFIG, *PATHS)
 
 
