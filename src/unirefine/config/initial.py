@@ -26,7 +26,8 @@ def initial_sizes(init: str, presets: Mapping[str, Sizes]) -> Sizes | None:
     given = Path(init)
     if (match := _HUB_ID.fullmatch(init)) and not given.exists():
         return presets.get(match[1])
-    for directory in (given, given / "huggingface", given / "megatron", given / "final" / "huggingface"):
+    places = ("", "huggingface", "megatron", "final/huggingface", "final/megatron")
+    for directory in (given / place for place in places):
         for name, keys in _FILES.items():
             try:
                 stated: Any = json.loads((directory / name).read_text(encoding="utf-8"))

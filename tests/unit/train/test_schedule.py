@@ -1,12 +1,15 @@
 """The published schedule: linear warm-up, linear to 10% at 90% of the steps, then flat."""
 
+from pathlib import Path
+
 import pytest
 
-from unirefine.config import Optimizer
+from unirefine.config import Optimizer, load_config
 from unirefine.errors import UserError
 from unirefine.train.schedule import check, describe, learning_rate
 
 PUBLISHED = Optimizer()
+CONFIGS = Path(__file__).parents[3] / "config"
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,9 @@ def test_a_run_that_has_begun_is_told_what_it_can_still_do():
 def test_the_schedule_in_words():
     assert describe(500_000, PUBLISHED) == "2,000 steps up to 0.0004, down to 4e-05 at step 450,000 of 500,000"
     assert describe(100, Optimizer(lr=0.1, warmup_steps=5, min_lr_fraction=1)) == "5 steps up to 0.1, which it keeps"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_no_config_of_ours_is_refused(path):
+    train = load_config(path).train
+    check(train.steps, train.optimizer)
