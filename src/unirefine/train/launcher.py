@@ -138,7 +138,7 @@ def launch(config: Train, shards: Path, output: Path) -> None:
     _quieten_agent()
     parallel, timeout = config.parallel, shutdown_seconds()
     endpoint = _rendezvous_endpoint() if parallel.nodes > 1 else "127.0.0.1:0"
-    _check_address(endpoint)
+    check_address(endpoint)
     with (
         tempfile.TemporaryDirectory(prefix="unirefine-train-") as scratch,
         _forwarded_signals(Path(scratch)),
@@ -165,14 +165,15 @@ def launch(config: Train, shards: Path, output: Path) -> None:
             raise KeyboardInterrupt from stopped
         except ChildFailedError as failed:
             _raise_failure(failed)
-        except RendezvousError as error:
+        except RendezvousError:
             # The node that serves the rendezvous was the first to notice that its workers had ended, and left. By now
             # the agent has waited for the workers of this node too.
             if (Path(scratch) / SAVED_FILE).exists():
                 raise SystemExit(EXIT_PREEMPTED) from None
             raise UserError(
-                f"this node lost its connection to the others at {endpoint}: {error}",
-                fix="see the messages of the other nodes; start again to continue from the newest checkpoint",
+                f"this node has lost, or never had, a connection to the others at {endpoint}",
+                fix="see the messages of the other nodes, and whether this one reaches that port; start again to continue "
+                "from the newest checkpoint",
             ) from None
 
 
@@ -294,7 +295,7 @@ def _number(name: str, default: int) -> int:
     return int(text)
 
 
-def _check_address(endpoint: str) -> None:
+def check_address(endpoint: str) -> None:
     """Raise UserError when the name at which the nodes meet does not resolve, which torch tries for minutes."""
     address, port = endpoint.rsplit(":", 1)
     try:

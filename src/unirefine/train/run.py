@@ -22,6 +22,8 @@ def run(config: Train, shards: Path, output: Path) -> None:
     launcher.use_slurm_rank(config.parallel)
     if launcher.has_rank():
         machine.check_ranks(config, os.environ)
+        if config.parallel.world > 1:
+            launcher.check_address(f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}")
     elif not checkpoints.complete(output / "checkpoints"):
         schedule.check(config.steps, config.optimizer)
     if not launcher.has_rank() and config.parallel.world > 1:
