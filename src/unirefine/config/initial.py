@@ -35,7 +35,7 @@ def initial_sizes(init: str, presets: Mapping[str, Sizes]) -> Sizes | None:
                 sizes = tuple(stated[key] for key in keys)
             except (OSError, ValueError, LookupError, TypeError, RecursionError):
                 continue
-            if all(type(size) is int for size in sizes):
+            if all(type(size) is int and size > 0 for size in sizes) and sizes[1] % (2 * sizes[2]) == 0:
                 return sizes  # type: ignore[return-value]
     return None
 

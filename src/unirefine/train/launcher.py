@@ -172,8 +172,8 @@ def launch(config: Train, shards: Path, output: Path) -> None:
                 raise SystemExit(EXIT_PREEMPTED) from None
             raise UserError(
                 f"this node has lost, or never had, a connection to the others at {endpoint}",
-                fix="see the messages of the other nodes, and whether this one reaches that port; start again to continue "
-                "from the newest checkpoint",
+                fix="see the messages of the other nodes, and whether this one reaches that port; start again to "
+                "continue from the newest checkpoint",
             ) from None
 
 

@@ -195,6 +195,11 @@ def test_more_purge_lists_than_a_command_line_holds_are_one_line(tmp_path):
         ("megatron/complete.json", {"model": {"layers": 2, "hidden": 32, "heads": 2}}, (2, 32, 2)),
         ("final/megatron/complete.json", {"model": {"layers": 2, "hidden": 32, "heads": 2}}, (2, 32, 2)),
         ("config.json", {"num_hidden_layers": "6"}, {"preset": "650M"}),
+        (
+            "config.json",
+            {"num_hidden_layers": 6, "hidden_size": 64, "num_attention_heads": 5},
+            {"preset": "650M"},
+        ),
         ("config.json", [], {"preset": "650M"}),
     ],
 )
