@@ -82,7 +82,7 @@ def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> Use
     if _is_lost_peer(error):
         return UserError(
             f"{LOST_PEER} ({_in_short(error)})",
-            fix="see what ended the others; start again, a training continues from its newest checkpoint",
+            fix="see what ended the others; start again to continue, a training from its newest checkpoint",
         )
     if isinstance(error, RuntimeError) and "cannot cache function" in str(error):  # numba, at import
         return UserError(
@@ -125,7 +125,7 @@ def _is_lost_peer(error: BaseException) -> bool:
 
 
 def _in_short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = re.sub(r"^\[\S+\] ", "", " ".join(str(error).split()))  # gloo begins with its source file
     return text[:120] if text else type(error).__name__
 
 

@@ -390,7 +390,7 @@ def test_dry_run_prints_the_costs(shards):
     assert total == pytest.approx(sum(sizes.values()), rel=0.01)
     assert rows["learning rate"] == "2,000 steps up to 0.0004, down to 4e-05 at step 450,000 of 500,000"
     assert "samples of" in rows["samples"]
-    assert rows["epochs"] == "10,240,000 over 100 train clusters (a sample a cluster)"  # 500,000 x 2,048 / 100
+    assert rows["epochs"] == "10,240,000 over 100 train clusters (one sample a cluster)"  # 500,000 x 2,048 / 100
     assert "no GPU found, and a model of 651 M parameters needs one" in out
     assert "validation on 20 clusters: below 100" in out
 

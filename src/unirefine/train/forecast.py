@@ -136,7 +136,7 @@ def shortest(config: Train, tokens: float) -> str | None:
     rate = config.parallel.world * (2 if config.fp8 != "off" else 1)
     flops = flops_per_token(layers, hidden, config.sampling.max_tokens) * tokens
     each = [f"{long(flops / (PEAK_FLOPS[name] * rate))} on {config.parallel.world} {name}" for name in ("A100", "H100")]
-    return f"at least {', '.join(each)} (at their peak; half of it is a good speed)"
+    return f"at least {', '.join(each)} (at the peak of their data sheets, which no training reaches)"
 
 
 def long(seconds: float) -> str:
@@ -173,10 +173,10 @@ def warnings(config: Train, machine: Machine, data: Data | None) -> list[str]:
     passes = epochs(config, data).passes
     if passes > MANY_EPOCHS:
         steps = int(config.steps * MANY_EPOCHS / passes)
-        fix = f"train.steps: {steps:,} are {MANY_EPOCHS}" if steps else "lower train.global_batch too"
+        fix = f"{MANY_EPOCHS} are {steps:,} steps" if steps else "lower train.global_batch too"
         found.append(
-            f"{rounded(passes)} epochs over {data.clusters:,} train clusters: above {MANY_EPOCHS} a model learns its "
-            f"proteins by heart; {fix}"
+            f"{rounded(passes)} epochs over {data.clusters:,} train clusters: with more than {MANY_EPOCHS} a model "
+            f"may learn its proteins by heart; {fix}"
         )
     validation = min(data.validation, config.validate_sequences or data.validation)
     if validation < FEW_CLUSTERS:
