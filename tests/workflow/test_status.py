@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import time
-from dataclasses import replace
 
 import pytest
 from jobs import kill_9
@@ -70,7 +69,7 @@ def test_running_then_killed_then_interrupted(copy, tmp_path):
     tool.write_text(f'#!/bin/sh\n[ "$1" = search ] && touch {searching} && sleep 600\nexec {find_mmseqs()} "$@"\n')
     tool.chmod(0o755)
     config = copy.config_with("slow", {"tools": {"mmseqs": str(tool)}, "decontaminate": {"audit_sample": 0}})
-    run = replace(copy, new=True).start("decontaminate", "-R", "decontaminate_search", config=config)
+    run = copy.start("decontaminate", "-R", "decontaminate_search", config=config)
     try:
         while not searching.exists():
             assert run.poll() is None, run.stdout.read()
