@@ -45,7 +45,7 @@ class Reporter:
         layout = config.parallel
         start = f"continues after step {progress.step:,}" if progress.step else "starts"
         if progress.step == config.steps:
-            start = "has done all its steps, writes final/"
+            start += ", the last"
         self._print(
             f"train: {start}: {human(parameters(layers, hidden), ' parameters')}, {config.steps:,} steps of "
             f"{config.step_size}, {layout.world} processes (TP {layout.tensor}, PP {layout.pipeline}, "
