@@ -51,6 +51,8 @@ EXTRAS = {
 LOST_PEER = "lost the connection to another process of the job"
 _OF_A_PEER = ("DistBackendError", "DistNetworkError", "DistStoreError")
 """torch's errors of NCCL and of the store through which processes meet. Gloo's are a RuntimeError with its text."""
+_OF_A_GPU = ("no kernel image is available", "driver version is insufficient", "CUDA-capable device(s) is/are busy")
+"""What CUDA says of a GPU that this torch or this process cannot use. Its other errors may be bugs of ours."""
 _IN_TEXT = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 """How Rust libraries (polars, safetensors) quote an errno, and Megatron that of a process that writes a checkpoint."""
 
@@ -83,6 +85,11 @@ def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> Use
         return UserError(
             f"{LOST_PEER} ({_in_short(error)})",
             fix="see what ended the others; start again to continue, a training from its newest checkpoint",
+        )
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _OF_A_GPU):
+        return UserError(
+            f"the GPU cannot be used ({_in_short(error)})",
+            fix="install a torch that is built for this GPU and its driver; see nvidia-smi for who uses it",
         )
     if isinstance(error, RuntimeError) and "cannot cache function" in str(error):  # numba, at import
         return UserError(

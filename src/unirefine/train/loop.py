@@ -7,6 +7,7 @@ of steps and samples.
 
 import contextlib
 import math
+import os
 from pathlib import Path
 from time import perf_counter
 
@@ -45,6 +46,8 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         here = machine.this_machine()
         if missing := machine.problem(config, here):
             raise missing
+        if "SLURM_PROCID" not in os.environ:  # srun may show each process its own GPU only
+            machine.check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), here.gpus)
         init = find_initial(config)
 
         # Model and optimizer, as the newest checkpoint has them

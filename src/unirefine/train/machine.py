@@ -1,5 +1,6 @@
 """What a training asks of a machine, and whether this one has it: GPUs, precision, Transformer Engine, ranks."""
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -31,11 +32,11 @@ class Machine:
     cores: int
     """CPU cores that this process may use."""
     engine: bool
-    """Whether Transformer Engine is installed."""
+    """Whether Transformer Engine can be imported."""
     backends: tuple[str, ...]
     """What torch.distributed was built with: `gloo`, `nccl`."""
     why: str = ""
-    """Without a GPU that can be used: why not, where one is there."""
+    """Why a GPU that is there, or Transformer Engine, cannot be used."""
 
 
 def gpus() -> int:
@@ -64,12 +65,21 @@ def this_machine() -> Machine:
             why = "this torch was built without CUDA" if built is None else f"torch wants a driver for CUDA {built}"
             why = "CUDA_VISIBLE_DEVICES hides it" if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else why
         return Machine(0, "cpu", (0, 0), memory, cores, False, tuple(backends), why)
-    first = torch.cuda.get_device_properties(0)
-    engine = importlib.util.find_spec("transformer_engine") is not None
-    return Machine(
-        torch.cuda.device_count(), first.name, (first.major, first.minor), first.total_memory, cores, engine,
-        tuple(backends),
-    )  # fmt: skip
+    count, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
+    mine = torch.cuda.get_device_properties(local if local < count else 0)
+    why = _without_engine()
+    return Machine(count, mine.name, (mine.major, mine.minor), mine.total_memory, cores, not why, tuple(backends), why)
+
+
+def _without_engine() -> str:
+    """Why Transformer Engine cannot be used; empty when it can."""
+    if importlib.util.find_spec("transformer_engine") is None:
+        return "not installed"
+    try:
+        importlib.import_module("transformer_engine.pytorch")
+    except (ImportError, OSError) as error:  # built for another torch, or a library is missing
+        return f"installed, but does not load ({' '.join(str(error).split())[:120]})"
+    return ""
 
 
 def _memory() -> float:
@@ -107,7 +117,7 @@ def problem(config: Train, machine: Machine) -> UserError | None:
         return None
     if not machine.engine:
         return UserError(
-            f"on GPUs the layers are Transformer Engine's, which is not installed ({machine.name} found)",
+            f"on GPUs ({machine.name}) the layers are Transformer Engine's, which is {machine.why or 'not installed'}",
             fix="use the container in envs/ or pip install 'unirefine[gpu]'; CUDA_VISIBLE_DEVICES= trains on the CPU",
         )
     if config.precision == "bf16" and machine.capability < BF16_CAPABILITY:

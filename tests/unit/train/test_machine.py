@@ -32,8 +32,9 @@ B200 = Machine(8, "B200", (10, 0), 180e9, 64, True, BOTH)
         (
             replace(H100, engine=False),
             {},
-            "Transformer Engine's, which is not installed (H100 found); use the container",
+            "on GPUs (H100) the layers are Transformer Engine's, which is not installed;",
         ),
+        (replace(H100, engine=False, why="broken"), {}, "Transformer Engine's, which is broken; use the container"),
         (replace(H100, backends=("gloo",)), {}, "this torch has no nccl"),
         (replace(LAPTOP, backends=()), {}, "this torch has no gloo"),
         (LAPTOP, {"precision": "fp16"}, None),
