@@ -148,15 +148,28 @@ class _Identity(TypedDict, total=False):
 
 
 @_strict
+class _Measured(TypedDict, total=False):
+    """Of perplexity.json: the positions of one kind."""
+
+    residues: int
+    perplexity: float | None
+    interval: list[float] | None
+    ratio: float | None
+    ratio_interval: list[float] | None
+
+
+@_strict
 class _Row(TypedDict, total=False):
     """Of perplexity.json."""
 
     key: str
     model: str
     perplexity: float
-    ratio: float
     interval: list[float]
     masked: int
+    hidden: _Measured
+    kept: _Measured
+    random: _Measured
 
 
 @_strict
@@ -165,6 +178,9 @@ class _Evaluation(TypedDict, total=False):
 
     sequences: int
     masked: int
+    hidden: int
+    kept: int
+    random: int
     table: list[_Row]
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]

@@ -12,9 +12,10 @@ import torch
 from unirefine.cli.main import main
 from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
+from unirefine.evaluate.correlation import spearman
 from unirefine.evaluate.edits import Substitution, parse_mutant
 from unirefine.evaluate.mutants import Variant, read_variants, variants_of_fasta
-from unirefine.evaluate.variants import marginals, score_variants, spearman, window_start
+from unirefine.evaluate.variants import marginals, score_variants, window_start
 from unirefine.model.inference import open_huggingface, open_megatron
 
 WILD = "MKVLAAGICDERWYHPQNST"
