@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from unirefine.core.summaries import PERPLEXITY_COLUMNS, aligned, beaten_text, chosen_text, perplexity_rows
+from unirefine.core.summaries import (
+    PERPLEXITY_COLUMNS,
+    aligned,
+    beaten_text,
+    chosen_text,
+    perplexity_cells,
+    perplexity_rows,
+)
 
 SHOWN = 8
 """Rows that are listed."""
@@ -27,9 +34,16 @@ def lines(result: dict[str, Any]) -> list[str]:
         ),
         "",
     ]
+    for row in result["parity"]:
+        if largest := row.get("largest_nll_difference"):
+            shown.append(
+                f"{row['model']}: the engines differ by at most {largest['nats']:.1e} nats at a residue "
+                f"({largest['residue']} of {largest['id']})"
+            )
     for row in result["pseudo_perplexity"]:
+        value, interval = perplexity_cells(row)
         shown.append(
-            f"pseudo-perplexity of {row['model']}: {row['perplexity']:.4f} over {row['residues']:,} residues "
+            f"pseudo-perplexity of {row['model']}: {value} ({interval}) over {row['residues']:,} residues "
             f"of {row['sequences']} sequences"
         )
     return shown

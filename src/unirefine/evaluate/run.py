@@ -261,11 +261,12 @@ def _pseudo(directory: Path, name: str, side: Side, sequences: int, config: Eval
     for number, values in enumerate(nll):
         if not np.isfinite(values).all():
             raise not_finite(side.ids(number)[0])
+    owner = np.repeat(np.arange(len(nll)), [len(values) for values in nll])
+    sums = statistics.sum_by(owner, joined, len(nll))
     return {
         "model": name,
         "sequences": len(chosen),
-        "residues": len(joined),
-        "perplexity": float(np.exp(joined.mean())),
+        **statistics.bootstrap({name: sums}, seed=config.seed)[name],
         "mean_of_sequences": float(np.mean([np.exp(values.mean()) for values in nll if len(values)])),
         "seconds": round(time.monotonic() - begun, 1),
     }
