@@ -71,6 +71,7 @@ def test_kill_9_of_the_workflow_at_random_moments_costs_nothing_but_time(finishe
         time.sleep(chance.uniform(0, 8))
         assert run.poll() is None, "it ended before it could be killed"
         kill_9(run)
+        run.communicate()
         assert copy.snakemake("--unlock").returncode == 0
     done = copy.snakemake("shard")
     assert done.returncode == 0, done.stdout

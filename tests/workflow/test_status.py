@@ -3,12 +3,11 @@
 import json
 import re
 import shutil
-import signal
 import time
 from dataclasses import replace
 
-import psutil
 import pytest
+from jobs import kill_9
 
 from unirefine.cli.main import main
 from unirefine.progress import human
@@ -82,9 +81,8 @@ def test_running_then_killed_then_interrupted(copy, tmp_path):
         assert "a workflow is running on these results" in done.stderr
         assert (copy.directory / "results/small/embed").exists()
     finally:
-        for process in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
-            process.send_signal(signal.SIGKILL)
-        run.wait()
+        kill_9(run)
+        run.communicate()
     lines = copy.status("slow.yaml")
     assert " interrupted " in lines["decontaminate"]
     assert not any(" running " in line for line in lines.values())
