@@ -67,7 +67,7 @@ def perplexity_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
     for row in evaluation["table"]:
         everything = perplexity_cells(row) if "perplexity" in row else ["", ""]
         hidden, ratio = row["hidden"], ""
-        if hidden.get("ratio_interval") is not None:
+        if None not in (hidden.get("ratio"), hidden.get("ratio_interval")):
             low, high = hidden["ratio_interval"]
             ratio = f"{hidden['ratio']:.3f} ({low:.3f} to {high:.3f})"
         rows.append([row["model"], *everything, *perplexity_cells(hidden), ratio])
