@@ -124,7 +124,9 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
 def summary(progress: Progress, config: Train, output: Path) -> str:
     """The last line that the command prints."""
     perplexity = math.exp(progress.latest["validation_loss"])
+    hidden = progress.latest.get("validation_hidden_perplexity")
+    only = "" if hidden is None else f", of hidden residues {hidden:.3f}"
     return (
         f"trained {progress.step:,} steps, {human(progress.tokens, ' tokens')} in {duration(progress.seconds)}: "
-        f"validation perplexity {perplexity:.3f}, model in {output / 'final'}"
+        f"validation perplexity {perplexity:.3f}{only}, model in {output / 'final'}"
     )

@@ -67,7 +67,7 @@ class Progress:
     interval: Interval = field(default_factory=Interval)
     """Sums since the last logged line."""
     latest: dict[str, float] = field(default_factory=dict)
-    """The last `loss`, `validation_loss` and `validation_perplexity`, and `validated_step`."""
+    """The last `loss` and what `Validation.run` returned last, and `validated_step`."""
 
     def count(self, samples: int, sums: Interval, seconds: float) -> None:
         """Count one more update. samples: index of the next sample. sums: over all processes. seconds: its duration."""

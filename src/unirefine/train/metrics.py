@@ -18,6 +18,8 @@ TAGS = {
     "perplexity": "perplexity/train",
     "validation_loss": "loss/validation",
     "validation_perplexity": "perplexity/validation",
+    "validation_hidden_loss": "loss/validation_hidden",
+    "validation_hidden_perplexity": "perplexity/validation_hidden",
     "learning_rate": "optimizer/learning_rate",
     "grad_norm": "optimizer/grad_norm",
     "tokens_per_second": "speed/tokens_per_second",

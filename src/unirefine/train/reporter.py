@@ -81,6 +81,8 @@ class Reporter:
         text = f"step {step:,}/{self.config.steps:,}  loss {values['loss']:.4f}"
         if "validation_perplexity" in values:
             text += f"  validation perplexity {values['validation_perplexity']:.3f}"
+        if "validation_hidden_perplexity" in values:
+            text += f", of hidden residues {values['validation_hidden_perplexity']:.3f}"
         if "tokens_per_second" in values:
             text += f"  {human(values['tokens_per_second'], ' tokens')}/s"
         if "mfu" in values:
