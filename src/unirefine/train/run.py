@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unirefine.config import Train
 from unirefine.dataset import open_shards
-from unirefine.train import checkpoints, launcher, machine, schedule
+from unirefine.train import checkpoints, environment, launcher, machine, schedule
 
 
 def run(config: Train, shards: Path, output: Path) -> None:
@@ -19,6 +19,11 @@ def run(config: Train, shards: Path, output: Path) -> None:
     or a loss that is not finite; SystemExit with status `launcher.EXIT_PREEMPTED` after SIGTERM or SIGUSR1, with a
     checkpoint saved.
     """
+    with environment.set_for(config):
+        _run(config, shards, output)
+
+
+def _run(config: Train, shards: Path, output: Path) -> None:
     launcher.use_slurm_rank(config.parallel)
     if launcher.has_rank():
         machine.check_ranks(config, os.environ)

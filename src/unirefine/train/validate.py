@@ -2,7 +2,7 @@
 
 import math
 
-import unirefine.megatron  # noqa: F401 - before Megatron
+from unirefine.megatron import platform
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from unirefine.dataset import Side
 from unirefine.errors import UserError
 from unirefine.sampling import FixedStream, prefetch
 from unirefine.train import engine
-from unirefine.train.data import MicroBatchPlan, make_micro_batch, plan_micro_batches
+from unirefine.train.data import MicroBatch, MicroBatchPlan, make_micro_batch, plan_micro_batches
 
 GROUP = 16
 """Micro-batches in one run of the pipeline schedule."""
@@ -30,7 +30,9 @@ class Validation:
             )
         self.config = config
         self.stream = FixedStream(side, config.sampling, config.sampling.seed)
-        self.plans: list[MicroBatchPlan] = plan_micro_batches(self.stream, np.arange(count), config, rank, ranks)
+        self.plans: list[MicroBatchPlan] = plan_micro_batches(
+            self.stream, np.arange(count), config, rank, ranks, gpu=platform.on_gpu()
+        )
 
     @torch.no_grad()
     def run(self, model: DistributedDataParallel) -> dict[str, float]:
@@ -38,7 +40,7 @@ class Validation:
         as perplexities. What is hidden (`<mask>`) is left out where nothing is. Collective.
         """
         sums = torch.zeros(4, dtype=torch.float64)
-        batches = prefetch(lambda samples: make_micro_batch(self.stream, samples, self.config), self.plans)
+        batches = prefetch(self._make, self.plans)
         model.eval()
         with engine.parameters_synced(model):
             for start in range(0, len(self.plans), GROUP):
@@ -51,3 +53,7 @@ class Validation:
             means["validation_hidden"] = hidden_loss / hidden
         losses = {f"{name}_loss": mean for name, mean in means.items()}
         return losses | {f"{name}_perplexity": math.exp(min(mean, 100.0)) for name, mean in means.items()}
+
+    def _make(self, samples: MicroBatchPlan) -> MicroBatch:
+        made = make_micro_batch(self.stream, samples, self.config)
+        return made.pinned() if platform.on_gpu() else made
