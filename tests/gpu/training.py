@@ -24,7 +24,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "micro_batch": 32, "sampling": {"max_tokens": 512},
     },
     "cpu": {
-        "model": {"preset": None, "layers": 2, "hidden": 64, "heads": 4}, "steps": 60, "global_batch": 8,
+        "model": {"preset": None, "layers": 2, "hidden": 64, "heads": 4}, "steps": 30, "global_batch": 8,
         "micro_batch": 8, "sampling": {"max_tokens": 64},
     },
 }  # fmt: skip
