@@ -19,6 +19,8 @@ from unirefine.train import launcher
 
 LENGTHS = {"gpu": [1022, 700, 333, 64, 17], "cpu": [30, 21, 7]}
 TINY = (2, 64, 4)
+FORMS = tuple(itertools.product(("fp32", "bf16"), (False, True)))
+"""Precision, and whether packed."""
 
 LIMITS = {
     "fp32": {"logits": 2e-3, "loss": 1e-3, "gradients": 2e-2},
@@ -42,7 +44,7 @@ def case(preset: str, device: str) -> dict[str, Any]:
         del theirs
         size = Model(preset=None, layers=layers, hidden=hidden, heads=heads)
         forms = {}
-        for precision, packed in itertools.product(("fp32", "bf16"), (False, True)):
+        for precision, packed in FORMS:
             train = Train(model=size, parallel=Parallel(processes_per_node=1), precision=precision, packed=packed)
             name = f"{precision} {'packed' if packed else 'padded'}"
             forms[name] = expected.compare(train, source, tokens, labels)
