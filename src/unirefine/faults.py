@@ -42,6 +42,7 @@ EXTRAS = {
         ("torch", "megatron", "transformers", "safetensors", "tensorboard", "huggingface_hub", "matplotlib", "jinja2"),
         "train",
     ),
+    "transformer_engine": "gpu",
     "pyhmmer": "designs",
     "rocrate": "crate",
     **dict.fromkeys(("Bio", "gemmi"), "structures"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from unirefine import progress
 from unirefine.config import Evaluate
+from unirefine.config.training import TOLERANCES
 from unirefine.core.alphabet import TOKENS
 from unirefine.dataset import Shards, Side, open_shards
 from unirefine.dataset.manifest import REBUILD
@@ -58,7 +59,7 @@ def run(
     models: what `model.source.find` takes. clusters: directory of the cluster stage, for cluster
     sizes. decontaminated: directory of the decontaminate stage, for identities. Raises UserError, and writes nothing,
     when the shards are not what was written, and when our perplexity of a checkpoint and Hugging Face's differ by more
-    than `config.tolerance`.
+    than the tolerance.
     """
     names = name_models(models)
     refuse_overwriting({output / "perplexity.json": lambda path: json_of(path, ("table", "parity"))}, [])
@@ -157,10 +158,11 @@ def _parity(
     worst = int(per_position.argmax())
     name, _cluster = side.ids(int(positions.sequence[worst]))
     residue = int(positions.residue[worst]) + 1
-    if not abs(here - there) <= config.tolerance:  # also fails for NaN
+    tolerance = config.tolerance or TOLERANCES[config.precision]
+    if not abs(here - there) <= tolerance:  # also fails for NaN
         raise UserError(
             f"perplexity is {here:.5f} by Megatron-core and {there:.5f} by Hugging Face: the difference is above the "
-            f"tolerance {config.tolerance:g}; largest at residue {residue} of {name}",
+            f"tolerance {tolerance:g}; largest at residue {residue} of {name}",
             where=directory,
             fix="the checkpoint's two layouts hold different weights, or evaluate.precision is too low",
         )
@@ -168,7 +170,7 @@ def _parity(
         "huggingface": there,
         "difference": here - there,
         "relative_difference": here / there - 1,
-        "tolerance": config.tolerance,
+        "tolerance": tolerance,
         "largest_nll_difference": {"nats": float(per_position[worst]), "id": name, "residue": residue},
     }
 

@@ -24,6 +24,8 @@ def identity(config: Train, manifest_sha256: str) -> dict[str, str]:
     """What must be the same when a checkpoint is continued: the hash of each option of IDENTITY and of the shards."""
     values = config.model_dump(mode="json")
     values["global_batch"] = config.global_batch or config.step_size
+    if config.fp8_skip_layers:
+        values["fp8"] = [config.fp8, config.fp8_skip_layers]
     return {name: sha256_json(values[name]) for name in IDENTITY} | {"shards": manifest_sha256}
 
 

@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
-from unirefine.megatron import platform
+from unirefine.megatron import layers, platform
 
 import torch
 from megatron.core import parallel_state
@@ -37,7 +37,10 @@ def wrap(model: torch.nn.Module, config: Train) -> DistributedDataParallel:
         overlap_param_gather=sharded,
         use_distributed_optimizer=sharded,
     )
-    return DistributedDataParallel(config=get_model_config(model), ddp_config=buffers, module=model)
+    wrapped = DistributedDataParallel(config=get_model_config(model), ddp_config=buffers, module=model)
+    if platform.on_gpu():
+        layers.accumulate_in_product(wrapped)
+    return wrapped
 
 
 def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOptimizer:
@@ -62,7 +65,7 @@ def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOp
         use_distributed_optimizer=config.parallel.distributed_optimizer,
         overlap_param_gather=model.ddp_config.overlap_param_gather,
     )
-    optimizer = get_megatron_optimizer(settings, [model])
+    optimizer = get_megatron_optimizer(settings, [model], use_gloo_process_groups=not platform.on_gpu())
     schedules = get_model_config(model)
     schedules.grad_scale_func = optimizer.scale_loss
     schedules.finalize_model_grads_func = finalize_model_grads
@@ -117,8 +120,8 @@ def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatc
 def _forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, Callable]:
     """Megatron's forward-step function: returns the stage's output, and the loss function for the last stage."""
     micro = next(batches)
-    tokens = micro.tokens.to(platform.device(), non_blocking=True)
-    labels = micro.labels.to(platform.device(), non_blocking=True)
+    # a byte each on the way, widened where they are used
+    tokens, labels = (each.to(platform.device(), non_blocking=True).long() for each in (micro.tokens, micro.labels))
     size, rank = parallel_state.get_context_parallel_world_size(), parallel_state.get_context_parallel_rank()
 
     def loss(losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -98,6 +98,8 @@ def exec_srun(config: Train, shards: Path, output: Path) -> None:
     nodes = str(config.parallel.nodes)
     srun = ["srun", "--nodes", nodes, "--ntasks", nodes, "--ntasks-per-node", "1"]
     srun += ["--cpu-bind=none"]  # the workers of a node share the CPUs that the job has there
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # since Slurm 22.05 a step takes one unless it asks for more
+        srun += [f"--cpus-per-task={cores}"]
     srun += [f"--wait={SRUN_WAIT_S}"]
     sys.stdout.flush()
     os.execvp("srun", [*srun, sys.executable, *_command(config, shards, output)])
@@ -250,10 +252,13 @@ def _forwarded_signals(directory: Path) -> Iterator[None]:
 
 
 def _thread_variables(parallel: Parallel) -> dict[str, str]:
-    """Variables that give a worker its threads: OMP_NUM_THREADS of this process (Snakemake's `threads`), or else the
-    cores, divided evenly. Snakemake also sets MKL_NUM_THREADS, which torch prefers.
+    """Variables that give a worker its threads: the node's, divided evenly. torch prefers MKL's, which Snakemake sets.
+
+    The node's are the cores of the Slurm task, else OMP_NUM_THREADS of this process (Snakemake's `threads`), else the
+    cores. Snakemake's `threads` of a training is its number of processes, which Slurm's profile multiplies.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
+    cores = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("OMP_NUM_THREADS")
+    threads = int(cores) if cores else len(os.sched_getaffinity(0))
     share = str(max(1, threads // parallel.processes_per_node))
     return {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
 

@@ -10,10 +10,11 @@ import math
 from pathlib import Path
 from time import perf_counter
 
-from unirefine.megatron import platform
+from unirefine.megatron import kernels, platform
 
 from unirefine.config import Train
 from unirefine.dataset import open_shards
+from unirefine.errors import UserError
 from unirefine.files import locks
 from unirefine.files.hashes import sha256_file
 from unirefine.model.esm2 import build_esm2
@@ -45,6 +46,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
 
         # Model and optimizer, as the newest checkpoint has them
         platform.initialize(config.parallel, config.seed)
+        prepare_device(config)
         check_shards(shards_directory)
         model = engine.wrap(build_esm2(config.model, config), config)
         if config.init is not None:
@@ -58,7 +60,8 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         # Data: pure functions of the sample index
         rank, ranks = engine.data_rank()
         stream = SampleStream(shards.train, config.sampling)
-        steps = training_steps(stream, config, progress.samples, config.steps - progress.step, rank, ranks)
+        left, gpu = config.steps - progress.step, platform.on_gpu()
+        steps = training_steps(stream, config, progress.samples, left, rank, ranks, gpu=gpu)
         validation = Validation(shards.validation, config, rank, ranks)
         reporter = Reporter(output, config, progress) if main else None
 
@@ -75,6 +78,9 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
                 step=progress.step, waited=waited, stop=stop.requested, directory=saver.directory,
             )  # fmt: skip
             progress.count(samples, done.sums, perf_counter() - started)
+
+            if reporter is not None:
+                reporter.attention(kernels.seen())
 
             last, preempted = progress.step == config.steps, done.stop
             validated = validation.run(model) if last or progress.step % config.validate_every == 0 else {}
@@ -97,6 +103,22 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         if reporter is not None:
             reporter.close()
             print(summary(progress, config, output))
+
+
+def prepare_device(config: Train) -> None:
+    """Set what `config` asks of this process's device. Raises UserError for what it does not have."""
+    if platform.on_gpu():
+        kernels.refuse_slow(config.precision != "fp32" and config.attention != "unfused")
+        if config.fp8 != "off":
+            kernels.require_recipe(config.fp8)
+        if config.deterministic:
+            platform.only_deterministic()
+        return
+    for name, value, without in (("fp8", config.fp8, "off"), ("attention", config.attention, "auto")):
+        if value != without:
+            raise UserError(
+                f"train.{name} {value} needs an NVIDIA GPU, and torch finds none", fix=f"set it to {without}"
+            )
 
 
 def summary(progress: Progress, config: Train, output: Path) -> str:

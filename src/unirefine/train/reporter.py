@@ -25,6 +25,7 @@ class Reporter:
         project = config.wandb_project
         board = open_wandb(project, output, config.model_dump(mode="json")) if project else None
         self.metrics = Metrics(output, progress.step, board)
+        self._kernels: list[str] = []
         self._started, self._first, self._printed = monotonic(), progress.step, 0.0
         layers, hidden, _heads = config.model.sizes
         layout = config.parallel
@@ -50,6 +51,12 @@ class Reporter:
             text += f"  MFU {100 * values['mfu']:.1f}%"
         left = (now - self._started) / max(step - self._first, 1) * (self.config.steps - step)
         self._print(f"train: {text}  ETA {duration(left)}")
+
+    def attention(self, kernels: list[str]) -> None:
+        """Print the attention kernels in use, from `megatron.kernels.seen`, when there are others than before."""
+        if kernels != self._kernels:
+            self._print(f"train: attention: {', '.join(kernels)}")
+            self._kernels = kernels
 
     def close(self) -> None:
         """Close the files."""

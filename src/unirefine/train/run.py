@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unirefine.config import Train
 from unirefine.dataset import open_shards
-from unirefine.train import launcher
+from unirefine.train import environment, launcher
 
 
 def run(config: Train, shards: Path, output: Path) -> None:
@@ -17,6 +17,11 @@ def run(config: Train, shards: Path, output: Path) -> None:
     Raises UserError for shards or checkpoints that do not fit, a full disk, or a loss that is not finite; SystemExit
     with status `launcher.EXIT_PREEMPTED` after SIGTERM or SIGUSR1, with a checkpoint saved.
     """
+    with environment.set_for(config):
+        _run(config, shards, output)
+
+
+def _run(config: Train, shards: Path, output: Path) -> None:
     launcher.use_slurm_rank(config.parallel)
     if not launcher.has_rank() and config.parallel.world > 1:
         open_shards(shards)  # report broken shards before any process starts

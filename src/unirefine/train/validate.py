@@ -2,7 +2,7 @@
 
 import math
 
-import unirefine.megatron  # noqa: F401 - before Megatron
+from unirefine.megatron import platform
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from unirefine.dataset import Side
 from unirefine.errors import UserError
 from unirefine.sampling import FixedStream, prefetch
 from unirefine.train import engine
-from unirefine.train.data import MicroBatchPlan, make_micro_batch, plan_micro_batches
+from unirefine.train.data import MicroBatch, MicroBatchPlan, make_micro_batch, plan_micro_batches
 
 GROUP = 16
 """Micro-batches in one run of the pipeline schedule."""
@@ -30,13 +30,15 @@ class Validation:
             )
         self.config = config
         self.stream = FixedStream(side, config.sampling, config.sampling.seed)
-        self.plans: list[MicroBatchPlan] = plan_micro_batches(self.stream, np.arange(count), config, rank, ranks)
+        self.plans: list[MicroBatchPlan] = plan_micro_batches(
+            self.stream, np.arange(count), config, rank, ranks, gpu=platform.on_gpu()
+        )
 
     @torch.no_grad()
     def run(self, model: DistributedDataParallel) -> dict[str, float]:
         """Return `validation_loss` (nats per chosen position) and `validation_perplexity`. Collective."""
         sums = torch.zeros(2, dtype=torch.float64)
-        batches = prefetch(lambda samples: make_micro_batch(self.stream, samples, self.config), self.plans)
+        batches = prefetch(self._make, self.plans)
         model.eval()
         with engine.parameters_synced(model):
             for start in range(0, len(self.plans), GROUP):
@@ -46,3 +48,7 @@ class Validation:
         loss, chosen = engine.add_up(sums if engine.holds_loss() else torch.zeros(2))
         mean = loss / max(chosen, 1)
         return {"validation_loss": mean, "validation_perplexity": math.exp(min(mean, 100.0))}
+
+    def _make(self, samples: MicroBatchPlan) -> MicroBatch:
+        made = make_micro_batch(self.stream, samples, self.config)
+        return made.pinned() if platform.on_gpu() else made

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -7,6 +8,7 @@ from unirefine.config import Cluster, Decontaminate, Split, Train, load_block, l
 from unirefine.errors import UserError
 from unirefine.workflow.directories import release_files
 
+ROOT = Path(__file__).parents[3]
 PUBLISHED = {"direction": "published", "sensitivity": 7}
 
 
@@ -80,6 +82,23 @@ def test_an_option_like_no_other_gets_the_list():
         (
             {"train": {"fp8": "mxfp8", "model": {"preset": "35M"}, "parallel": {"tensor": 4}}},
             "hidden / parallel.tensor = 480 / 4 is not a multiple; possible values of parallel.tensor: [1, 5]",
+        ),
+        (
+            {"train": {"fp8": "blockwise", "model": {"preset": "8M"}}},
+            "of 128: hidden / parallel.tensor = 320 / 1 is not a multiple; possible values of parallel.tensor: none",
+        ),
+        ({"train": {"fp8": "nvfp4", "precision": "fp16"}}, "train.fp8 nvfp4 needs train.precision bf16"),
+        ({"train": {"fp8_skip_layers": 1}}, "train.fp8_skip_layers needs train.fp8"),
+        ({"train": {"fp8": "delayed", "fp8_skip_layers": 1}}, "does not work with train.fp8 delayed"),
+        ({"train": {"fp8": "current", "fp8_skip_layers": 17}}, "17 leaves no layer in FP8; at most: 16"),
+        (
+            {"train": {"fp8": "current", "fp8_skip_layers": 5, "parallel": {"pipeline": 8}}},
+            "5 leaves no layer in FP8; at most: 4",
+        ),
+        ({"train": {"attention": "flash", "precision": "fp32"}}, "train.attention flash has no fp32 kernel"),
+        (
+            {"train": {"attention": "unfused", "parallel": {"context": 2}}},
+            "train.attention unfused does not work with parallel.context above 1",
         ),
         ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16; nearest: [16]"),
         ({"train": {"parallel": {"sequence": True}}}, "parallel.sequence needs parallel.tensor above 1"),
@@ -269,3 +288,10 @@ def test_config_files_and_what_snakemakes_config_gives_are_laid_over_each_other(
     assert merge_configs([], {}) == parse_config({})
     with pytest.raises(UserError, match="no such config file"):
         merge_configs([tmp_path / "none.yaml"], {})
+
+
+def test_batches_are_packed_unless_asked_otherwise():
+    assert Train().packed and not Train(packed=False).packed
+    for name in ("uniref-2024_03", "uniref-current"):
+        train = load_config(ROOT / f"config/{name}.yaml").train
+        assert (train.model.preset, train.packed, train.micro_batch, train.accumulated) == ("650M", True, 32, 8)

@@ -41,6 +41,10 @@ def test_a_batch_script_runs_the_command_as_a_step_on_every_node(monkeypatch):
         assert command[1:7] == ["--nodes", "2", "--ntasks", "2", "--ntasks-per-node", "1"]
         assert command[-7:-5] == ["train", "--config"]
         assert command[-4:] == ["--shards", "shards", "--output", "x"]
+        assert not any(word.startswith("--cpus-per-task") for word in command)
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", "96")
+        launcher.exec_srun(CONFIG, *PATHS)
+        assert "--cpus-per-task=96" in replaced.call_args.args[1], "a step takes one core unless it asks for more"
         replaced.reset_mock()
         monkeypatch.setenv("SLURM_STEP_ID", "0")
         launcher.exec_srun(CONFIG, *PATHS)
