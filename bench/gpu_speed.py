@@ -33,6 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
     "3B": {"preset": "3B", "micro_batch": 4},
     "3B-fp8-current": {"preset": "3B", "micro_batch": 4, "fp8": "current"},
     "8M": {"preset": "8M", "micro_batch": 256},
+    "650M-fp8-blockwise": {"preset": "650M", "micro_batch": 32, "fp8": "blockwise"},
     "650M-fp8-delayed": {"preset": "650M", "micro_batch": 32, "fp8": "delayed"},
     "35M": {"preset": "35M", "micro_batch": 128},
     "150M": {"preset": "150M", "micro_batch": 64},
@@ -53,7 +54,7 @@ def shards(directory: Path, count: int, fixed: bool) -> Path:
 
 def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
     """Figures of one case."""
-    from unirefine.megatron import platform
+    from unirefine.megatron import kernels, platform
 
     import torch
 
@@ -61,8 +62,9 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
     from unirefine.dataset import open_shards
     from unirefine.model.esm2 import build_esm2
     from unirefine.sampling import SampleStream
-    from unirefine.train import engine, launcher
+    from unirefine.train import engine, environment, launcher
     from unirefine.train.data import training_steps
+    from unirefine.train.loop import prepare_device
     from unirefine.train.measure import Progress
     from unirefine.train.reporter import memory_bytes, peak
     from unirefine.train.step import train_step
@@ -76,13 +78,15 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
     config = Train.model_validate(
         options | {"parallel": {"processes_per_node": 1}, "global_batch": None, "global_tokens": tokens}
     )
-    with tempfile.TemporaryDirectory() as scratch, launcher.single_rank():
+    with tempfile.TemporaryDirectory() as scratch, launcher.single_rank(), environment.set_for(config):
         platform.initialize(config.parallel, 0)
+        prepare_device(config)
         model = engine.wrap(build_esm2(config.model, config), config)
         optimizer = engine.build_optimizer(model, config)
         engine.set_rate(optimizer, 1e-4, 0.01)
         data = open_shards(shards(Path(scratch) / "shards", CLUSTERS[device], fixed))
-        steps = training_steps(SampleStream(data.train, config.sampling), config, 0, WARM_UP + STEPS, 0, 1)
+        stream = SampleStream(data.train, config.sampling)
+        steps = training_steps(stream, config, 0, WARM_UP + STEPS, 0, 1, gpu=platform.on_gpu())
         warm, measured, micro_batches = Progress(), Progress(), 0
         for number in range(WARM_UP + STEPS):
             progress = measured if number >= WARM_UP else warm
@@ -107,6 +111,7 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
         "warm_up_seconds": warm.seconds,
         "loss": total.loss / total.chosen,
         "memory_bytes": memory_bytes(),
+        "attention": ", ".join(kernels.seen()) or "SDPA",
         "options": options,
     }
 

@@ -1,5 +1,6 @@
 """Trainings with the program's own trainer: loss curves by precision, and a run that is stopped and continued."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,11 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import kernels
+
 import numpy as np
 from train_shards import made_up, write_documents
 
 from unirefine.config import Train
 from unirefine.core.alphabet import encode
+from unirefine.errors import UserError
 
 # a width in blocks of 128, as FP8's blockwise scaling wants it
 SIZES: dict[str, dict[str, Any]] = {
@@ -28,8 +32,6 @@ SIZES: dict[str, dict[str, Any]] = {
         "micro_batch": 8, "sampling": {"max_tokens": 64},
     },
 }  # fmt: skip
-FP8_FROM = {"delayed": (8, 9), "current": (8, 9), "mxfp8": (10, 0)}
-"""Compute capability from which a recipe has kernels."""
 WINDOW = 20
 """Steps over which losses are averaged before curves are compared."""
 LIMIT = 0.02
@@ -115,18 +117,16 @@ def curves(variants: dict[str, dict[str, Any]], device: str) -> dict[str, Any]:
 def variants(device: str) -> dict[str, dict[str, Any]]:
     """Options of each curve: fp32, bf16, and the FP8 recipes that the device has kernels for."""
     found: dict[str, dict[str, Any]] = {"fp32": {"precision": "fp32"}, "bf16": {"precision": "bf16"}}
-    if device == "gpu":
-        import torch
-
-        capability = torch.cuda.get_device_capability()
-        recipes = [name for name, least in FP8_FROM.items() if capability >= least]
-        found |= {f"fp8 {name}": {"precision": "bf16", "fp8": name} for name in recipes}
+    for fp8 in kernels.RECIPES if device == "gpu" else ():
+        with contextlib.suppress(UserError):
+            kernels.require_recipe(fp8)
+            found[f"fp8 {fp8}"] = {"precision": "bf16", "fp8": fp8}
     return found
 
 
 def resume(device: str, **options: Any) -> dict[str, Any]:
     """A training that is stopped by a signal and started again has the losses of one that is not, bit for bit."""
-    chosen = config(device, **options)
+    chosen = config(device, deterministic=True, **options)
     with tempfile.TemporaryDirectory() as scratch:
         data = shards(Path(scratch) / "shards", device)
         whole, parts = Path(scratch) / "whole", Path(scratch) / "parts"

@@ -16,6 +16,7 @@ from transformer_engine.pytorch.attention.dot_product_attention.utils import Att
 
 from unirefine.config.training import PRESETS, Model
 from unirefine.model.batch import row_bounds
+from unirefine.train import environment
 
 CUDNN = (9, 24, 0)
 FLASH = "2.8.3"
@@ -67,16 +68,16 @@ def asked(build, preset: str, *, packed: bool, context: int = 1, deterministic: 
     options = {"layout": {"context": context}, "precision": "bf16" if context > 1 else precision}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("megatron.core.extensions.transformer_engine.TEDotProductAttention.cp_stream", object())
-        if deterministic:
-            patched.setenv("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "0")
-        model = build(size, packed=packed, **options)
+        for name, values in environment.DETERMINISTIC.items() if deterministic else ():
+            patched.setenv(name, values[0])
+        model = build(size, packed=packed, deterministic=deterministic, **options)
         if packed:
             tokens = torch.full((1, sum(MICRO_BATCH)), 5)
             bounds = torch.tensor([0, *MICRO_BATCH]).cumsum(0).to(torch.int32)
         else:
             tokens = torch.full((32, 1024), 5)
             bounds = row_bounds(tokens)
-        mask, params = model._attention_on_gpu(tokens, bounds, packed=packed)
+        mask, params = model._attention_on_gpu(tokens, bounds, int(bounds.diff().max()), packed=packed)
         rows = (tokens.numel() // context,) if packed else tokens.T.shape
         # as Megatron's layer makes them: query and key from the RoPE kernel, the value a part of the fused product
         dtype, head = model.config.params_dtype, hidden // heads

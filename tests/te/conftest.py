@@ -31,6 +31,7 @@ else:
     import oracle
     from megatron.core import parallel_state
     from torch.testing._internal.distributed.fake_pg import FakeStore
+    from train_shards import shards  # noqa: F401 - a fixture
 
     from unirefine.config.training import Model, Parallel, Train
     from unirefine.model.esm2 import build_esm2

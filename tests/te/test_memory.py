@@ -1,6 +1,5 @@
 """The memory of a dry run beside Megatron's: its estimate, and what its buffers and optimizer take on meta tensors."""
 
-import functools
 import types
 
 import oracle
@@ -76,12 +75,10 @@ def test_megatrons_estimate(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_megatrons_buffers(case, build, monkeypatch):
+def test_megatrons_buffers(case, build):
     """Parameters, gradients and optimizer of the last rank, in the stage with the head, as Megatron allocates them."""
     train = config(case)
     _preset, data, layout = CASES[case]
-    without_gloo = functools.partial(engine.get_megatron_optimizer, use_gloo_process_groups=False)
-    monkeypatch.setattr(engine, "get_megatron_optimizer", without_gloo)
     model = build(
         train.model, train.parallel.world - 1, layout=layout, data=data, packed=True, micro_batch=8, global_batch=2048
     )

@@ -1,6 +1,7 @@
 """Logits and gradients of the Transformer Engine layer spec are EsmForMaskedLM's; the kernels are torch's."""
 
-import numpy as np
+import functools
+
 import oracle
 import pytest
 import torch
@@ -10,10 +11,10 @@ from transformer_engine.pytorch import quantization
 
 from unirefine.config.training import Model, Parallel, Train
 from unirefine.core.alphabet import MASK, PAD
+from unirefine.dataset import open_shards
 from unirefine.model import batch, convert
-from unirefine.model.settings import length_multiple
-from unirefine.sampling import Batch
-from unirefine.train.data import make_micro_batch, plan_micro_batches
+from unirefine.sampling import SampleStream
+from unirefine.train.data import training_steps
 
 LENGTHS = [37, 12, 50, 5, 28]
 HEADS = {16: (2, 320, 20), 24: (2, 480, 20), 32: (3, 128, 4), 64: (2, 128, 2)}
@@ -80,11 +81,17 @@ class Case:
             assert (gradient - expected).abs().max() < 1e-4 * max(1, expected.abs().max()), name
 
 
+@pytest.fixture(scope="module")
+def case_of(tmp_path_factory):
+    """case_of(head size, masked fraction): one Case each for all tests."""
+    return functools.cache(lambda head, masked=0.2: Case(HEADS[head], tmp_path_factory.mktemp("hf"), masked))
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("head", HEADS)
-def test_logits_and_gradients(head, packed, build, tmp_path, monkeypatch):
+def test_logits_and_gradients(head, packed, case_of, build, monkeypatch):
     torch_kernels.install(monkeypatch)
-    case = Case(HEADS[head], tmp_path / "hf")
+    case = case_of(head)
     model = case.model(build)
     if packed:
         tokens, labels, bounds = case.slots(1)
@@ -99,10 +106,10 @@ def test_logits_and_gradients(head, packed, build, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("masked", [0.0, 0.7])
 @pytest.mark.parametrize("packed", [False, True])
-def test_token_dropout(masked, packed, build, tmp_path, monkeypatch):
+def test_token_dropout(masked, packed, case_of, build, monkeypatch):
     """Embeddings are scaled by how many tokens of a sequence are masked, which differs from row to row."""
     torch_kernels.install(monkeypatch)
-    case = Case(HEADS[32], tmp_path / "hf", masked)
+    case = case_of(32, masked)
     fractions = [(row == MASK).float().mean() for row in case.rows(case.tokens)]
     assert max(fractions) == 0 if masked == 0 else max(fractions) - min(fractions) > 0.1
     model = case.model(build)
@@ -115,12 +122,12 @@ def test_token_dropout(masked, packed, build, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("packed", [False, True])
-def test_context_parallel(size, packed, build, tmp_path, monkeypatch):
+def test_context_parallel(size, packed, case_of, build, monkeypatch):
     """Ranks hold chunks of each sequence and see all of its keys. Their gradients add up to those of one process."""
     ranks = torch_kernels.Ranks(size)
     torch_kernels.install(monkeypatch, ranks)
     monkeypatch.setattr(TEDotProductAttention, "cp_stream", object())  # a CUDA stream
-    case = Case(HEADS[64], tmp_path / "hf")
+    case = case_of(64)
     layout = {"layout": {"context": size}, "precision": "bf16"}
     models = [case.model(build, rank, **layout) for rank in range(size)]
     if packed:
@@ -151,46 +158,33 @@ def chunks(slots: torch.Tensor, size: int, rank: int) -> torch.Tensor:
     return torch.cat(held)
 
 
-class Stream:
-    """The sequences of a case as `unirefine.train.data` takes samples."""
-
-    def __init__(self, case: Case) -> None:
-        self.case = case
-
-    def lengths_of(self, indices: np.ndarray) -> np.ndarray:
-        return np.array(LENGTHS)[indices]
-
-    def batch(self, indices: np.ndarray, *, width: int) -> Batch:
-        tokens, labels = np.full((len(indices), width), PAD), np.full((len(indices), width), batch.IGNORE)
-        for row, index in enumerate(indices):
-            tokens[row, : LENGTHS[index]] = self.case.rows(self.case.tokens)[index]
-            labels[row, : LENGTHS[index]] = self.case.rows(self.case.labels)[index]
-        return Batch(tokens, labels, self.lengths_of(indices))
+CAPABILITY = {"delayed": (9, 0), "current": (9, 0), "blockwise": (9, 0), "mxfp8": (10, 0), "nvfp4": (10, 0)}
+"""Compute capability of the first GPUs with the recipe."""
 
 
-@pytest.mark.parametrize("context", [1, 2])
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("fp8", ["delayed", "current", "mxfp8"])
-def test_fp8_padding(fp8, packed, context, build, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("packed", "context"), [(False, 1), (True, 1), (True, 2)])
+@pytest.mark.parametrize("fp8", CAPABILITY)
+def test_fp8_padding(fp8, packed, context, case_of, shards, build, monkeypatch):
     """The trainer's micro-batches have the sizes that FP8 matrix products take, and the padding changes nothing.
 
     Transformer Engine's own checks run; nothing is rounded to FP8.
     """
-    capability = (10, 0) if fp8 == "mxfp8" else (9, 0)
-    monkeypatch.setattr(quantization, "get_device_compute_capability", lambda: capability)
+    monkeypatch.setattr(quantization, "get_device_compute_capability", lambda: CAPABILITY[fp8])
+    for name in (name for name in vars(quantization) if name.endswith("_SUPPORT")):  # what it remembers of a device
+        monkeypatch.setattr(quantization, name, None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     ranks = torch_kernels.Ranks(context)
     torch_kernels.install(monkeypatch, ranks)
     monkeypatch.setattr(TEDotProductAttention, "cp_stream", object())
-    case = Case(HEADS[32], tmp_path / "hf")
+    case = case_of(32)
     train = Train(
         model=Model(preset=None, layers=3, hidden=128, heads=4),
         parallel=Parallel(processes_per_node=context, context=context), sampling={"max_tokens": 64},
         micro_batch=8, global_batch=8, packed=packed, fp8=fp8,
     )  # fmt: skip
-    stream = Stream(case)
-    (plan,) = plan_micro_batches(stream, np.arange(len(LENGTHS)), train, 0, 1)
-    micro = make_micro_batch(stream, plan, train)
-    assert micro.tokens.shape[1] % length_multiple(train.parallel, fp8) == 0
+    (step,) = training_steps(SampleStream(open_shards(shards).train, train.sampling), train, 0, 1, 0, 1)
+    micro = step.micro_batches[0]
+    tokens = micro.tokens.long()
     models = [
         case.model(build, rank, layout={"context": context}, precision="bf16", fp8=fp8) for rank in range(context)
     ]
@@ -199,13 +193,12 @@ def test_fp8_padding(fp8, packed, context, build, tmp_path, monkeypatch):
     monkeypatch.setattr(
         quantization.FP8GlobalStateManager, "autocast_enter", lambda **given: (entered.append(given), entering(**given))
     )
-    slots = batch.row_bounds(micro.tokens) if micro.cu_seqlens is None else micro.cu_seqlens
-    whole = torch.empty(micro.tokens.numel(), 33)
-    for rank, logits in enumerate(ranks.run(lambda rank: models[rank](micro.tokens, micro.cu_seqlens))):
+    slots = batch.row_bounds(tokens) if micro.cu_seqlens is None else micro.cu_seqlens
+    whole = torch.empty(tokens.numel(), 33)
+    for rank, logits in enumerate(ranks.run(lambda rank: models[rank](tokens, micro.cu_seqlens))):
         whole[chunks(slots, context, rank) if context > 1 else slice(None)] = logits.reshape(-1, 33).float()
     assert entered and all(given["enabled"] for given in entered)
-    logits = {
-        index: whole[start : start + LENGTHS[index]]
-        for index, start in zip(micro.indices, slots.tolist(), strict=False)
-    }
-    case.check_logits([logits[index] for index in range(len(LENGTHS))])
+    for start, length in zip(slots.tolist(), micro.lengths, strict=False):
+        sample = slice(start, start + length)
+        expected = oracle.huggingface_logits(case.theirs, tokens.reshape(1, -1)[:, sample])[0]
+        assert (whole[sample] - expected).abs().max() < 2e-4
