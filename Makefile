@@ -11,12 +11,15 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# The Python with Transformer Engine: that of `make te-test`, or the one on PATH, as in the container.
+GPU_PYTHON ?= $(if $(wildcard .venv-te/installed),.venv-te/bin/python,python3)
+
 # Processes of pytest. Three for two cores: with two, the cores were idle a quarter of the time, because many tests wait.
 WORKERS ?= 3
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
 
-.PHONY: help install lock demo demo-long test fuzz lint bench docs te-test slurm-test clean
+.PHONY: help install lock demo demo-long test fuzz lint bench docs te-test gpu-test gpu-bench slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +84,12 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 
 te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR has its wheel)
 	tests/te/run.sh
+
+gpu-test:  ## on an NVIDIA GPU, 10 minutes: parity, loss curves, stop and resume; JSON in bench/results-gpu/
+	$(GPU_PYTHON) tests/gpu/run.py
+
+gpu-bench:  ## on an NVIDIA GPU, 10 minutes: tokens per second, MFU and memory; JSON in bench/results-gpu/
+	$(GPU_PYTHON) bench/gpu_speed.py
 
 slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
 	tests/slurm/packages.sh
