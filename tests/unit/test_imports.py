@@ -14,7 +14,7 @@ from unirefine.core.levels import STAGES
 SOURCE = Path(__file__).parents[2] / "src" / "unirefine"
 TOP = {"__init__", "errors", "faults", "numba_cache", "progress", "terminal", "tools"}
 DATA_HALF = (
-    *("core", "files", "workflow", "dataset"),
+    *("core", "files", "workflow", "dataset", "similarity"),
     *("release", "records", "curate", "cluster", "split", "decontaminate", "shard"),
 )
 EVERYBODY = {"config", "core", "files"}
@@ -28,6 +28,8 @@ ALLOWED = {
     "dataset": EVERYBODY,
     "sampling": EVERYBODY | {"dataset"},
     "model": EVERYBODY | {"megatron"},
+    "similarity": EVERYBODY,
+    "decontaminate": EVERYBODY | {"similarity"},
     "shard": EVERYBODY | {"dataset"},
     "train": EVERYBODY | {"dataset", "megatron", "model", "sampling"},
     "evaluate": EVERYBODY | {"dataset", "megatron", "model", "sampling"},

@@ -16,13 +16,13 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.levels import TEST, TRAIN, VALIDATION
 from unirefine.core.tables import table_writer
-from unirefine.decontaminate.giants import read_giants
-from unirefine.decontaminate.inputs import Clusters, read_clusters, read_results
+from unirefine.decontaminate.inputs import Clusters, read_clusters, read_giants, read_results
 from unirefine.decontaminate.remove import check_hits, names_of, read_searched
-from unirefine.decontaminate.sample import Sample, align_sample, interval
+from unirefine.decontaminate.sample import Sample, align_sample
 from unirefine.decontaminate.search import HIT_SCHEMA
 from unirefine.errors import UserError
 from unirefine.files.atomic import write_json
+from unirefine.similarity.interval import interval
 
 BINS = 50
 _NAMED = 3

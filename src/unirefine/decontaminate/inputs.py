@@ -1,8 +1,10 @@
 """What several steps share: clusters and their sides, the names of files and FASTA records, the results of parts."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +21,9 @@ from unirefine.files.written import delete_stale
 
 SEARCHED = "unirefine_searched"
 """Metadata key of a `hits` file: `{mmseqs: version, level, search: options, audit: options}` as JSON."""
+
+COUNTED = "unirefine_giants"
+"""Metadata key of a `hits` file: what was aligned apart in that part (see `similarity.giants.counts`), as JSON."""
 
 RESULTS = ("hits", "audit", "nearest")
 """The tables that the search of a part writes, each kind into a directory of its own."""
@@ -120,6 +125,17 @@ def read_results(config: Decontaminate, directory: Path, kind: str) -> pl.DataFr
         with open_result(config, directory, kind, part) as file:
             frames.append(pl.DataFrame(pl.from_arrow(file.read())))
     return pl.concat(frames)
+
+
+def read_giants(config: Decontaminate, directory: Path) -> dict[str, int]:
+    """The counts of all parts. Every part has the same held-out sequences."""
+    total: dict[str, Any] = {"train": 0, "held_out": 0, "pairs": 0, "hits": 0}
+    for part in range(config.parts):
+        with open_result(config, directory, "hits", part) as file:
+            found = json.loads((file.schema_arrow.metadata or {}).get(COUNTED.encode(), b"{}"))
+        for name, count in found.items():
+            total[name] = max(total[name], count) if name == "held_out" else total[name] + count
+    return total
 
 
 def target_path(directory: Path) -> Path:

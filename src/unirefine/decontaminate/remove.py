@@ -12,8 +12,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.core.tables import record_parts, strings_at, table_writer, take_strings
-from unirefine.decontaminate.giants import read_giants
-from unirefine.decontaminate.inputs import SEARCHED, Clusters, open_result, read_clusters, read_results
+from unirefine.decontaminate.inputs import SEARCHED, Clusters, open_result, read_clusters, read_giants, read_results
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts

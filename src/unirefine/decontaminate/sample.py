@@ -5,7 +5,6 @@ has no prefilter. Of a sampled cluster every sequence that trains is aligned, al
 searched.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +18,11 @@ from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import TRAIN
 from unirefine.core.smith_waterman import as_residues
 from unirefine.core.tables import Parts, record_parts, strings_at
-from unirefine.decontaminate.align import SCHEMA, hits_among
-from unirefine.decontaminate.giants import limits_of, to_frame
 from unirefine.decontaminate.inputs import Clusters, fasta_names
+from unirefine.similarity.align import SCHEMA, hits_among
+from unirefine.similarity.giants import limits_of, to_frame
 
 _SEED = 0x5A3B1E
-_Z = 1.959963984540054  # 95% of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -127,14 +125,3 @@ def _strings(parts: Parts, rows: np.ndarray, names: pa.Array) -> tuple[list[str]
     order = np.argsort(rows, kind="stable")
     found = strings_at(parts, "sequence", rows[order])
     return names.take(pa.array(order)).to_pylist(), [as_residues(text) for text in found.to_pylist()]
-
-
-def interval(found: int, sampled: int, total: int) -> tuple[int, int]:
-    """The 95% interval (Wilson's) of how many of `total` there are, when `found` of `sampled` drawn from them are."""
-    if sampled >= total:
-        return found, found
-    share, spread = found / sampled, _Z**2 / sampled
-    middle = share + spread / 2
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    low, high = ((middle + sign * half) / (1 + spread) for sign in (-1, 1))
-    return max(found, math.floor(low * total)), math.ceil(high * total)

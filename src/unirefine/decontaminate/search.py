@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
-from unirefine.decontaminate.align import SCHEMA, align, hits_among
-from unirefine.decontaminate.giants import COUNTED, align_giants, counts, with_giants
-from unirefine.decontaminate.inputs import SEARCHED, level_of, query_path, result_path, target_path
+from unirefine.decontaminate.inputs import COUNTED, SEARCHED, level_of, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
 from unirefine.files.names import search_part
+from unirefine.similarity.align import SCHEMA, align, hits_among
+from unirefine.similarity.giants import align_giants, counts, with_giants
 from unirefine.tools import find_mmseqs, tool_version
 
 _ARROW = {

@@ -13,8 +13,8 @@ import pytest
 
 from unirefine.cli.main import main
 from unirefine.config import Decontaminate, Search
-from unirefine.decontaminate.align import SCHEMA, hits_among
 from unirefine.errors import UserError
+from unirefine.similarity.align import SCHEMA, hits_among
 
 PUBLISHED_LEVEL = Decontaminate(parts=1, level="representatives")
 
