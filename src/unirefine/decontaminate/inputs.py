@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from unirefine.config import Decontaminate
 from unirefine.core import parquet
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
-from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
+from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts, take_strings
 from unirefine.errors import UserError
 from unirefine.files.names import search_part
 from unirefine.files.written import delete_stale
@@ -84,6 +84,11 @@ def read_clusters(clusters: Path, split: Path) -> Clusters:
     if not np.isin(side, (TRAIN, VALIDATION, TEST, REMOVED)).all():
         raise UserError("a side that is none of 0, 1, 2, 255", where=split_path, fix="run the split stage again")
     return Clusters(clusters, side, level)
+
+
+def names_of(known: Clusters, clusters: np.ndarray, records: Path) -> list[str]:
+    """Ids of clusters as in their records, `UniRef50_P12345`. clusters: int[n] in any order, may repeat."""
+    return take_strings(known.representatives(records), "id", known.column("row")[clusters]).to_pylist()
 
 
 def fasta_names(clusters: np.ndarray, rows: np.ndarray | None = None) -> pa.Array:
