@@ -9,6 +9,7 @@ rule evaluate:
         clusters=rules.cluster.output.clusters,
         identity=rules.decontaminate.output.identity,
         nearest=PATHS.search_files("nearest", "parquet"),
+        benchmarks=rules.decontaminate_prepare.output.benchmarks,
     output:
         f"{PATHS.directory('evaluate')}/perplexity.json",
     log:

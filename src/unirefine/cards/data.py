@@ -5,7 +5,15 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from unirefine.cards.markdown import audit_text, counts_table, lineage_text, published_text, release_name, table
+from unirefine.cards.markdown import (
+    audit_text,
+    benchmarks_text,
+    counts_table,
+    lineage_text,
+    published_text,
+    release_name,
+    table,
+)
 from unirefine.core.summaries import is_own
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
@@ -61,7 +69,7 @@ about single organisms or functions: clusters are drawn by similarity, not by bi
 {counts_table(lineage)}
 {published_text(lineage)}
 {audit_text(audit)} Domains shared between longer proteins are not similarity in this sense.
-
+{benchmarks_text(audit)}
 ## Licence
 
 {licence}

@@ -57,6 +57,17 @@ def audit_text(identity: Mapping[str, Any]) -> str:
     )
 
 
+def benchmarks_text(identity: Mapping[str, Any]) -> str:
+    """What became of the files of decontaminate.against, as a paragraph and a table; empty without any."""
+    rows = summaries.benchmark_rows(identity)
+    if not rows:
+        return ""
+    return (
+        "\nTrain was also searched for what is similar to these proteins, by the same thresholds:\n\n"
+        f"{table(summaries.BENCHMARK_COLUMNS, rows)}\n"
+    )
+
+
 def lineage_text(lineage: Mapping[str, Any], beside: str) -> str:
     """Inputs with their md5 and steps with their code, as two tables. beside: what the whole lineage lies beside."""
     released = lineage["release"] or {"files": []}

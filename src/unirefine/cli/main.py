@@ -33,6 +33,8 @@ STAGES = {
     "clean": "remove what a stage wrote, after saying what making it again costs",
     "verify": "whether shards, a model or a stage's files are still as they were written",
     "lineage": "where shards, a checkpoint or a model come from, by the file inside them",
+    "audit": "judge any split: how similar is each held-out sequence to train?",
+    "compare": "what differs between two runs: ids, clusters, sides, validation",
     "trace": "follow one id from the release to its shard",
 }
 

@@ -1,5 +1,6 @@
 """The config: pydantic models that define every option. Unknown keys are errors."""
 
+from unirefine.config.benchmarks import Benchmark
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Search, Shard, Split, Tools
 from unirefine.config.load import Config, load_block, load_config, merge_configs, parse_config
 from unirefine.config.text import parse_yaml
@@ -18,6 +19,7 @@ from unirefine.config.training import (
 
 __all__ = [
     "PRESETS",
+    "Benchmark",
     "Cluster",
     "Config",
     "Curate",

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def _row(name: str, field: FieldInfo, default: Any) -> str:
 def _type(field: FieldInfo) -> str:
     annotation = field.annotation
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    text = re.sub(r"unirefine\.config\.\w+\.", "", text)
     text = text.replace("typing.", "").replace("Literal", "").replace("NoneType", "null").replace("None", "null")
     text = text.strip("[]") if text.startswith("[") and text.endswith("]") else _bare(text)
     if text.startswith("Optional["):

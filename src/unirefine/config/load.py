@@ -5,7 +5,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -205,7 +205,10 @@ def _shown(value: Any) -> str:
 
 def _keys(kind: type[BaseModel], location: list[str]) -> list[str]:
     for step in location:
+        if step.isdecimal():  # of a list of blocks
+            continue
         inner = kind.model_fields[step].annotation
+        inner = inner if isinstance(inner, type) else get_args(inner)[0]
         assert isinstance(inner, type) and issubclass(inner, BaseModel), inner
         kind = inner
     return list(kind.model_fields)

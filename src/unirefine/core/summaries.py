@@ -158,6 +158,24 @@ def searched_text(identity: Mapping[str, Any]) -> str:
     return text
 
 
+BENCHMARK_COLUMNS = ("benchmark", "proteins", "near before", "near after", "clusters removed", "similar clusters left")
+
+
+def benchmark_rows(identity: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of BENCHMARK_COLUMNS, one per file of decontaminate.against.
+
+    near: proteins with a train sequence at or above the threshold. identity: identity.json.
+    """
+    rows = []
+    for one in identity.get("benchmarks", []):
+        first = sum(edge < identity["threshold"] for edge in identity["edges"])  # bin at the threshold
+        near = [sum(one[when]["counts"][first:]) for when in ("before", "after")]
+        numbers = [one["proteins"], *near, one["removed"], one["similar"]]
+        name = one["name"] + (" (reported only)" if one["action"] == "report" else "")
+        rows.append([name, *(f"{number:,}" for number in numbers)])
+    return rows
+
+
 def sample_text(identity: Mapping[str, Any]) -> str:
     """What the audit's sample found, as sentences. identity: identity.json."""
     audit, left = identity["audit"], identity["audit"]["members_left"]

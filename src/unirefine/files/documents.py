@@ -132,6 +132,20 @@ class _Histograms(TypedDict, total=False):
 
 
 @_strict
+class _Benchmark(TypedDict, total=False):
+    """Of identity.json."""
+
+    name: str
+    file: str
+    action: str
+    proteins: int
+    removed: int
+    similar: int
+    before: _Histogram
+    after: _Histogram
+
+
+@_strict
 class _Identity(TypedDict, total=False):
     """identity.json."""
 
@@ -143,6 +157,7 @@ class _Identity(TypedDict, total=False):
     before: _Histogram
     after: _Histogram
     test: _Histograms | None
+    benchmarks: list[_Benchmark]
     search: dict[str, Any]
     audit: dict[str, Any]
 

@@ -161,7 +161,11 @@ def split_section(identity: Mapping[str, Any]) -> Section:
         f"{_settings(identity['search'])}), found {audit['hits']:,} hits. {summaries.sample_text(identity)}"
     )
     pictures = [_identity_picture(name, side, identity) for name, side in sides.items()]
-    return Section(heading="How similar train and validation are", text=text, figures=pictures)
+    tables = []
+    if rows := summaries.benchmark_rows(identity):
+        columns = summaries.BENCHMARK_COLUMNS
+        tables = [Table(title="Proteins of benchmarks", columns=columns, rows=rows, numeric=range(1, len(columns)))]
+    return Section(heading="How similar train and validation are", text=text, tables=tables, figures=pictures)
 
 
 def _settings(search: Mapping[str, Any]) -> str:

@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 
 from unirefine.config import Search
-from unirefine.decontaminate.bands import length_bands
-from unirefine.decontaminate.memory import KMER, prefilter_bytes
-from unirefine.decontaminate.mmseqs import Options, Workspace
 from unirefine.progress import human
+from unirefine.similarity.bands import length_bands
+from unirefine.similarity.memory import KMER, prefilter_bytes
+from unirefine.similarity.mmseqs import Options, Workspace
 
 SCHEMA = {
     "cluster": pl.UInt32,
