@@ -42,11 +42,11 @@ LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --onl
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# roc-validator comes without its requirements; `dev` has those that it imports.
+# roc-validator and mosaicml-streaming come without their requirements; `dev` has those that are imported.
 .venv/installed: .venv/demo-installed
 	$(BIN)/python envs/requirements.py dev > .venv/requirements.txt
 	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
-	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator
+	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator mosaicml-streaming
 	touch $@
 
 lock:  ## write envs/lock.txt and envs/pip.txt from constraints.txt (needs uv)

@@ -14,7 +14,7 @@ from unirefine.faults import EXTRAS, as_user_error
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DATA_HALF = (*DATA_STAGES, "dataset", "workflow", "trace")
+DATA_HALF = (*DATA_STAGES, "dataset", "workflow", "trace", "export")
 DISTRIBUTIONS = {"megatron": "megatron-core", "huggingface_hub": "huggingface-hub", "Bio": "biopython"}
 
 

@@ -29,6 +29,7 @@ STAGES = {
     "cards": "a data card and a model card, as the Hugging Face Hub reads them",
     "report": "one HTML report of a run",
     "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
+    "export": "the sequences of shards as Parquet, BioNeMo's files, FASTA, WebDataset or MDS",
     "status": "what of a run is done, stale and why, running or missing",
     "clean": "remove what a stage wrote, after saying what making it again costs",
     "verify": "whether shards, a model or a stage's files are still as they were written",
