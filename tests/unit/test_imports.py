@@ -27,6 +27,7 @@ ALLOWED = {
     "megatron": {"config"},
     "dataset": EVERYBODY,
     "sampling": EVERYBODY | {"dataset"},
+    "loading": EVERYBODY | {"dataset", "sampling"},
     "model": EVERYBODY | {"megatron"},
     "shard": EVERYBODY | {"dataset"},
     "export": EVERYBODY | {"dataset"},
