@@ -25,10 +25,10 @@ help:  ## this list
 install: .venv/installed  ## create .venv with the pinned packages of everything, tests included
 	@echo '$(ACTIVATE)'
 
-# Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool is built: PyPI has its source
-# alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
+# Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool and jsonpath-rw are built: PyPI
+# has their source alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
 # has it.
-LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool
+LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool,jsonpath-rw
 
 # What the demo needs: the data half and training.
 .venv/demo-installed: pyproject.toml envs/lock.txt envs/pip.txt envs/torch-cpu.txt

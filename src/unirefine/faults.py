@@ -44,6 +44,7 @@ EXTRAS = {
     ),
     "pyhmmer": "designs",
     "rocrate": "crate",
+    "mlcroissant": "croissant",
     **dict.fromkeys(("Bio", "gemmi"), "structures"),
     "wandb": "wandb",
 }

@@ -64,6 +64,7 @@ def test_the_data_half_and_every_command_load_without_extras():
     [
         (["convert", "--from", "x", "--to", "y"], "torch", "train"),
         (["crate", "--results", "x", "--output", "y"], "rocrate", "crate"),
+        (["crate", "--export", "x", "--output", "y"], "mlcroissant", "croissant"),
         (["cards", "--results", "x"], "huggingface_hub", "train"),
     ],
 )

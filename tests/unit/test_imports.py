@@ -41,7 +41,7 @@ ENTRY_POINTS = [
     *("release.fetch", "release.archive", "release.collect", "records.run", "curate.run", "cluster.run", "split.run"),
     *("decontaminate.prepare", "decontaminate.search", "decontaminate.remove", "decontaminate.audit", "shard.run"),
     *("train.run", "evaluate.run", "evaluate.variants", "evaluate.contacts", "embed.run", "convert.run"),
-    *("export.run", "report.run", "cards.run", "crate.run", "verify.run"),
+    *("export.run", "report.run", "cards.run", "crate.run", "crate.croissant", "verify.run"),
 ]
 PACKAGES = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 

@@ -28,7 +28,7 @@ STAGES = {
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
     "cards": "a data card and a model card, as the Hugging Face Hub reads them",
     "report": "one HTML report of a run",
-    "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
+    "crate": "a finished run as an RO-Crate (Workflow Run Crate); a Parquet export as Croissant",
     "export": "the sequences of shards as Parquet, BioNeMo's files, FASTA, WebDataset or MDS",
     "status": "what of a run is done, stale and why, running or missing",
     "clean": "remove what a stage wrote, after saying what making it again costs",
