@@ -1,5 +1,6 @@
 """Letters and ids of a range of sequences, block by block: what every format writes."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +100,11 @@ def _letters(shard: Shard, handle: IO[bytes], first: int, end: int) -> tuple[pa.
 
 def block_end(index: Index, first: int, end: int, rows: int, residues: int) -> int:
     """One past the last of the sequences from `first` on that fit into `rows` and `residues`; at least one fits."""
-    last = min(first + rows, end)
-    ends = index.pointers[first:last] + index.lengths[first:last]
-    return first + max(1, int(np.searchsorted(ends, index.pointers[first] + residues, "right")))
+    last, limit = min(first + rows, end), int(index.pointers[first]) + residues
+    beyond = bisect_right(index.pointers, limit, first + 1, last)  # the first that starts too late
+    if beyond < last or int(index.pointers[last - 1]) + int(index.lengths[last - 1]) > limit:
+        beyond -= 1  # the one before it starts in time and ends too late, or just in time
+    return max(first + 1, beyond)
 
 
 def _ids(shard: Shard, first: int, end: int) -> Iterator[pa.Table]:
