@@ -60,8 +60,10 @@ def run(shards: Path, output: Path, to: str, *, threads: int = 1) -> Exported:
         if missing:
             _check_space(output, FORMATS[to], missing)
             verify_shards(directory, threads=threads)
-        (output / state.MANIFEST).unlink(missing_ok=True)
         ledger = state.Ledger(output, identity, kept)
+        (output / state.MANIFEST).unlink(
+            missing_ok=True
+        )  # from here on it is the ledger that says whose files these are
         try:
             records = {record["name"]: record for record in kept}
             for record in _written(missing, output, threads):

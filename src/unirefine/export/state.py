@@ -24,8 +24,9 @@ def refuse_foreign(output: Path) -> None:
         return
     if not output.is_dir():
         raise UserError("exists and is no directory", where=output, fix="choose another --output")
-    names = {path.name for path in output.iterdir()} - {LOCK}
-    if names and not names & {MANIFEST, LEDGER}:
+    names = {path.name for path in output.iterdir()}
+    others = {name for name in names if name != LOCK and not name.startswith(LEDGER)}
+    if others and not names & {MANIFEST, LEDGER}:
         raise UserError("not empty, and no export", where=output, fix="choose another --output")
 
 

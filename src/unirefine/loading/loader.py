@@ -28,7 +28,7 @@ class _Batches(torch.utils.data.IterableDataset):
                 yield loader.collate(loader.dataset.take(mine))
 
 
-class ShardLoader:
+class ShardLoader(torch.utils.data.IterableDataset):
     """Batches of a ShardDataset for one of several data-parallel ranks.
 
     A step takes the next `batch_size` x `ranks` samples, of which each rank has every `ranks`-th. A `for` loop is one
@@ -37,7 +37,8 @@ class ShardLoader:
     is smaller, and some ranks may have no part of it.
 
     `state_dict()` after a batch says where the next one starts. It may be loaded at another number of ranks or workers,
-    and with another batch size.
+    and with another batch size. It is also a data set for a DataLoader of your own, with `batch_size=None`; of its workers
+    each makes a share of the batches, and the state is then that of the workers' copies.
     """
 
     def __init__(
@@ -70,6 +71,9 @@ class ShardLoader:
             epoch, start = epoch + count, 0
         end = count if fixed else count - (count - start) % self.step
         batches = _Batches(self, epoch + start, epoch + end)
+        if torch.utils.data.get_worker_info() is not None:
+            yield from batches
+            return
         for batch in torch.utils.data.DataLoader(batches, batch_size=None, num_workers=self.workers):
             start = min(start + self.step, end)
             self._next = epoch + start

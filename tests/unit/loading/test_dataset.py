@@ -131,6 +131,13 @@ def test_ranks_and_workers_repeat_nothing(workers, dataset):
         assert keys_of(one) == samples[::2] and keys_of(other) == samples[1::2]
 
 
+def test_a_loader_is_a_data_set_for_a_dataloader(dataset):
+    loader = dataset.loader(8, packed=True)
+    own = [keys_of(batch) for batch in DataLoader(loader, batch_size=None, num_workers=2)]
+    assert own == [keys_of(batch) for batch in dataset.loader(8, packed=True)]
+    assert len(own) == len(loader)
+
+
 @pytest.mark.parametrize(("workers", "ranks", "size"), [(0, 1, 8), (2, 1, 4), (0, 2, 4)])
 def test_a_state_goes_on_at_any_number_of_workers_and_ranks(workers, ranks, size, dataset):
     before = dataset.loader(8, workers=2)
