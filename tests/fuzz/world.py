@@ -86,6 +86,7 @@ def build(root: Path) -> Path:
     for step in ("remove", "audit"):
         run("decontaminate", step, *here, "--directory", results / "decontaminate", *clusters(results))
     run("shard", "build", *here, *shards(results), "--output", results / "shard")
+    run("export", "--shards", results / "shard", "--to", "mds", "--output", root / "export")
     run("train", *here, "--shards", results / "shard", "--output", results / "train")
     run(
         "evaluate", *here, "--shards", results / "shard", "--model", results / "train/final",
