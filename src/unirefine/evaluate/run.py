@@ -18,6 +18,7 @@ from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.evaluate import ngram, statistics
 from unirefine.evaluate.context import Context, load_context
+from unirefine.evaluate.elsewhere import judge
 from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.files.atomic import read_json, write_json
@@ -82,7 +83,7 @@ def run(
         scored += found
         if config.pseudo_perplexity:
             pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
-    baselines = score_baselines(opened, positions)
+    baselines = score_baselines(opened, positions) if "train" in opened.sides else []
     result = {
         "stage": "evaluate",
         "seed": config.seed,
@@ -94,6 +95,7 @@ def run(
         "masked": len(positions.target),
         "table": _table(scored + baselines, positions, context, config),
         "parity": parity,
+        "elsewhere": judge(parity, {name: path for path, name in names.items()}, config),
         "pseudo_perplexity": pseudo,
         "breakdowns": _breakdowns(scored + baselines, positions, context, opened.validation),
         "models": [_facts(directory, name) for directory, name in names.items()],
