@@ -41,7 +41,7 @@ def write_parquet(directory: Path, train: list[Row], validation: list[Row]) -> N
     """Write `train/000.parquet`, ... and `validation/000.parquet`."""
     for side, found, files in (("train", train, _FILES), ("validation", validation, 1)):
         (directory / side).mkdir(parents=True)
-        for number in range(files):
+        for number in range(min(files, len(found))):
             columns = zip(*found[number::files], strict=True)
             table = pa.table(dict(zip(("ur50_id", "ur90_id", "sequence"), map(list, columns), strict=True)))
             pq.write_table(table, directory / side / f"{number:03d}.parquet")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from minisite.datasets import rows, write_parquet
+from minisite.datasets import rows, write_bionemo, write_parquet
 
+from unirefine.cli.main import main
 from unirefine.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +119,59 @@ def test_a_mistake_about_a_data_set_is_one_line(published, capsys, release, spli
     with pytest.raises(SystemExit):
         run.planned(config=run.directory / "wrong.yaml")
     assert says in capsys.readouterr().err
+
+
+def stages(directory, source, *given, clusters=(), method="given"):
+    """Records to split, command by command; the side of each cluster by the id of its representative's record."""
+    levels = ["uniref50", "uniref90"] if source.is_dir() else ["uniref90"]
+    commands = [
+        *(["records", "--level", level, "--input", source, *given, "--set", "parts=2"] for level in levels),
+        ["curate", "--records", directory / "records", "--levels", *levels],
+        ["cluster", "--records", directory / "records", "--curated", directory / "curate", *clusters],
+        ["split", "--clusters", directory / "cluster", "--records", directory / "records", "--set", f"method={method}"],
+    ]
+    for words in commands:
+        assert main([str(word) for word in words] + ["--output", str(directory / words[0])]) == 0, words
+    found = pq.read_table(directory / "cluster/clusters.parquet")
+    sides = pq.read_table(directory / "split/split.parquet")["side"].to_pylist()
+    level = found.schema.metadata[b"representative_level"].decode()
+    names = [
+        name
+        for path in sorted((directory / "records" / level).glob("records-*.parquet"))
+        for name in pq.read_table(path)["id"].to_pylist()
+    ]
+    return {names[row]: side for row, side in zip(found["row"].to_pylist(), sides, strict=True)}
+
+
+def test_bionemo_and_parquet_have_the_same_clusters_and_sides(published, tmp_path):
+    _run, train, validation = published
+    write_bionemo(tmp_path / "data", train, validation)
+    write_parquet(tmp_path / "data2", train, validation)
+    by_name = stages(tmp_path / "parquet", tmp_path / "data2")
+    assert by_name == {row[0]: 0 for row in train} | {row[0]: 1 for row in validation}
+    sizes = {}
+    for name in ("bionemo", "parquet"):
+        if name == "bionemo":
+            stages(tmp_path / name, tmp_path / "data")
+        counts = json.loads((tmp_path / name / "split/counts.json").read_text())
+        sizes[name] = counts["sides"]
+        assert json.loads((tmp_path / name / "cluster/counts.json").read_text())["membership"] == name
+    assert sizes["bionemo"] == sizes["parquet"]
+
+
+def test_a_fasta_with_its_split_and_its_clusters(published, tmp_path):
+    _run, train, validation = published
+    for name, rows_of in (("train", train), ("validation", validation)):
+        text = "".join(f">{member[9:]}\n{sequence}\n" for _cluster, member, sequence in rows_of)
+        (tmp_path / f"{name}.fasta").write_text(text)
+    heads = {}
+    for cluster, member, _sequence in train + validation:
+        heads.setdefault(cluster, member[9:])
+    lines = [f"{heads[cluster]}\t{member[9:]}\n" for cluster, member, _sequence in train + validation]
+    (tmp_path / "clusters.tsv").write_text("".join(lines))
+    found = stages(
+        tmp_path / "run", tmp_path / "train.fasta", "--validation", tmp_path / "validation.fasta",
+        clusters=["--clusters", tmp_path / "clusters.tsv"],
+    )  # fmt: skip
+    held_out = {heads[row[0]] for row in validation}
+    assert found == {head: int(head in held_out) for head in heads.values()}

@@ -42,7 +42,7 @@ for records_level_name in LEVELS:
             f"{PATHS.benchmarks('records')}/{records_level_name}.tsv"
         threads: min(4, CONFIG.run.threads)
         resources:
-            # of a data set, 30 bytes a row choose the representatives
+            # of a data set, 45 bytes a row choose the representatives
             mem_mb=12000 if CONFIG.release.is_data_set else 4000,
             runtime="12h",
         params:

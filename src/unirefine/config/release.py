@@ -141,7 +141,7 @@ class Release(Block):
     def own_files(self) -> tuple[str, ...]:
         """Your own FASTA, the FASTA of other sides, and the tables beside it; none for another source."""
         given = (self.fasta, self.validation_fasta, self.test_fasta, self.sides, self.clusters)
-        return tuple(path for path in given if path is not None)
+        return tuple(path for path in given if path is not None and self.source == "fasta")
 
     @property
     def has_split(self) -> bool:
@@ -166,7 +166,7 @@ class Release(Block):
             raise ValueError("release.source is 'archive', which has XML only; set release.format: xml")
         if self.source == "fasta" and self.fasta is None:
             raise ValueError("release.source is 'fasta', so release.fasta must name your FASTA file")
-        for option in ("fasta", "validation_fasta", "test_fasta", "sides", "clusters"):
+        for option in ("validation_fasta", "test_fasta", "sides", "clusters"):
             if self.source != "fasta" and getattr(self, option) is not None:
                 raise ValueError(f"release.{option} is for release.source: fasta, and the source is {self.source!r}")
         if self.test_fasta is not None and self.validation_fasta is None:

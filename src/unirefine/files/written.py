@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from unirefine.core.levels import SIDES
 from unirefine.files import names
 
 _LEVEL = r"uniref(50|90)"
@@ -20,7 +19,7 @@ _ALWAYS = r"counts\.json|lineage\.json"
 _DOWNLOAD = (
     rf"{_LEVEL}\.(xml\.gz|fasta\.gz|release_note)|uniref\d{{4}}_\d{{2}}\.tar\.gz|purge-\d+\.txt"
     rf"|{re.escape(names.IDMAPPING)}|{re.escape(names.TAXDUMP)}"
-    rf"|{names.DATA_SET}(\.part)?/({'|'.join(SIDES)})/[^/]+\.parquet"
+    rf"|{names.DATA_SET}(\.part)?/(train|validation|test)/[^/]+\.parquet"
 )
 FILES = {
     "release": rf"({_DOWNLOAD})(\.part)?(\.json)?|release\.json",

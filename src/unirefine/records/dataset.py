@@ -52,7 +52,7 @@ def stream(
 ) -> dict[str, Any]:
     """Write the records of a level to `parts`, and return `{sides: {train: {records: n}, ...}}`.
 
-    Memory at level uniref50: 30 bytes a row. Raises UserError for a cluster on two sides, an id that is there twice,
+    Memory at level uniref50: 45 bytes a row. Raises UserError for a cluster on two sides, an id that is there twice,
     other counts than `config.expected`, and for rows that `config.bad_entries` does not remove.
     """
     reader = _READERS[kind_of(source)]
