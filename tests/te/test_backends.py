@@ -24,9 +24,19 @@ def found(build):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_half_precision_never_computes_all_scores_on_hopper(preset, found):
     """Unfused attention holds b x heads x s^2 scores in memory."""
-    for case in ("packed", "padded", "packed, CP", "padded, deterministic"):
+    for case in ("packed", "padded", "packed, CP", "packed, deterministic", "padded, deterministic"):
         assert found[preset][case]["H100, H200"] == found[preset][case]["B200"] == "FusedAttention"
     assert found[preset]["packed, fp32"]["H100, H200"] == "UnfusedDotProductAttention"
+
+
+def test_many_long_sequences_have_no_deterministic_kernel_on_hopper(build, monkeypatch):
+    """The limit that docs/gpu.md gives: sequences x heads x longest^2 below 2^30, which is 51 of 1,024 for 20 heads."""
+    found = {}
+    for sequences in (51, 52):
+        monkeypatch.setattr(backends, "lengths", lambda _size, count=sequences: [1024] * count)
+        params = backends.asked(build, "650M", packed=True, deterministic=True)
+        found[sequences] = [backends.chosen(params, device) for device in ("H100, H200", "B200")]
+    assert found == {51: ["FusedAttention"] * 2, 52: ["UnfusedDotProductAttention", "FusedAttention"]}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
