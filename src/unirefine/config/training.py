@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from unirefine.config.base import Block
-from unirefine.config.data import Count, Fraction, Seed
-from unirefine.config.initial import initial_sizes
+from unirefine.config.initial import contradiction, initial_sizes
+from unirefine.config.release import Count, Fraction, Seed
 
 # layers, hidden size, attention heads: Lin et al. 2023, table S1; FFN = 4 x hidden
 PRESETS: dict[str, tuple[int, int, int]] = {
@@ -139,7 +139,7 @@ class Optimizer(Block):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay (15B: 0.1); not applied to biases and layer norms."""
     warmup_steps: Annotated[int, Field(ge=0)] = 2000
-    """Linear warm-up (20,000 for 3B and 15B in bf16)."""
+    """Linear warm-up (20,000 for 3B and 15B in bf16). It ends before the decay does, or the training is refused."""
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     """The learning rate falls linearly until this fraction of `train.steps`, warm-up included."""
     min_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -201,19 +201,29 @@ class Train(Block):
     """Also log to this project of Weights & Biases (package `wandb`, which reads its environment variables)."""
     init: str | None = None
     """Start from this model instead of random weights: a training run, its `final/`, a checkpoint, a Hugging Face ESM-2
-    directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Without `model`, its sizes are taken (not of a hub id)."""
+    directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Sizes that `model` leaves out are taken from it."""
 
     @model_validator(mode="before")
     @classmethod
     def _sizes_of_init(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("model") or not isinstance(values.get("init"), str):
+        """Fill in the sizes that the config leaves out."""
+        if not isinstance(values, dict) or not isinstance(values.get("init"), str):
             return values
-        sizes = initial_sizes(values["init"])
-        if sizes is None:
+        given, sizes = values.get("model") or {}, initial_sizes(values["init"], PRESETS)
+        if sizes is None or not isinstance(given, dict) or given.get("preset") is not None:
             return values
-        preset = next((name for name, known in PRESETS.items() if known == sizes), None)
-        free = {} if preset else dict(zip(("layers", "hidden", "heads"), sizes, strict=True))
+        free = {name: value for name, value in given.items() if name != "preset" and value is not None}
+        preset = None if free else next((name for name, known in PRESETS.items() if known == sizes), None)
+        if preset is None:
+            free = dict(zip(("layers", "hidden", "heads"), sizes, strict=True)) | free
         return {**values, "model": {"preset": preset, **free}}
+
+    @model_validator(mode="after")
+    def _same_as_init(self) -> "Train":
+        sizes = None if self.init is None else initial_sizes(self.init, PRESETS)
+        if sizes is not None and sizes != self.model.sizes:
+            raise ValueError(contradiction(self.model.sizes, sizes))
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> "Train":
@@ -332,6 +342,13 @@ class Evaluate(Block):
     published: dict[str, float] = Field(default_factory=lambda: dict(LIN_ET_AL))
     """Published perplexities to print beside ours, by preset or by name of the checkpoint. Lin et al. 2023 measured
     the defaults on their own validation set."""
+    models: tuple[str, ...] = ()
+    """Checkpoints for the target `model_card`: directories or ids of the Hugging Face Hub."""
+    elsewhere: dict[str, float] = Field(default_factory=dict)
+    """Perplexities that others measured of the same weights on the same validation set, by preset or by name of the
+    checkpoint. Ours is judged beside them: see `elsewhere_tolerance`."""
+    elsewhere_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """By which fraction ours may differ from `elsewhere` and agree: crops and masks are other draws there."""
 
 
 class Embed(Block):

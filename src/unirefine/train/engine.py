@@ -15,6 +15,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.utils import get_model_config
 
 from unirefine.config import Train
+from unirefine.core.alphabet import MASK, PAD
 from unirefine.model.batch import IGNORE, context_slice
 from unirefine.train.data import MicroBatch
 
@@ -96,15 +97,21 @@ def set_rate(optimizer: MegatronOptimizer, rate: float, weight_decay: float) -> 
         group["weight_decay"] = weight_decay * group["wd_mult"]
 
 
+def rate(optimizer: MegatronOptimizer) -> float:
+    """The learning rate of the last update, also of one before a restart."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatch], *, train: bool) -> torch.Tensor:
     """Run micro-batches forward through the pipeline and, if `train`, backward, up to reduced gradients.
 
     Gradients are divided by the number of chosen positions in the micro-batches of all processes together. Returns
     float64[n, 2] on the last pipeline stage: summed loss and chosen positions of each micro-batch, of this
-    context-parallel rank's slice; float64[0, 2] on the other stages.
+    context-parallel rank's slice; float64[0, 2] on the other stages. Unless `train`, two columns more: the same of the
+    chosen positions that `<mask>` hides.
     """
     reported = get_forward_backward_func()(
-        forward_step_func=_forward_step,
+        forward_step_func=_forward_step if train else _validation_step,
         data_iterator=iter(batches),
         model=[model],
         num_microbatches=len(batches),
@@ -113,7 +120,7 @@ def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatc
         forward_only=not train,
     )
     if not reported:
-        return torch.zeros(0, 2, dtype=torch.float64, device=platform.device())
+        return torch.zeros(0, 2 if train else 4, dtype=torch.float64, device=platform.device())
     return torch.stack(reported)
 
 
@@ -130,6 +137,21 @@ def _forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel)
         return total, chosen.to(torch.int32), torch.stack([total.detach().double(), chosen.double()])
 
     return model(tokens, micro.cu_seqlens, labels), loss
+
+
+def _validation_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, Callable]:
+    """As `_forward_step`, with the sums over hidden positions beside those over all chosen ones."""
+    micro = next(batches)
+    output, loss = _forward_step(iter([micro]), model)
+    size, rank = parallel_state.get_context_parallel_world_size(), parallel_state.get_context_parallel_rank()
+
+    def both(losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        tokens = micro.tokens.masked_fill(micro.labels == IGNORE, PAD).to(platform.device())
+        hidden = context_slice(tokens, micro.cu_seqlens, size=size, rank=rank) == MASK
+        total, chosen, sums = loss(losses)
+        return total, chosen, torch.cat([sums, torch.stack([(losses.detach() * hidden).sum(), hidden.sum()]).double()])
+
+    return output, both
 
 
 def holds_loss() -> bool:

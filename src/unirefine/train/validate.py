@@ -36,8 +36,10 @@ class Validation:
 
     @torch.no_grad()
     def run(self, model: DistributedDataParallel) -> dict[str, float]:
-        """Return `validation_loss` (nats per chosen position) and `validation_perplexity`. Collective."""
-        sums = torch.zeros(2, dtype=torch.float64)
+        """Return `validation_loss`, nats per chosen position, `validation_hidden_loss`, nats per hidden one, and both
+        as perplexities. What is hidden (`<mask>`) is left out where nothing is. Collective.
+        """
+        sums = torch.zeros(4, dtype=torch.float64)
         batches = prefetch(self._make, self.plans)
         model.eval()
         with engine.parameters_synced(model):
@@ -45,9 +47,12 @@ class Validation:
                 group = [next(batches) for _ in self.plans[start : start + GROUP]]
                 sums += engine.forward_backward(model, group, train=False).sum(0).cpu()
         model.train()
-        loss, chosen = engine.add_up(sums if engine.holds_loss() else torch.zeros(2))
-        mean = loss / max(chosen, 1)
-        return {"validation_loss": mean, "validation_perplexity": math.exp(min(mean, 100.0))}
+        loss, chosen, hidden_loss, hidden = engine.add_up(sums if engine.holds_loss() else torch.zeros(4))
+        means = {"validation": loss / max(chosen, 1)}
+        if hidden:
+            means["validation_hidden"] = hidden_loss / hidden
+        losses = {f"{name}_loss": mean for name, mean in means.items()}
+        return losses | {f"{name}_perplexity": math.exp(min(mean, 100.0)) for name, mean in means.items()}
 
     def _make(self, samples: MicroBatchPlan) -> MicroBatch:
         made = make_micro_batch(self.stream, samples, self.config)
