@@ -7,6 +7,8 @@ Only cuDNN's answer, whether it has a kernel, needs a GPU: `cudnn_has` stands in
 import dataclasses
 from collections.abc import Iterator
 
+import unirefine.megatron  # noqa: F401 - before Megatron
+
 import numpy as np
 import pytest
 import torch
