@@ -28,10 +28,10 @@ help:  ## this list
 install: .venv/installed  ## create .venv with the pinned packages of everything, tests included
 	@echo '$(ACTIVATE)'
 
-# Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool is built: PyPI has its source
-# alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
+# Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool and jsonpath-rw are built: PyPI
+# has their source alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
 # has it.
-LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool
+LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool,jsonpath-rw
 
 # What the demo needs: the data half and training.
 .venv/demo-installed: pyproject.toml envs/lock.txt envs/pip.txt envs/torch-cpu.txt
@@ -45,11 +45,11 @@ LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --onl
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# roc-validator comes without its requirements; `dev` has those that it imports.
+# roc-validator and mosaicml-streaming come without their requirements; `dev` has those that are imported.
 .venv/installed: .venv/demo-installed
 	$(BIN)/python envs/requirements.py dev > .venv/requirements.txt
 	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
-	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator
+	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator mosaicml-streaming
 	touch $@
 
 lock:  ## write envs/lock.txt and envs/pip.txt from constraints.txt (needs uv)

@@ -45,6 +45,7 @@ EXTRAS = {
     "transformer_engine": "gpu",
     "pyhmmer": "designs",
     "rocrate": "crate",
+    "mlcroissant": "croissant",
     **dict.fromkeys(("Bio", "gemmi"), "structures"),
     "wandb": "wandb",
 }

@@ -14,7 +14,7 @@ from unirefine.faults import EXTRAS, as_user_error
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DATA_HALF = (*DATA_STAGES, "dataset", "workflow", "trace")
+DATA_HALF = (*DATA_STAGES, "dataset", "workflow", "trace", "export")
 DISTRIBUTIONS = {
     "megatron": "megatron-core",
     "huggingface_hub": "huggingface-hub",
@@ -70,6 +70,7 @@ def test_the_data_half_and_every_command_load_without_extras():
     [
         (["convert", "--from", "x", "--to", "y"], "torch", "train"),
         (["crate", "--results", "x", "--output", "y"], "rocrate", "crate"),
+        (["crate", "--export", "x", "--output", "y"], "mlcroissant", "croissant"),
         (["cards", "--results", "x"], "huggingface_hub", "train"),
     ],
 )

@@ -5,8 +5,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from unirefine.cards.markdown import audit_text, lineage_text, release_name, table
 from unirefine.config import Train
+from unirefine.core.markdown import audit_text, lineage_text, release_name, table
 from unirefine.core.summaries import PERPLEXITY_COLUMNS, beaten_text, chosen_text, is_own, perplexity_rows
 
 
