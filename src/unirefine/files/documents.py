@@ -199,7 +199,7 @@ class _Evaluation(TypedDict, total=False):
     hidden: int
     kept: int
     random: int
-    table: list[_Row]
+    table: Annotated[list[_Row], Field(min_length=1)]
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]
 
