@@ -17,6 +17,7 @@ from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.evaluate import ngram, statistics
+from unirefine.evaluate.benchmarks import Proteins, open_proteins, rows
 from unirefine.evaluate.context import Context, load_context
 from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
@@ -75,13 +76,16 @@ def run(
         )
     context = load_context(opened.validation, side.sequences, clusters, decontaminated)
     scored, parity, pseudo = [], [], []
-    for directory, name in names.items():
-        prefix = f"{name} " if len(models) > 1 else ""
-        found = _score_model(directory, prefix, side, positions, config)
-        parity.append(_parity(directory, name, found, positions, opened.validation, config))
-        scored += found
-        if config.pseudo_perplexity:
-            pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
+    others: dict[str, np.ndarray] = {}  # of the benchmarks' proteins, by model
+    with open_proteins(decontaminated, config) as proteins:
+        for directory, name in names.items():
+            prefix = f"{name} " if len(models) > 1 else ""
+            found = _score_model(directory, prefix, side, positions, config, proteins, others)
+            parity.append(_parity(directory, name, found, positions, opened.validation, config))
+            scored += found
+            if config.pseudo_perplexity:
+                pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
+        of_benchmarks = rows(proteins, others, IDENTITY_EDGES) if proteins else []
     baselines = score_baselines(opened, positions)
     result = {
         "stage": "evaluate",
@@ -96,6 +100,7 @@ def run(
         "parity": parity,
         "pseudo_perplexity": pseudo,
         "breakdowns": _breakdowns(scored + baselines, positions, context, opened.validation),
+        "benchmarks": of_benchmarks,
         "models": [_facts(directory, name) for directory, name in names.items()],
         "shards": {key: value for key, value in opened.manifest.items() if key not in ("files", "alphabet")},
         "versions": versions("torch", "transformers", "megatron-core"),
@@ -121,9 +126,18 @@ def name_models(models: list[Path]) -> dict[Path, str]:
 
 
 def _score_model(
-    directory: Path, prefix: str, side: MaskedSide, positions: Positions, config: Evaluate
+    directory: Path,
+    prefix: str,
+    side: MaskedSide,
+    positions: Positions,
+    config: Evaluate,
+    proteins: Proteins | None,
+    others: dict[str, np.ndarray],
 ) -> list[Scored]:
-    """Score one checkpoint with our engine and then, with `config.huggingface`, with transformers."""
+    """Score one checkpoint with our engine and then, with `config.huggingface`, with transformers.
+
+    proteins: of benchmarks; `others` gets their losses, float64[masked] by model.
+    """
     openers = {OURS: lambda: open_megatron(directory, config.precision, config.parallel)}
     if config.huggingface:
         openers[THEIRS] = lambda: open_huggingface(directory, config.precision)
@@ -132,6 +146,8 @@ def _score_model(
         engine = opener()
         nll, seconds = score(engine, side, positions, config.batch_tokens)
         found.append(Scored(f"{prefix}{key}", f"{prefix}ESM-2 ({engine.name})", nll, seconds))
+        if proteins:
+            others[f"{prefix}{key}"] = score(engine, proteins.side, proteins.positions, config.batch_tokens)[0]
         del engine  # free it before the next is loaded
     return found
 

@@ -183,6 +183,7 @@ class _Evaluation(TypedDict, total=False):
     table: list[_Row]
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]
+    benchmarks: list[dict[str, Any]]
 
 
 @_strict

@@ -201,6 +201,20 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
                 numeric=range(1, len(columns) + 2),
             )
         )
+    for one in evaluation.get("benchmarks", []):
+        models = list(one["perplexity"])
+        body = [
+            [row["bin"], f"{row['sequences']:,}", f"{row['masked']:,}", *(f"{row[key]:.2f}" for key in models)]
+            for row in one["identity"]
+        ]
+        tables.append(
+            Table(
+                title=f"{one['name']}: perplexity by identity of the nearest train sequence",
+                columns=["identity", "proteins", "masked", *(columns[key] for key in models)],
+                rows=body,
+                numeric=range(1, len(models) + 3),
+            )
+        )
     text = [
         f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences. The mask is a "
         "fixed function of seed, sequence and position, so every row is about the same residues. Intervals: 95%, over "
