@@ -7,8 +7,8 @@ something to find. The commands of the stages then run one by one, each in a pro
 peak memory of it and of what it starts, and the size of what it wrote.
 
 Each stage of each scale is measured once and kept in DIR/<scale>/<stage>.json, so a stopped run goes on where it was,
-and scales can be added one by one. From two scales follow the exponent of growth (of CPU time, by the number of members)
-and the cost of a full release.
+and scales can be added one by one. From two scales follow the exponent of growth (of CPU time, by the number of
+members) and the cost of a full release.
 
     python bench/scaling.py --directory scaling --scales 0.001
     python bench/scaling.py --directory scaling --scales 0.001 0.01

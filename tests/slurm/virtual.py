@@ -130,7 +130,10 @@ class VirtualCluster:
         steps = [
             process for process in processes_of(self.directory) if process.pid != daemon.pid and self._on(process, node)
         ]
-        doomed = [daemon, *steps, *(child for step in steps for child in step.children(recursive=True))]
+        doomed = [daemon, *steps]
+        for step in steps:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a step may end meanwhile
+                doomed += step.children(recursive=True)
         for process in doomed:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

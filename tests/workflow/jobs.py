@@ -95,8 +95,9 @@ class Job:
                 process.wait(chance.uniform(0, work))
             except subprocess.TimeoutExpired:
                 kill_9(process)
-                return
             output = process.communicate()[0]
+            if process.returncode == -signal.SIGKILL:
+                return
             assert process.returncode == 0, output
             work = time.monotonic() - wrote  # it was faster this time: draw again
             self.forget(directory)
@@ -142,14 +143,18 @@ def _state(directory: Path) -> dict[Path, tuple[int, int]]:
 
 
 def kill_9(process: Forked | subprocess.Popen[str]) -> None:
-    """Kill the process group and its descendants in other groups, as Slurm or a crash of the node does."""
-    everything = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGKILL)
+    """Kill the process group and its descendants in other groups, as Slurm or a crash of the node does.
+
+    A process that ends by itself meanwhile keeps its own return code.
+    """
+    everything: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        everything = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGKILL)
     for child in everything:
         with contextlib.suppress(psutil.NoSuchProcess):  # it died with the group
             child.send_signal(signal.SIGKILL)
     psutil.wait_procs(everything, timeout=30)
-    process.communicate()
 
 
 def snapshot(directory: Path) -> dict[str, str]:

@@ -3,12 +3,10 @@
 import json
 import re
 import shutil
-import signal
 import time
-from dataclasses import replace
 
-import psutil
 import pytest
+from jobs import kill_9
 
 from unirefine.cli.main import main
 from unirefine.progress import human
@@ -71,7 +69,7 @@ def test_running_then_killed_then_interrupted(copy, tmp_path):
     tool.write_text(f'#!/bin/sh\n[ "$1" = search ] && touch {searching} && sleep 600\nexec {find_mmseqs()} "$@"\n')
     tool.chmod(0o755)
     config = copy.config_with("slow", {"tools": {"mmseqs": str(tool)}, "decontaminate": {"audit_sample": 0}})
-    run = replace(copy, new=True).start("decontaminate", "-R", "decontaminate_search", config=config)
+    run = copy.start("decontaminate", "-R", "decontaminate_search", config=config)
     try:
         while not searching.exists():
             assert run.poll() is None, run.stdout.read()
@@ -82,9 +80,8 @@ def test_running_then_killed_then_interrupted(copy, tmp_path):
         assert "a workflow is running on these results" in done.stderr
         assert (copy.directory / "results/small/embed").exists()
     finally:
-        for process in [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]:
-            process.send_signal(signal.SIGKILL)
-        run.wait()
+        kill_9(run)
+        run.communicate()
     lines = copy.status("slow.yaml")
     assert " interrupted " in lines["decontaminate"]
     assert not any(" running " in line for line in lines.values())

@@ -1,4 +1,4 @@
-# Masked perplexity over the whole validation shard: ours, Hugging Face's, and two baselines.
+# Masked perplexity over the whole validation shard: ours, Hugging Face's, and four baselines where the residue is hidden.
 
 
 rule evaluate:

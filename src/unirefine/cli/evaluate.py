@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     made = stage_parser(
         "evaluate",
         "Masked perplexity over the validation shard with a fixed mask: of the checkpoint on Megatron-core, of the "
-        "checkpoint in transformers' EsmForMaskedLM (both must agree), and of unigram and bigram baselines. "
+        "checkpoint in transformers' EsmForMaskedLM (both must agree); where the residue is hidden, also of baselines. "
         "Writes OUTPUT/perplexity.json.",
         "unirefine evaluate --shards results/demo/shard --model results/demo/train/final --output evaluation",
     )
@@ -102,6 +102,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     config = config_of(arguments, Evaluate, "evaluate")
     from unirefine.megatron import platform
 
+    from unirefine.evaluate import elsewhere
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import run
 
@@ -115,7 +116,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
             decontaminated=arguments.decontaminated,
         )
         if platform.rank() == 0:
-            print("\n".join(lines(result)))
+            print("\n".join([*lines(result), *elsewhere.lines(result["elsewhere"])]))
             print(f"wrote {arguments.output / 'perplexity.json'}")
     finally:
         platform.shutdown()

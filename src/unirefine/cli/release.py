@@ -1,4 +1,4 @@
-"""`unirefine release fetch|archive|collect|check`: download and verify; is there a newer one?"""
+"""`unirefine release fetch|archive|dataset|collect|check`: download and verify; is there a newer one?"""
 
 import argparse
 import json
@@ -46,6 +46,13 @@ def parser() -> argparse.ArgumentParser:
     )
     archive.add_argument("--output", metavar="DIR", type=Path, required=True)
     archive.set_defaults(run=run_archive)
+    dataset = action(
+        "dataset",
+        "download a data set of the Hugging Face Hub at one commit; each file must have the sha256 that the Hub states",
+        "--config config/nvidia-2024_03.yaml --output results/release/dataset",
+    )
+    dataset.add_argument("--output", metavar="DIR", type=Path, required=True)
+    dataset.set_defaults(run=run_dataset)
     collect = action(
         "collect",
         "write release.json, and compare with what config/sources.tsv knows",
@@ -70,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--exit-code", action="store_true", help="exit with status 1 when there is a newer one")
     check.add_argument("--json", action="store_true", help="print one JSON object instead of a line")
     check.set_defaults(run=run_check)
-    for each in (fetch, archive, collect, check):
+    for each in (fetch, archive, dataset, collect, check):
         add_config(each, "release")
     return command
 
@@ -89,6 +96,21 @@ def run_archive(arguments: argparse.Namespace) -> None:
 
     for facts in archive.run(arguments.output, config_of(arguments, Release, "release")):
         print(_line(facts))
+
+
+def run_dataset(arguments: argparse.Namespace) -> None:
+    """Download a data set of the Hub."""
+    from unirefine.errors import UserError
+    from unirefine.release import hub
+
+    config = config_of(arguments, Release, "release")
+    if not config.on_hub:
+        what = f"release.source is {config.source!r}"
+        raise UserError(
+            f"no data set of the Hub: {what}", fix="set release.source: parquet, release.dataset and revision"
+        )
+    for facts in hub.run(arguments.output, config):
+        print(f"{facts['file']}: {human(facts['size'], 'B')}, sha256 {facts['sha256']}, from {facts['url']}")
 
 
 def run_collect(arguments: argparse.Namespace) -> None:

@@ -80,16 +80,18 @@ def open_proteins(decontaminated: Path | None, config: Evaluate) -> Iterator[Pro
 def rows(proteins: Proteins, nll: Mapping[str, np.ndarray], edges: Sequence[float]) -> list[dict[str, Any]]:
     """What perplexity.json says of each file: `{name, sequences, masked, perplexity: {model: x}, identity: [rows]}`.
 
-    nll: by model, float64[masked]. edges: of the bins of identity; rows are those of a breakdown.
+    nll: by model, float64[masked]. edges: of the bins of identity; rows are those of a breakdown, of hidden residues.
     """
+    hidden = proteins.positions.kinds()["hidden"]
     bins, labels = statistics.edge_bins(proteins.identity, edges)
     bins, labels = np.where(bins < 0, len(labels), bins), [*labels, "no hit"]
     found = []
     for number, name in enumerate(proteins.names):
         own = proteins.file[proteins.positions.sequence] == number
-        of_file = {model: values[own] for model, values in nll.items()}
-        perplexity = {model: float(np.exp(values.mean())) if len(values) else None for model, values in of_file.items()}
-        sequence = proteins.positions.sequence[own]
+        perplexity = {model: float(np.exp(values[own].mean())) if own.any() else None for model, values in nll.items()}
+        shown = own & hidden
+        sequence = proteins.positions.sequence[shown]
+        of_file = {model: values[shown] for model, values in nll.items()}
         found.append(
             {
                 "name": name,

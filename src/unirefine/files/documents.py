@@ -9,9 +9,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from unirefine.errors import UserError
@@ -162,6 +162,20 @@ class _Identity(TypedDict, total=False):
     audit: dict[str, Any]
 
 
+_Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+@_strict
+class _Measured(TypedDict, total=False):
+    """Of perplexity.json: the positions of one kind."""
+
+    residues: int
+    perplexity: float | None
+    interval: _Interval | None
+    ratio: float | None
+    ratio_interval: _Interval | None
+
+
 @_strict
 class _Row(TypedDict, total=False):
     """Of perplexity.json."""
@@ -169,9 +183,11 @@ class _Row(TypedDict, total=False):
     key: str
     model: str
     perplexity: float
-    ratio: float
-    interval: list[float]
+    interval: _Interval
     masked: int
+    hidden: _Measured
+    kept: _Measured
+    random: _Measured
 
 
 @_strict
@@ -180,6 +196,9 @@ class _Evaluation(TypedDict, total=False):
 
     sequences: int
     masked: int
+    hidden: int
+    kept: int
+    random: int
     table: list[_Row]
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]

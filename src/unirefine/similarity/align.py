@@ -36,8 +36,11 @@ SCHEMA = {
 }
 _OUTPUT = "query,target,fident,qcov,tcov,evalue,bits"
 _COLUMNS = ("query", "target_name", "identity", "query_coverage", "target_coverage", "evalue", "bits")
-FEW_PAIRS = 200_000
-"""So many pairs are aligned sooner than a prefilter has started."""
+FEW_PAIRS = 2_000_000
+"""So many pairs are aligned as soon as a prefilter has found the similar ones."""
+FEW_RESIDUES = 1_000_000
+"""Against fewer on the held-out side alignments of 15 residues are significant, and need PUBLISHED_SENSITIVITY."""
+PUBLISHED_SENSITIVITY = 7.0
 UNGAPPED = 35
 """Smallest score of a candidate's best diagonal without gaps, in half bits."""
 _TURNED = {1: 2, 2: 1, 3: 4, 4: 3}
@@ -93,8 +96,9 @@ def _prefilter(tool: Workspace, train: int, held_out: int, settings: Search, mem
     lengths = [tool.lengths(name) for name in (asks, index)]
     size = prefilter_bytes(more, int(lengths[1].sum()), tool.threads)
     first, second = ("held-out", "train") if swap else ("train", "held-out")
+    few = int(lengths[0 if swap else 1].sum()) < FEW_RESIDUES
     options = {
-        "-s": settings.sensitivity,
+        "-s": max(settings.sensitivity, PUBLISHED_SENSITIVITY) if few else settings.sensitivity,
         "-k": KMER,
         "--max-seqs": more,
         "--min-ungapped-score": UNGAPPED,

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from Bio.SeqIO import parse
 
-from unirefine.cards.markdown import benchmarks_text
 from unirefine.config import Decontaminate, parse_config
+from unirefine.core.markdown import benchmarks_text
 from unirefine.core.summaries import benchmark_rows
 from unirefine.errors import UserError
 from unirefine.trace.follow import _similar
