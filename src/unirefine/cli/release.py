@@ -1,6 +1,7 @@
-"""`unirefine release fetch|archive|dataset|collect`: download and verify."""
+"""`unirefine release fetch|archive|dataset|collect|check`: download and verify; is there a newer one?"""
 
 import argparse
+import json
 from pathlib import Path
 
 from unirefine.cli.common import add_config, config_of, stage_parser
@@ -65,7 +66,18 @@ def parser() -> argparse.ArgumentParser:
         help="delete the downloads in DIR that --files does not name, unless another run shares DIR",
     )  # fmt: skip
     collect.set_defaults(run=run_collect)
-    for each in (fetch, archive, dataset, collect):
+    check = action(
+        "check",
+        "ask UniProt whether there is a newer release than a run's",
+        "--results results/demo --config config/demo.yaml",
+    )
+    check.add_argument(
+        "--results", metavar="DIR", type=Path, required=True, help="results of a run, as in results/demo"
+    )
+    check.add_argument("--exit-code", action="store_true", help="exit with status 1 when there is a newer one")
+    check.add_argument("--json", action="store_true", help="print one JSON object instead of a line")
+    check.set_defaults(run=run_check)
+    for each in (fetch, archive, dataset, collect, check):
         add_config(each, "release")
     return command
 
@@ -110,6 +122,16 @@ def run_collect(arguments: argparse.Namespace) -> None:
         arguments.directory, arguments.files, arguments.output, config, delete_others=arguments.delete_others
     )
     print("\n".join(done))
+
+
+def run_check(arguments: argparse.Namespace) -> None:
+    """Say whether there is a newer release."""
+    from unirefine.release import check
+
+    found = check.run(arguments.results, config_of(arguments, Release, "release"))
+    print(json.dumps(found) if arguments.json else check.line(found))
+    if found["newer"] and arguments.exit_code:
+        raise SystemExit(1)
 
 
 def _line(facts: dict) -> str:

@@ -46,23 +46,26 @@ def load_context(side: Side, sequences: int, clusters: Path | None, decontaminat
     if not len(keys) or not np.array_equal(keys[index], wanted):
         raise UserError("a validation cluster is not in it", where=path, fix="give the clusters of the shards")
     sizes = columns["size"][index].astype(np.float64)
-    return Context(cluster, sizes, None if decontaminated is None else _identity(decontaminated, len(keys))[index])
+    return Context(cluster, sizes, None if decontaminated is None else best_identity(decontaminated, len(keys))[index])
 
 
-def _identity(decontaminated: Path, clusters: int) -> np.ndarray:
-    """Highest identity of the final train set to each cluster: float64[clusters], NaN without an alignment."""
+def best_identity(decontaminated: Path, targets: int) -> np.ndarray:
+    """Highest identity of the final train set to each of the first targets: float64[targets], NaN without an alignment.
+
+    The targets are the clusters; proteins of `decontaminate.against` are numbered after them.
+    """
     policy = read_json(decontaminated / "identity.json")["audit"]["policy"]
     column = "audited" if policy == "remove" else "searched"
-    best = np.full(clusters, np.nan)
+    best = np.full(targets, np.nan)
     parts = sorted((decontaminated / "nearest").glob("part-*.parquet"))
     if not parts:
         raise UserError("no parts", where=decontaminated / "nearest", fix="run the decontaminate stage again")
     for path in parts:
         found = _columns(path, ("target", column), "decontaminate")
-        # the arrays of an empty part have no dtype to rely on; benchmark proteins are numbered after the clusters
-        targets = found["target"].astype(np.int64)
-        own = targets < clusters
-        np.fmax.at(best, targets[own], found[column].astype(np.float64)[own])
+        # the arrays of an empty part have no dtype to rely on
+        numbers = found["target"].astype(np.int64)
+        inside = numbers < targets
+        np.fmax.at(best, numbers[inside], found[column].astype(np.float64)[inside])
     return best
 
 

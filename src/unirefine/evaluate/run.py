@@ -18,6 +18,7 @@ from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.evaluate import composition, ngram, statistics
+from unirefine.evaluate.benchmarks import Proteins, open_proteins, rows
 from unirefine.evaluate.context import Context, load_context
 from unirefine.evaluate.elsewhere import judge
 from unirefine.evaluate.masked import MaskedSide, Positions
@@ -77,13 +78,16 @@ def run(
         )
     context = load_context(opened.validation, side.sequences, clusters, decontaminated)
     scored, parity, pseudo = [], [], []
-    for directory, name in names.items():
-        prefix = f"{name} " if len(models) > 1 else ""
-        found = _score_model(directory, prefix, side, positions, config)
-        parity.append(_parity(directory, name, found, positions, opened.validation, config))
-        scored += found
-        if config.pseudo_perplexity:
-            pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
+    others: dict[str, np.ndarray] = {}  # of the benchmarks' proteins, by model
+    with open_proteins(decontaminated, config) as proteins:
+        for directory, name in names.items():
+            prefix = f"{name} " if len(models) > 1 else ""
+            found = _score_model(directory, prefix, side, positions, config, proteins, others)
+            parity.append(_parity(directory, name, found, positions, opened.validation, config))
+            scored += found
+            if config.pseudo_perplexity:
+                pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
+        of_benchmarks = rows(proteins, others, IDENTITY_EDGES) if proteins else []
     baselines = score_baselines(opened, positions, config.masking.max_tokens - 2) if "train" in opened.sides else []
     kinds = positions.kinds()
     result = {
@@ -101,6 +105,7 @@ def run(
         "elsewhere": judge(parity, {name: path for path, name in names.items()}, config),
         "pseudo_perplexity": pseudo,
         "breakdowns": _breakdowns(scored + baselines, positions, kinds["hidden"], context, opened.validation),
+        "benchmarks": of_benchmarks,
         "models": [_facts(directory, name) for directory, name in names.items()],
         "shards": {key: value for key, value in opened.manifest.items() if key not in ("files", "alphabet")},
         "versions": versions("torch", "transformers", "megatron-core"),
@@ -126,9 +131,18 @@ def name_models(models: list[Path]) -> dict[Path, str]:
 
 
 def _score_model(
-    directory: Path, prefix: str, side: MaskedSide, positions: Positions, config: Evaluate
+    directory: Path,
+    prefix: str,
+    side: MaskedSide,
+    positions: Positions,
+    config: Evaluate,
+    proteins: Proteins | None,
+    others: dict[str, np.ndarray],
 ) -> list[Scored]:
-    """Score one checkpoint with our engine and then, with `config.huggingface`, with transformers."""
+    """Score one checkpoint with our engine and then, with `config.huggingface`, with transformers.
+
+    proteins: of benchmarks; `others` gets their losses, float64[masked] by model.
+    """
     openers = {OURS: lambda: open_megatron(directory, config.precision, config.parallel)}
     if config.huggingface:
         openers[THEIRS] = lambda: open_huggingface(directory, config.precision)
@@ -137,6 +151,8 @@ def _score_model(
         engine = opener()
         nll, seconds = score(engine, side, positions, config.batch_tokens)
         found.append(Scored(f"{prefix}{key}", f"{prefix}ESM-2 ({engine.name})", nll, seconds))
+        if proteins:
+            others[f"{prefix}{key}"] = score(engine, proteins.side, proteins.positions, config.batch_tokens)[0]
         del engine  # free it before the next is loaded
     return found
 

@@ -202,6 +202,7 @@ class _Evaluation(TypedDict, total=False):
     table: Annotated[list[_Row], Field(min_length=1)]
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]
+    benchmarks: list[dict[str, Any]]
 
 
 @_strict

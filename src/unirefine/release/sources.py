@@ -95,6 +95,20 @@ class Sources:
             " `current` idmapping_selected.tab.gz; taxdump.tar.gz and purge-0.txt where they are configured",
         )
 
+    def current(self) -> tuple[str, str]:
+        """The current release of the first mirror that answers, and the address of the metalink that says so.
+
+        Raises UserError when none answers.
+        """
+        reasons = []
+        for mirror in self.config.mirrors:
+            url = f"{mirror.rstrip('/')}/current_release/uniref/uniref50/{METALINK}"
+            try:
+                return self._read_metalink(url).release, url
+            except UserError as error:
+                reasons.append(f"{error.where}: {error.what}" if error.where else error.what)
+        raise UserError("; ".join(reasons), fix="check the address, release.mirrors and your network")
+
     def _listed(self, file: str, directory: str) -> Origin:
         """A file of UniProt's as the first usable metalink describes it, at every mirror not known to be different."""
         found: tuple[str, Metalink] | None = None

@@ -1,0 +1,285 @@
+"""The whole data half on synthetic families, at several sizes: what each stage costs, and how that grows.
+
+A scale is a share of UniRef 2024_03 (65,672,139 clusters, 187,382,018 members), written as UniRef XML: cluster sizes
+with UniRef's long tail, lengths log-normal with a mean of 351 residues, members that keep 50 to 95% of their
+representative's residues, and three in ten representatives that keep 25 to 55% of another's, so that searches have
+something to find. The commands of the stages then run one by one, each in a process of its own: wall time, CPU time and
+peak memory of it and of what it starts, and the size of what it wrote.
+
+Each stage of each scale is measured once and kept in DIR/<scale>/<stage>.json, so a stopped run goes on where it was,
+and scales can be added one by one. From two scales follow the exponent of growth (of CPU time, by the number of
+members) and the cost of a full release.
+
+    python bench/scaling.py --directory scaling --scales 0.001
+    python bench/scaling.py --directory scaling --scales 0.001 0.01
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from isal import igzip
+from rehearsal import CLUSTERS, MEMBERS, VALIDATION, cluster_sizes, member_keys
+
+from unirefine.core.crc64 import crc64_hex
+from unirefine.core.ids import id_of
+from unirefine.files.atomic import write_json
+from unirefine.progress import duration, human, meter
+
+LETTERS = np.frombuffer(b"ARNDCQEGHILKMFPSTWYV", np.uint8)
+FREQUENCIES = np.array(
+    [8.25, 5.53, 4.06, 5.46, 1.38, 3.93, 6.72, 7.07, 2.27, 5.91, 9.65, 5.80, 2.41, 3.86, 4.74, 6.65, 5.36, 1.10, 2.92,
+     6.86]
+)  # fmt: skip
+"""Of UniProtKB/Swiss-Prot, in percent."""
+POOL = 1 << 24
+"""Random letters that are drawn from."""
+RECENT = 4096
+"""Representatives that a new one may resemble."""
+PARTS = 24
+"""Of a full release."""
+THREADS, CORES = 16, 64
+"""Of a job, and of a node, in the estimate."""
+
+
+class Families:
+    """Sequences of clusters, one cluster after another."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        self._pool = self.random.choice(LETTERS, POOL, p=FREQUENCIES / FREQUENCIES.sum())
+        self._recent: list[np.ndarray] = []
+
+    def cluster(self, size: int) -> list[np.ndarray]:
+        """`size` sequences, uint8[length] each; the first is the representative."""
+        random = self.random
+        if self._recent and random.random() < 0.3:
+            first = self._mutated(self._recent[random.integers(len(self._recent))], random.uniform(0.25, 0.55))
+        else:
+            length = int(np.clip(random.lognormal(math.log(270), 0.72), 11, 35_000))
+            first = self._letters(length).copy()
+        if len(self._recent) < RECENT:
+            self._recent.append(first)
+        else:
+            self._recent[random.integers(RECENT)] = first
+        return [first, *(self._mutated(first, random.uniform(0.5, 0.95)) for _ in range(size - 1))]
+
+    def _mutated(self, sequence: np.ndarray, kept: float) -> np.ndarray:
+        changed = sequence.copy()
+        where = self.random.random(len(changed)) >= kept
+        changed[where] = self._letters(int(where.sum()))
+        return changed
+
+    def _letters(self, count: int) -> np.ndarray:
+        """Random letters: a stretch of the pool."""
+        begin = int(self.random.integers(POOL - count))
+        return self._pool[begin : begin + count]
+
+
+def write_release(directory: Path, clusters: int, members: int) -> None:
+    """Write `uniref50.xml.gz`, `uniref90.xml.gz` and release.json."""
+    directory.mkdir(parents=True, exist_ok=True)
+    sizes = cluster_sizes(clusters, members, np.random.default_rng(1))
+    families, number = Families(2), 0
+    paths = [directory / f"{level}.xml.gz" for level in ("uniref50", "uniref90")]
+    with (
+        igzip.open(paths[0], "wb", 1) as low,
+        igzip.open(paths[1], "wb", 1) as high,
+        meter("making the release", total=members, unit="members") as done,
+    ):
+        for file, label in ((low, "UniRef50"), (high, "UniRef90")):
+            file.write(f'<?xml version="1.0" encoding="ISO-8859-1" ?>\n<{label} xmlns="http://uniprot.org/uniref" '
+                       f'releaseDate="2024-05-29" version="2024_03">\n'.encode())  # fmt: skip
+        for size in sizes.tolist():
+            names = [id_of(int(key)) for key in member_keys(np.arange(number, number + size))]
+            texts = [sequence.tobytes().decode() for sequence in families.cluster(size)]
+            low.write(entry("UniRef50", names, texts, names[0]).encode())
+            for name, text in zip(names, texts, strict=True):
+                high.write(entry("UniRef90", [name], [text], names[0]).encode())
+            number += size
+            done.advance(size)
+        for file, label in ((low, "UniRef50"), (high, "UniRef90")):
+            file.write(f"</{label}>\n".encode())
+    facts = {
+        "source": "current",
+        "release": "2024_03",
+        "date": "2024-05-29",
+        "files": [],
+        "entries": {},
+        "published": [],
+    }
+    write_json(directory / "release.json", facts)
+
+
+def entry(label: str, names: list[str], texts: list[str], cluster: str) -> str:
+    """One entry as UniRef's XML has it: the first name is the representative."""
+
+    def reference(name: str, text: str) -> str:
+        kind = (
+            f'<dbReference type="UniParc ID" id="{name}">'
+            if name.startswith("UPI")
+            else f'<dbReference type="UniProtKB ID" id="{name}_9BACT">\n'
+            f'<property type="UniProtKB accession" value="{name}"/>'
+        )
+        other = f"UniRef90_{name}" if label == "UniRef50" else f"UniRef50_{cluster}"
+        return (
+            f'{kind}\n<property type="{other.partition("_")[0]} ID" value="{other}"/>\n'
+            f'<property type="protein name" value="Synthetic protein"/>\n<property type="NCBI taxonomy" value="2"/>\n'
+            f'<property type="length" value="{len(text)}"/>\n</dbReference>\n'
+        )
+
+    parts = [
+        f'<entry id="{label}_{names[0]}" updated="2024-05-29">\n<name>Cluster: Synthetic protein</name>\n'
+        f'<property type="member count" value="{len(names)}"/>\n<property type="common taxon" value="Bacteria"/>\n'
+        f'<property type="common taxon ID" value="2"/>\n<representativeMember>\n',
+        reference(names[0], texts[0]),
+        f'<sequence length="{len(texts[0])}" checksum="{crc64_hex(texts[0])}">{texts[0]}</sequence>\n'
+        "</representativeMember>\n",
+    ]
+    parts += [f"<member>\n{reference(*one)}</member>\n" for one in zip(names[1:], texts[1:], strict=True)]
+    return "".join(parts) + "</entry>\n"
+
+
+def stages(work: Path, config: Path) -> dict[str, tuple[list[str], Path]]:
+    """By stage: its command, and where it writes."""
+    results = work / "results"
+    release, records, curate, cluster, split, clean, shard = (
+        str(results / name) for name in ("release", "records", "curate", "cluster", "split", "decontaminate", "shard")
+    )
+    read = ["--records", records, "--clusters", cluster, "--split", split]
+    found = {
+        f"records_{level}": (["records", "--level", level, "--input", f"{release}/{level}.xml.gz",
+                              "--output", records, "--threads", "2"], Path(records, level))
+        for level in ("uniref50", "uniref90")
+    }  # fmt: skip
+    found |= {
+        "curate": (["curate", "--records", records, "--output", curate, "--threads", "2"], Path(curate)),
+        "cluster": (["cluster", "--records", records, "--curated", curate, "--output", cluster, "--threads", "2"],
+                    Path(cluster)),
+        "split": (["split", "--clusters", cluster, "--output", split], Path(split)),
+        "decontaminate_prepare": (["decontaminate", "prepare", *read, "--output", clean], Path(clean)),
+        "decontaminate_search": (["decontaminate", "search", "--directory", clean, "--part", "0", "--threads", "2"],
+                                 Path(clean, "hits")),
+        "decontaminate_remove": (["decontaminate", "remove", "--directory", clean, *read],
+                                 Path(clean, "split.parquet")),
+        "decontaminate": (["decontaminate", "audit", "--directory", clean, *read, "--threads", "2"],
+                          Path(clean, "identity.json")),
+        "shard": (["shard", "build", "--records", records, "--clusters", cluster, "--split", f"{clean}/split.parquet",
+                   "--release", f"{release}/release.json", "--output", shard, "--threads", "2"], Path(shard)),
+    }  # fmt: skip
+    return {name: ([*words, "--config", str(config)], path) for name, (words, path) in found.items()}
+
+
+def measured(command: list[str], log: Path) -> dict[str, float]:
+    """Run a command of unirefine: wall and CPU seconds, and the peak memory of its largest process, in bytes."""
+    begun = time.monotonic()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "unirefine.cli.main", *command], stdout=out, stderr=subprocess.STDOUT
+        )
+        _pid, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command[:2])} failed; see {log}")
+    return {
+        "wall": time.monotonic() - begun,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "memory": usage.ru_maxrss * 1024,
+    }
+
+
+def run_scale(directory: Path, scale: float) -> dict[str, dict[str, float]]:
+    """Make the release of a scale, run its stages, and return what each took; what is there already is not repeated."""
+    work = directory / f"{scale:g}"
+    clusters, members = round(CLUSTERS * scale), round(MEMBERS * scale)
+    if not (work / "results/release/release.json").exists():
+        write_release(work / "results/release", clusters, members)
+    config = work / "config.yaml"
+    config.write_text(json.dumps({
+        "records": {"parts": max(1, round(64 * scale))},
+        "split": {"validation_count": max(1, round(VALIDATION * scale))},
+        "decontaminate": {"parts": 1, "audit_failures": "remove"},
+        "shard": {"parts": max(1, round(64 * scale))},
+    }))  # fmt: skip
+    found = {}
+    for name, (command, output) in stages(work, config).items():
+        kept = work / f"{name}.json"
+        if not kept.exists():
+            print(f"scale {scale:g}: {name}", flush=True)
+            took = measured(command, work / f"{name}.log")
+            files = [path for path in output.rglob("*") if path.is_file()] if output.is_dir() else [output]
+            write_json(kept, took | {"disk": sum(path.stat().st_size for path in files), "members": members})
+        found[name] = json.loads(kept.read_text())
+    return found
+
+
+def estimate(taken: dict[float, dict[str, dict[str, float]]]) -> list[str]:
+    """Lines: what each stage took at each scale, the exponent of its growth, and a full release by that."""
+    scales = sorted(taken)
+    lines = []
+    for scale in scales:
+        rows = taken[scale]
+        lines.append(f"\nscale {scale:g}: {rows['split']['members']:,} members")
+        lines += [
+            f"  {name:<22} {duration(row['wall']):>8} wall {duration(row['cpu']):>8} CPU {human(row['memory'], 'B'):>9}"
+            f" memory {human(row['disk'], 'B'):>9} written"
+            for name, row in rows.items()
+        ]
+        total = {key: sum(row[key] for row in rows.values()) for key in ("wall", "cpu", "disk")}
+        lines.append(
+            f"  {'all':<22} {duration(total['wall']):>8} wall {duration(total['cpu']):>8} CPU"
+            f" {human(total['disk'], 'B'):>26} written"
+        )
+    if len(scales) < 2:
+        return [*lines, "\none scale: no growth to tell; give two"]
+    small, large = taken[scales[-2]], taken[scales[-1]]
+    lines.append(f"\ngrowth from {scales[-2]:g} to {scales[-1]:g}, and a full release by it")
+    full: dict[str, float] = {}
+    for name, row in large.items():
+        ratio = row["members"] / small[name]["members"]
+        exponent = math.log(row["cpu"] / small[name]["cpu"]) / math.log(ratio)
+        # an exponent below 1 is a fixed cost that is still in sight: the rest is taken as linear
+        full[name] = row["cpu"] * (1 / scales[-1]) ** max(exponent, 1)
+        lines.append(f"  {name:<22} exponent {exponent:5.2f}   {full[name] / 3600:10,.1f} core-hours")
+    lines.append(f"  {'all':<22} {'':>14}   {sum(full.values()) / 3600:10,.1f} core-hours")
+    for nodes in (1, 4, 32):
+        at_once = min(PARTS, nodes * CORES // THREADS)
+        searches = math.ceil(PARTS / at_once) * full["decontaminate_search"] / PARTS / THREADS
+        single = sum(
+            full[name] * row["wall"] / row["cpu"] for name, row in large.items() if name != "decontaminate_search"
+        )
+        lines.append(
+            f"  {nodes} nodes of {CORES} cores: {duration(searches)} of searches ({PARTS} jobs of {THREADS} threads,"
+            f" {at_once} at once), {duration(single)} of stages that are one job, at the measured 2 threads"
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure the scales that are asked for and print the estimate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="inputs, results and figures")
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.001], metavar="F", help="shares of 2024_03")
+    parser.add_argument("--again", action="store_true", help="measure once more what was measured")
+    arguments = parser.parse_args()
+    taken = {}
+    for scale in sorted(arguments.scales):
+        if not 0 < scale <= 1:
+            parser.error(f"--scales {scale:g}: a share is above 0 and at most 1")
+        if arguments.again:
+            for path in (arguments.directory / f"{scale:g}").glob("*.json"):
+                path.unlink()
+            shutil.rmtree(arguments.directory / f"{scale:g}/results/decontaminate", ignore_errors=True)
+        taken[scale] = run_scale(arguments.directory, scale)
+    print("\n".join(estimate(taken)))
+
+
+if __name__ == "__main__":
+    main()

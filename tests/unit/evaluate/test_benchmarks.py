@@ -1,0 +1,84 @@
+"""Perplexity of a benchmark's proteins, by their nearest train sequence, beside the same proteins in validation."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from unirefine.config import Evaluate
+from unirefine.core.alphabet import decode
+from unirefine.core.ids import key_of
+from unirefine.dataset import open_shards
+from unirefine.errors import UserError
+from unirefine.evaluate import run as stage
+from unirefine.evaluate.masked import MaskedSide
+from unirefine.evaluate.score import score
+from unirefine.model.inference import open_huggingface
+
+CONFIG = Evaluate(seed=2, masking={"max_tokens": 60}, batch_tokens=512)
+CLUSTERS = 1000
+
+
+@pytest.fixture
+def decontaminated(written, tmp_path):
+    """A run's directory: validation's first six sequences are proteins of two benchmarks; four are near train."""
+    side = open_shards(written.directory).validation
+    names = sorted({side.ids(i)[1].removeprefix("UniRef50_") for i in range(side.sequences)}, key=key_of)
+    keys, sizes = pa.array([key_of(name) for name in names], pa.uint64()), pa.array([1] * len(names), pa.uint32())
+    pq.write_table(pa.table({"key": keys, "size": sizes}), tmp_path / "clusters.parquet")
+    table = {
+        "id": [side.ids(i)[0] for i in range(6)],
+        "benchmark": ["far", "far", "near", "near", "near", "near"],
+        "sequence": [decode(side.tokens(i)) for i in range(6)],
+    }
+    table = pa.table(table).replace_schema_metadata({"unirefine_first": str(CLUSTERS)})
+    pq.write_table(table, tmp_path / "benchmarks.parquet")
+    nearest = {
+        "target": pa.array([CLUSTERS + i for i in range(2, 6)], pa.uint32()),
+        "all": [0.9, 0.9, 0.9, 0.9],
+        "searched": [0.31, 0.32, 0.45, None],
+        "audited": [0.1] * 4,
+    }
+    (tmp_path / "nearest").mkdir()
+    pq.write_table(pa.table(nearest), tmp_path / "nearest/part-000-of-001.parquet")
+    (tmp_path / "identity.json").write_text(json.dumps({"audit": {"policy": "error"}}))
+    return tmp_path
+
+
+def test_the_losses_are_those_of_the_same_proteins(written, small_esm2, decontaminated, tmp_path):
+    validation = MaskedSide(open_shards(written.directory).validation, CONFIG)
+    positions = validation.positions()
+    nll, _seconds = score(open_huggingface(small_esm2[0]), validation, positions, CONFIG.batch_tokens)
+    found = stage.run(
+        written.directory, [small_esm2[0]], tmp_path / "out", CONFIG, clusters=tmp_path, decontaminated=decontaminated
+    )
+    far, near = found["benchmarks"]
+    assert (far["name"], far["sequences"], near["name"], near["sequences"]) == ("far", 2, "near", 4)
+
+    def expected(*sequences, among=True):
+        inside = np.isin(positions.sequence, sequences) & among
+        return pytest.approx(np.exp(nll[inside].mean()), rel=1e-4), int(inside.sum())
+
+    for one, sequences in ((far, (0, 1)), (near, (2, 3, 4, 5))):
+        perplexity, masked = expected(*sequences)
+        assert one["perplexity"] == {"ours": perplexity, "huggingface": perplexity} and one["masked"] == masked
+    bins = {row["bin"]: row for row in near["identity"]}
+    for label, sequences in (("0.3-0.4", (2, 3)), ("0.4-0.5", (4,)), ("no hit", (5,))):
+        perplexity, masked = expected(*sequences, among=positions.kinds()["hidden"])
+        if masked:
+            assert (bins[label]["huggingface"], bins[label]["masked"]) == (perplexity, masked)
+    assert [row["bin"] for row in far["identity"]] == ["no hit"]
+    assert sum(row["sequences"] for row in found["breakdowns"]["identity"]) <= found["sequences"]
+
+
+def test_without_proteins_there_are_no_rows(written, small_esm2, decontaminated, tmp_path):
+    table = pq.read_table(decontaminated / "benchmarks.parquet")
+    pq.write_table(table.slice(0, 0), decontaminated / "benchmarks.parquet")
+    config = CONFIG.model_copy(update={"huggingface": False, "sequences": 2})
+    arguments = (written.directory, [small_esm2[0]], tmp_path / "out", config)
+    assert stage.run(*arguments, clusters=tmp_path, decontaminated=decontaminated)["benchmarks"] == []
+    pq.write_table(table.replace_schema_metadata({}), decontaminated / "benchmarks.parquet")
+    with pytest.raises(UserError, match=r"benchmarks.parquet: its metadata has no number of the first protein"):
+        stage.run(*arguments, clusters=tmp_path, decontaminated=decontaminated)
