@@ -89,10 +89,10 @@ def read_bionemo(directory: Path, _monkeypatch) -> dict[str, Rows]:
         lists = clusters["ur90_id"] if side == "train" else clusters["ur50_id"].apply(lambda one: [one])
         cursor = sqlite3.connect(directory / f"{side}.db").cursor()
         rows = []
-        for number, members in enumerate(lists):
+        for cluster, members in zip(clusters["ur50_id"], lists, strict=True):
             for member in np.asarray(members):
                 cursor.execute("SELECT sequence FROM protein WHERE id = ?", (member,))
-                rows.append((str(member), number, cursor.fetchone()[0]))
+                rows.append((str(member), cluster, cursor.fetchone()[0]))
         cursor.execute("SELECT COUNT(*) FROM protein")
         assert cursor.fetchone()[0] == len(rows)
         used = " ".join(
@@ -174,9 +174,8 @@ def as_read(to: str, rows: Rows, own: bool, side: str) -> Rows:
     """The truth as a reader of a format sees it."""
     if to == "parquet" and not own and side != "train":
         return [(None, cluster, sequence) for _name, cluster, sequence in rows]
-    if to == "bionemo":  # it has no ids of clusters, only which members belong together
-        numbers: dict[str, int] = {}
-        return [(name, numbers.setdefault(cluster, len(numbers)), sequence) for name, cluster, sequence in rows]
+    if to == "bionemo" and side != "train":  # it has no clusters of held-out sequences
+        return [(name, name, sequence) for name, _cluster, sequence in rows]
     return rows
 
 
