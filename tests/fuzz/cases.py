@@ -154,6 +154,13 @@ RELEASE = (
     Case("own/uniref90.xml", TEXT, _records_of("own/uniref90.xml"), own=True, weight=2),
     Case("own/own.fasta", TEXT, _records_of("own/own.fasta"), own=True, weight=2),
     Case("own/own.fasta.gz", BYTES, _records_of("own/own.fasta.gz")),
+    Case("own/own.fasta.zst", BYTES, _records_of("own/own.fasta.zst"), own=True),
+    Case(
+        "own/sides.tsv", TEXT,
+        lambda root, out: [*_records_of("own/own.fasta")(root, out), "--sides", root / "own/sides.tsv"], own=True,
+    ),
+    Case("own/data/*/*.parquet", BYTES, _records_of("own/data"), own=True, weight=2),
+    Case("own/bionemo/*", BYTES, _records_of("own/bionemo"), own=True, weight=2),
     Case("results/release/*.json", JSON, _collect),
     Case(
         "results/release/taxdump.tar.gz", BYTES,

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+from minisite.datasets import write_bionemo, write_parquet
 from minisite.site import build_demo
 
 from unirefine.cli.main import main
@@ -144,6 +146,12 @@ def write_own_files(directory: Path) -> None:
     letters = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
     entries = [f">own{i} a protein\n{random_.choice(letters, 60).tobytes().decode()}\n" for i in range(20)]
     (directory / "own.fasta").write_text("".join(entries))
+    (directory / "own.fasta.zst").write_bytes(pa.compress("".join(entries).encode(), "zstd", asbytes=True))
+    (directory / "sides.tsv").write_text("".join(f"own{i}\t{'validation' if i < 3 else 'train'}\n" for i in range(20)))
+    rows = [(f"UniRef50_P{10000 + i % 8:05d}", f"UniRef90_P{10000 + i:05d}", "MKV" * (i + 9)) for i in range(20)]
+    validation = [(f"UniRef50_Q{10000 + i:05d}", f"UniRef90_Q{10000 + i:05d}", "MKL" * (i + 9)) for i in range(4)]
+    write_parquet(directory / "data", rows, validation)
+    write_bionemo(directory / "bionemo", rows, validation)
     (directory / "purge.txt").write_text("# found in the lab\nP12345\nA0A009IHW8\nUPI002E2621C6\n")
     (directory / "wild_type.fasta").write_text(f">wt\n{WILD_TYPE}\n")
     (directory / "contacts.fasta").write_text(f">contacts\n{WILD_TYPE}\n")

@@ -1,6 +1,7 @@
 # Which UniRef90 sequences make up which UniRef50 cluster.
 
 CLUSTER = PATHS.directory("cluster")
+CLUSTERS_ITSELF = CUSTOM_FASTA and not CONFIG.release.clusters
 
 
 rule cluster:
@@ -13,12 +14,13 @@ rule cluster:
         idmapping=(
             f"{RELEASE}/{names.IDMAPPING}" if CONFIG.release.needs_idmapping else []
         ),
+        table=local_input(CONFIG.release.clusters),
     output:
         clusters=f"{CLUSTER}/clusters.parquet",
         membership=f"{CLUSTER}/membership.parquet",
         removed=f"{CLUSTER}/removed.parquet",
         violations=f"{CLUSTER}/violations.parquet",
-        mmseqs_log=f"{CLUSTER}/mmseqs.log" if CUSTOM_FASTA else [],
+        mmseqs_log=f"{CLUSTER}/mmseqs.log" if CLUSTERS_ITSELF else [],
         counts=f"{CLUSTER}/counts.json",
         lineage=f"{CLUSTER}/lineage.json",
     log:
@@ -36,13 +38,14 @@ rule cluster:
         records=lambda wildcards, input: parent(input.records[0], 2),
         curated=lambda wildcards, input: parent(input.curated),
         directory=lambda wildcards, output: parent(output.counts),
-        idmapping=lambda wildcards, input: words("--idmapping", input.idmapping),
-        mmseqs=MMSEQS if CUSTOM_FASTA else [],
-        tool=MMSEQS_VERSION if CUSTOM_FASTA else "",
+        given=lambda wildcards, input: words("--idmapping", input.idmapping)
+        + words("--clusters", input.table),
+        mmseqs=MMSEQS if CLUSTERS_ITSELF else [],
+        tool=MMSEQS_VERSION if CLUSTERS_ITSELF else "",
         code=code_digest("cluster"),
     shell:
         "unirefine cluster --config {params.config:q} --records {params.records:q} --curated {params.curated:q}"
-        " {params.idmapping:q} {params.mmseqs:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
+        " {params.given:q} {params.mmseqs:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
 # Without MMseqs2's log, which has times in it: another one makes nothing again.

@@ -12,7 +12,7 @@ rule curate:
             f"{RELEASE}/{names.purge_list(number)}"
             for number in range(len(CONFIG.release.purge_lists))
         ],
-        designs=local_input(CONFIG.curate.designs),
+        files=[local_input(path) for path in CONFIG.curate.files],
     output:
         kept=expand(f"{CURATE}/{{level}}.parquet", level=LEVELS),
         removed=f"{CURATE}/removed.parquet",

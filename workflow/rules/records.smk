@@ -2,22 +2,34 @@
 
 RECORDS = PATHS.directory("records")
 
+
+def records_input(level):
+    """The file of a level, or the data set."""
+    release = CONFIG.release
+    if release.on_hub:
+        return f"{RELEASE}/{names.DATA_SET}"
+    if release.is_data_set:
+        return [local_input(path) for path in PATHS.data_set()]
+    if CUSTOM_FASTA:
+        return local_input(release.fasta)
+    return f"{RELEASE}/{names.level_download(level, release.format)}"
+
+
 for records_level_name in LEVELS:
 
     rule:
         name:
             f"records_{records_level_name}"
         input:
-            file=(
-                local_input(CONFIG.release.fasta)
-                if CUSTOM_FASTA
-                else f"{RELEASE}/{names.level_download(records_level_name, CONFIG.release.format)}"
-            ),
+            file=records_input(records_level_name),
             note=(
-                []
-                if CUSTOM_FASTA
-                else f"{RELEASE}/{names.release_note(records_level_name)}"
+                f"{RELEASE}/{names.release_note(records_level_name)}"
+                if CONFIG.release.is_uniprot
+                else []
             ),
+            validation=local_input(CONFIG.release.validation_fasta),
+            test=local_input(CONFIG.release.test_fasta),
+            sides=local_input(CONFIG.release.sides),
         output:
             records=PATHS.record_parts(records_level_name),
             members=PATHS.member_parts(records_level_name),
@@ -30,17 +42,24 @@ for records_level_name in LEVELS:
             f"{PATHS.benchmarks('records')}/{records_level_name}.tsv"
         threads: min(4, CONFIG.run.threads)
         resources:
-            mem_mb=4000,
+            # of a data set, 45 bytes a row choose the representatives
+            mem_mb=12000 if CONFIG.release.is_data_set else 4000,
             runtime="12h",
         params:
             config=stage_options(CONFIG, "records"),
             level=records_level_name,
             directory=lambda wildcards, output: parent(output.counts, 2),
-            note=lambda wildcards, input: words("--release-note", input.note),
+            source=lambda wildcards, input: (
+                CONFIG.release.dataset if PATHS.data_set() else input.file
+            ),
+            given=lambda wildcards, input: words("--release-note", input.note)
+            + words("--validation", input.validation)
+            + words("--test", input.test)
+            + words("--sides", input.sides),
             code=code_digest("records"),
         shell:
-            "unirefine records --config {params.config:q} --level {params.level:q} --input {input.file:q}"
-            " {params.note:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
+            "unirefine records --config {params.config:q} --level {params.level:q} --input {params.source:q}"
+            " {params.given:q} --output {params.directory:q} --threads {threads} 2>&1 | tee {log:q}"
 
 
 rule records:

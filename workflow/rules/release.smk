@@ -3,6 +3,12 @@
 RELEASE = PATHS.directory("release")
 DOWNLOADS = release_files(CONFIG)
 ARCHIVED = archived_files(CONFIG)
+# options that name the files of a source besides UniProt's
+RELEASE_FILES_OF = {
+    **dict.fromkeys(("current", "archive"), ("fasta",)),
+    "fasta": ("fasta", "validation_fasta", "test_fasta", "sides", "clusters"),
+    **dict.fromkeys(("parquet", "bionemo"), ("dataset", "revision")),
+}
 
 
 rule release_fetch:
@@ -56,11 +62,39 @@ if ARCHIVED:
     ruleorder: release_archive > release_fetch
 
 
+if CONFIG.release.on_hub:
+
+    rule release_dataset:
+        output:
+            # until it is whole it is in dataset.part, undeclared, so that a killed download goes on
+            directory(f"{RELEASE}/{names.DATA_SET}"),
+        log:
+            f"{PATHS.logs('release')}/dataset.log",
+        benchmark:
+            f"{PATHS.benchmarks('release')}/dataset.tsv"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime="1d",
+            downloads=1,
+        params:
+            what=stage_options(
+                CONFIG, "release", "source", "dataset", "revision", "only_held_out"
+            ),
+            config=untracked(stage_options(CONFIG, "release")),
+        shell:
+            "unirefine release dataset --config {params.config:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
 rule release:
     input:
         files=expand(f"{RELEASE}/{{file}}", file=DOWNLOADS),
         facts=expand(f"{RELEASE}/{{file}}.json", file=DOWNLOADS),
-        fasta=local_input(CONFIG.release.fasta) if CUSTOM_FASTA else [],
+        own=[
+            local_input(path)
+            for path in (*CONFIG.release.own_files, *PATHS.data_set())
+        ],
+        dataset=f"{RELEASE}/{names.DATA_SET}" if CONFIG.release.on_hub else [],
     output:
         f"{RELEASE}/release.json",
     log:
@@ -73,7 +107,13 @@ rule release:
         mem_mb=500,
         runtime="30m",
     params:
-        what=stage_options(CONFIG, "release", "source", "name", "fasta"),
+        what=stage_options(
+            CONFIG,
+            "release",
+            "source",
+            "name",
+            *RELEASE_FILES_OF[CONFIG.release.source],
+        ),
         config=untracked(stage_options(CONFIG, "release")),
         directory=lambda wildcards, output: parent(output[0]),
         names=DOWNLOADS,

@@ -8,7 +8,7 @@ rule split:
         clusters=rules.cluster.output.clusters,
         lineage=ancient(PATHS.lineage("cluster")),
         ids=local_input(CONFIG.split.ids),
-        records=PATHS.records() if CONFIG.split.method == "ids" else [],
+        records=PATHS.records() if CONFIG.split.method in ("ids", "given") else [],
     output:
         split=f"{SPLIT}/split.parquet",
         missing=f"{SPLIT}/missing_ids.txt" if CONFIG.split.method == "ids" else [],

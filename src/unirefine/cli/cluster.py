@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
         "cluster",
         "Put every UniRef90 that curate kept into its one UniRef50 cluster: as the UniRef XML states it, or UniProt's"
         " idmapping (--idmapping). For a FASTA of your own, curated with --levels uniref90, MMseqs2 computes both"
-        " levels.",
+        " levels, or a table has them (--clusters).",
         "unirefine cluster --records results/demo/records --curated results/demo/curate \\\n"
         "    --output results/demo/cluster --threads 2",
     )
@@ -24,6 +24,9 @@ def parser() -> argparse.ArgumentParser:
     cluster.add_argument("--curated", required=True, metavar="DIR", help="output directory of the curate stage")
     cluster.add_argument(
         "--idmapping", metavar="FILE", help="idmapping_selected.tab(.gz), for UniRef in FASTA, which names no members"
+    )
+    cluster.add_argument(
+        "--clusters", metavar="FILE", help="table of the clusters of your own FASTA: representative, a tab, member"
     )
     cluster.add_argument("--output", required=True, metavar="DIR", help="where to write")
     cluster.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="default: 1")
@@ -42,10 +45,11 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.curated,
         arguments.output,
         idmapping=arguments.idmapping,
+        table=arguments.clusters,
         mmseqs=arguments.mmseqs,
         threads=arguments.threads,
     )
-    own = counts["membership"] == "mmseqs"
+    own = counts["membership"] in ("mmseqs", "table")
     for level, what in zip(LEVELS, ("clusters", "sequences" if own else "members"), strict=True):
         found = counts["levels"][level]
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in found["removed"].items()) or "nothing"
@@ -54,6 +58,8 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if not own:
         _print_violations(counts)
+        return
+    if counts["membership"] == "table":
         return
     for level, apart in zip(counts["mmseqs"]["identities"], counts["giants"], strict=True):
         if apart["giants"]:

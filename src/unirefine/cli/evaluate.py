@@ -102,6 +102,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     config = config_of(arguments, Evaluate, "evaluate")
     from unirefine.megatron import platform
 
+    from unirefine.evaluate import elsewhere
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import run
 
@@ -115,7 +116,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
             decontaminated=arguments.decontaminated,
         )
         if platform.rank() == 0:
-            print("\n".join(lines(result)))
+            print("\n".join([*lines(result), *elsewhere.lines(result["elsewhere"])]))
             print(f"wrote {arguments.output / 'perplexity.json'}")
     finally:
         platform.shutdown()

@@ -1,4 +1,4 @@
-"""`unirefine release fetch|archive|collect`: download and verify."""
+"""`unirefine release fetch|archive|dataset|collect`: download and verify."""
 
 import argparse
 from pathlib import Path
@@ -45,6 +45,13 @@ def parser() -> argparse.ArgumentParser:
     )
     archive.add_argument("--output", metavar="DIR", type=Path, required=True)
     archive.set_defaults(run=run_archive)
+    dataset = action(
+        "dataset",
+        "download a data set of the Hugging Face Hub at one commit; each file must have the sha256 that the Hub states",
+        "--config config/nvidia-2024_03.yaml --output results/release/dataset",
+    )
+    dataset.add_argument("--output", metavar="DIR", type=Path, required=True)
+    dataset.set_defaults(run=run_dataset)
     collect = action(
         "collect",
         "write release.json, and compare with what config/sources.tsv knows",
@@ -58,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         help="delete the downloads in DIR that --files does not name, unless another run shares DIR",
     )  # fmt: skip
     collect.set_defaults(run=run_collect)
-    for each in (fetch, archive, collect):
+    for each in (fetch, archive, dataset, collect):
         add_config(each, "release")
     return command
 
@@ -77,6 +84,21 @@ def run_archive(arguments: argparse.Namespace) -> None:
 
     for facts in archive.run(arguments.output, config_of(arguments, Release, "release")):
         print(_line(facts))
+
+
+def run_dataset(arguments: argparse.Namespace) -> None:
+    """Download a data set of the Hub."""
+    from unirefine.errors import UserError
+    from unirefine.release import hub
+
+    config = config_of(arguments, Release, "release")
+    if not config.on_hub:
+        what = f"release.source is {config.source!r}"
+        raise UserError(
+            f"no data set of the Hub: {what}", fix="set release.source: parquet, release.dataset and revision"
+        )
+    for facts in hub.run(arguments.output, config):
+        print(f"{facts['file']}: {human(facts['size'], 'B')}, sha256 {facts['sha256']}, from {facts['url']}")
 
 
 def run_collect(arguments: argparse.Namespace) -> None:

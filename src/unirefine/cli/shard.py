@@ -38,6 +38,17 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="threads (default: 1)")
     build.set_defaults(run=with_lock(_build))
 
+    held_out = command(
+        "held-out",
+        "write shards of the validation (and test) sequences of a data set alone, to evaluate models on",
+        "unirefine shard held-out --dataset results/model-card/release/dataset --output results/model-card/shards",
+    )
+    held_out.add_argument(
+        "--dataset", type=Path, required=True, metavar="DIR", help="directory with validation/*.parquet"
+    )
+    held_out.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the shards go")
+    held_out.set_defaults(run=with_lock(_held_out))
+
     verify = command(
         "verify", "hash every file again and check every index", "unirefine shard verify results/demo/shard"
     )
@@ -68,6 +79,14 @@ def _build(arguments: argparse.Namespace) -> None:
             f"shard: {name}: {side['documents']:,} clusters, {side['sequences']:,} sequences, "
             f"{side['tokens']:,} residues in {len(side['shards'])} shard(s); longest {side['longest']:,}"
         )
+
+
+def _held_out(arguments: argparse.Namespace) -> None:
+    """Write shards of held-out sequences and print one line for each side."""
+    from unirefine.shard.held_out import run
+
+    for name, side in run(arguments.dataset, arguments.output)["sides"].items():
+        print(f"shard: {name}: {side['sequences']:,} sequences, {side['tokens']:,} residues")
 
 
 def _verify(arguments: argparse.Namespace) -> None:

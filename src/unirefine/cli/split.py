@@ -10,7 +10,7 @@ def parser() -> argparse.ArgumentParser:
     """Options of `unirefine split`."""
     split = stage_parser(
         "split",
-        "Choose the validation (and test) clusters by keyed hash or from an id list.",
+        "Choose the validation (and test) clusters by keyed hash, from an id list, or as the source gives them.",
         "unirefine split --config config/demo.yaml --set split.seed=42 \\\n"
         "    --clusters results/demo/cluster --output results/demo/split",
     )
@@ -21,7 +21,8 @@ def parser() -> argparse.ArgumentParser:
         "--records",
         type=Path,
         metavar="DIR",
-        help="output directory of the records stage: finds listed accessions in ids like sp|P12345|AATM_RABIT",
+        help="output directory of the records stage: has the given sides; finds listed accessions in ids like"
+        " sp|P12345|AATM_RABIT",
     )
     split.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to write")
     add_config(split, "split")

@@ -8,13 +8,14 @@ from typing import BinaryIO
 
 import numba
 import numpy as np
-from isal import igzip
 
 from unirefine.cluster.membership import Claims
+from unirefine.core.compressed import DAMAGE, damage, decompressed
 from unirefine.core.ids import pack
 from unirefine.core.levels import LEVELS
 from unirefine.core.tables import Parts, find_parts, iterate, numbers
 from unirefine.errors import UserError
+from unirefine.files.atomic import read_json
 from unirefine.files.inputs import require_file
 from unirefine.progress import meter
 
@@ -30,19 +31,27 @@ _OK, _FEW_COLUMNS, _BAD_ID = 0, 1, 2
 def open_claims(records: Path, idmapping: Path | str | None) -> tuple[list[str], Iterator[Claims]]:
     """Names of the sources, and the claims that they make.
 
-    idmapping: idmapping_selected.tab(.gz). Without it the members files are read, which only UniRef XML gives; raises
-    UserError when uniref50 has none.
+    idmapping: idmapping_selected.tab(.gz). Without it the members files are read, which UniRef XML gives at both levels
+    and a data set at uniref90; raises UserError when there are none.
     """
     if idmapping is not None:
         return [Path(idmapping).name], idmapping_claims(idmapping)
     levels = [parts for level in LEVELS if (parts := find_parts(records, level, "members"))]
-    if not levels or levels[0].level != LEVELS[0]:
+    kind = source_of(records)
+    if not levels or (kind == "xml" and levels[0].level != LEVELS[0]):
         raise UserError(
             "no members files, which only UniRef XML gives",
             where=records / LEVELS[0],
             fix="set release.format: xml, or give UniProt's idmapping_selected.tab.gz with --idmapping",
         )
-    return [f"{parts.level}.xml" for parts in levels], itertools.chain.from_iterable(map(xml_claims, levels))
+    return [f"{parts.level}.{kind}" for parts in levels], itertools.chain.from_iterable(map(xml_claims, levels))
+
+
+def source_of(records: Path) -> str:
+    """What the records of UniRef90 were read from: `xml`, or `parquet` or `bionemo`, which name clusters there only."""
+    path = records / LEVELS[1] / "counts.json"
+    found = read_json(path).get("format") if path.exists() else None
+    return found if found in ("parquet", "bionemo") else "xml"
 
 
 def xml_claims(parts: Parts) -> Iterator[Claims]:
@@ -101,7 +110,7 @@ def _parse(raw, size, clusters, members):
 
 
 def idmapping_claims(path: Path | str) -> Iterator[Claims]:
-    """Claims of `idmapping_selected.tab` (plain or gzip): columns 9 (UniRef90) and 10 (UniRef50), counted from 1.
+    """Claims of `idmapping_selected.tab` (plain or compressed): columns 9 (UniRef90) and 10 (UniRef50), counted from 1.
 
     A line where one of the two is empty makes no claim. Streams in blocks of 8 MB. Raises UserError with the line
     number for a line that has too few columns or other ids there, and for a truncated gzip.
@@ -141,14 +150,14 @@ def idmapping_claims(path: Path | str) -> Iterator[Claims]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
     require_file(path, "run the release stage, or check --idmapping")
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    with igzip.open(path, "rb") if zipped else path.open("rb") as file:
-        yield file
+    with path.open("rb") as file, decompressed(file)[0] as stream:
+        yield stream
 
 
 def _read(file: BinaryIO, buffer: np.ndarray, path: Path) -> int:
     try:
         return file.readinto(buffer)
-    except (EOFError, OSError, igzip.isal_zlib.error) as error:
-        raise UserError(f"not a whole gzip file ({error})", where=path, fix="fetch the file again") from None
+    except DAMAGE as error:
+        if damage(error) is None:
+            raise
+        raise UserError(f"not a whole compressed file ({error})", where=path, fix="fetch the file again") from None

@@ -30,6 +30,10 @@ class Joined:
     joined: int
     """Clusters that became part of another one."""
 
+    def plus(self, other: "Joined") -> "Joined":
+        """The sum of both."""
+        return Joined(self.giants + other.giants, self.pairs + other.pairs, self.joined + other.joined)
+
 
 def join_giants(
     representative: np.ndarray, parts: Parts, identity: float, coverage: float, *, threads: int

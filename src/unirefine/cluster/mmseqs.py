@@ -22,15 +22,14 @@ def cluster_sequences(
 ) -> tuple[np.ndarray, np.ndarray, list[Joined]]:
     """Cluster the kept records at the first identity, then their representatives at the second.
 
-    kept: bool[records]. MMseqs2's output goes to `<output>/mmseqs.log`, its databases to a temporary directory beside
-    it: about four times the size of the sequences. Proteins that are too long for it are compared apart.
+    kept: bool[records]. MMseqs2's output is appended to `<output>/mmseqs.log`, its databases go to a temporary
+    directory beside it: about four times the size of the sequences. Proteins too long for it are compared apart.
     Returns two arrays uint32[records], NONE elsewhere: the row of each kept record's representative, and the row of
     each representative's representative at the second level; and what was joined apart at each level. Raises UserError
     when MMseqs2 fails or leaves a sequence out.
     """
     output.mkdir(parents=True, exist_ok=True)
     log = output / "mmseqs.log"
-    log.unlink(missing_ok=True)
     with temporary_directory(output / "mmseqs") as work:
         fasta, sequences, representatives = work / "sequences.fasta", work / "sequences", work / "representatives"
         _write_fasta(fasta, parts, kept)

@@ -10,7 +10,7 @@ import numpy as np
 
 from unirefine.cluster.assignment import assign
 from unirefine.cluster.checks import count_members
-from unirefine.cluster.claims import open_claims
+from unirefine.cluster.claims import open_claims, source_of
 from unirefine.cluster.findings import (
     Finding,
     find_removals,
@@ -18,14 +18,17 @@ from unirefine.cluster.findings import (
     refuse_violations,
     write_findings,
 )
+from unirefine.cluster.giants import Joined
 from unirefine.cluster.index import index_records
-from unirefine.cluster.inputs import Level, curated_levels, open_level, removal_reasons
+from unirefine.cluster.inputs import Level, curated_levels, open_level, read_lengths, removal_reasons
 from unirefine.cluster.membership import join_claims
 from unirefine.cluster.mmseqs import cluster_sequences
 from unirefine.cluster.names import compare_names
 from unirefine.cluster.outputs import write_tables
+from unirefine.cluster.table import read_table
 from unirefine.config import Cluster
-from unirefine.core.levels import LEVELS, NONE
+from unirefine.core.levels import LEVELS, NO_SIDE, NONE
+from unirefine.core.tables import read_column
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
@@ -47,14 +50,16 @@ def run(
     output: Path | str,
     *,
     idmapping: Path | str | None = None,
+    table: Path | str | None = None,
     mmseqs: str | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
     """Write clusters.parquet, membership.parquet, removed.parquet, violations.parquet, counts.json and lineage.json.
 
     records, curated: output directories of the two stages. The membership comes from `idmapping`, UniProt's
-    idmapping_selected.tab(.gz), where it is given, else from the UniRef XML. Where curate saw `uniref90` alone, the
-    records are a FASTA of your own, and MMseqs2 (mmseqs: its binary) computes both levels.
+    idmapping_selected.tab(.gz), where it is given, else from the UniRef XML or the data set. Where curate saw
+    `uniref90` alone, the records are a FASTA of your own: its clusters are those of `table`, or MMseqs2 (mmseqs: its
+    binary) computes both levels.
     Returns the counts. Raises UserError for files that are missing or not of one run, for two records with one key,
     and, where config.violations is `error`, for a UniRef90 in no or in two UniRef50 and for an entry that lists another
     number of members than it states.
@@ -67,7 +72,9 @@ def run(
     members = open_level(records, curated, UNIREF90)
     clusters = members if custom else open_level(records, curated, UNIREF50)
     # arrays, claims, assignment, checks
-    if custom:
+    if custom and table is not None:
+        grouped = _group_by_table(curated, members, Path(table))
+    elif custom:
         grouped = _group_by_similarity(config, curated, members, output, mmseqs, threads)
     else:
         grouped = _group_by_claims(config, records, curated, clusters, members, idmapping)
@@ -86,9 +93,10 @@ def run(
         facts["violations"] = {level: dict(sorted(found.items())) for level, found in sorted(violations.items())}
     facts["largest_cluster"] = int(sizes.max(initial=0))
     write_counts(output / "counts.json", "cluster", kept, **facts)
-    tools = {"mmseqs": facts["mmseqs"]["version"]} if custom else {}
-    lineage.write(output, lineage.step("cluster", config, counts=kept, tools=tools), [curated])
-    delete_stale(output, "cluster", [*FILES, "mmseqs.log"] if custom else FILES)
+    tools = {"mmseqs": facts["mmseqs"]["version"]} if "mmseqs" in facts else {}
+    step = lineage.step("cluster", config, counts=kept, tools=tools, inputs=[table] if table else [])
+    lineage.write(output, step, [curated])
+    delete_stale(output, "cluster", [*FILES, "mmseqs.log"] if "mmseqs" in facts else FILES)
     return {"levels": kept} | facts
 
 
@@ -140,7 +148,7 @@ def _group_by_claims(
     if config.violations == "error":
         refuse_violations(assignment, counts, clusters.parts, members.parts)
     facts = {
-        "membership": "idmapping" if idmapping is not None else "xml",
+        "membership": "idmapping" if idmapping is not None else source_of(records),
         "sources": sources,
         "claims": membership.claims,
         "member_counts": {"checked": counts.sums.entries, "wrong": len(counts.sums.wrong)},
@@ -169,10 +177,30 @@ def _group_by_claims(
     )
 
 
+def _group_by_table(curated: Path, members: Level, table: Path) -> Grouped:
+    """Group your own sequences as a table says. Memory: 40 bytes a record."""
+    index = index_records(members.parts, members.keys)
+    if not members.kept.any():
+        raise UserError("curate kept no sequence", where=curated, fix="look into its removed.parquet")
+    found = read_table(table, members, index, read_lengths(curated, members))
+    clusters_left = np.zeros(len(found.owner), bool)
+    clusters_left[found.owner[found.owner != NONE]] = True
+    facts = {
+        "membership": "table",
+        "table": {
+            "file": table.name,
+            "lines": found.lines,
+            "not_in_fasta": found.unknown,
+            "other_representative": found.represented_anew,
+        },
+    }
+    return Grouped(owner=found.owner, clusters_left=clusters_left, removals=[], violations=[], facts=facts)
+
+
 def _group_by_similarity(
     config: Cluster, curated: Path, members: Level, output: Path, mmseqs: str | None, threads: int
 ) -> Grouped:
-    """Group your own sequences with MMseqs2.
+    """Group your own sequences with MMseqs2, those of each side by themselves where a split is given.
 
     The representatives of the first level are the members; those of the second level represent the clusters.
     """
@@ -180,9 +208,15 @@ def _group_by_similarity(
     if not members.kept.any():
         raise UserError("curate kept no sequence", where=curated, fix="look into its removed.parquet")
     binary = find_mmseqs(mmseqs)
-    representative, owner, apart = cluster_sequences(
-        config, members.parts, members.kept, output, binary=binary, threads=threads
-    )
+    (output / "mmseqs.log").unlink(missing_ok=True)
+    given = read_column(members.parts, "given_side", np.uint8, null=NO_SIDE)
+    representative, owner = (np.full(len(given), NONE, np.uint32) for _level in range(2))
+    apart = [Joined(0, 0, 0), Joined(0, 0, 0)]
+    for side in np.unique(given[members.kept]):  # similar sequences on two sides stay on both: decontaminate finds them
+        chosen = members.kept & (given == side)
+        *found, joined = cluster_sequences(config, members.parts, chosen, output, binary=binary, threads=threads)
+        representative[chosen], owner[chosen] = found[0][chosen], found[1][chosen]
+        apart = [before.plus(more) for before, more in zip(apart, joined, strict=True)]
     clusters_left = np.zeros(len(owner), bool)
     clusters_left[owner[owner != NONE]] = True
     copies = np.flatnonzero(members.kept & (owner == NONE))

@@ -1,8 +1,19 @@
 """The config: pydantic models that define every option. Unknown keys are errors."""
 
 from unirefine.config.benchmarks import Benchmark
-from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Search, Shard, Split, Tools
+from unirefine.config.data import (
+    Cluster,
+    Curate,
+    Decontaminate,
+    Expected,
+    Records,
+    Search,
+    Shard,
+    Split,
+    Tools,
+)
 from unirefine.config.load import Config, load_block, load_config, merge_configs, parse_config
+from unirefine.config.release import Release, Run
 from unirefine.config.text import parse_yaml
 from unirefine.config.training import (
     PRESETS,
@@ -26,6 +37,7 @@ __all__ = [
     "Decontaminate",
     "Embed",
     "Evaluate",
+    "Expected",
     "Layout",
     "Model",
     "Optimizer",

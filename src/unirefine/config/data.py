@@ -1,127 +1,29 @@
-"""Config of the data half: run, release, records, curate, cluster, split, decontaminate, shard.
+"""Config of the data half after the release: records, curate, cluster, split, decontaminate, shard.
 
 The docstring under a field is its documentation: config/README.md is generated from it.
 """
 
 import math
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from unirefine.config.base import Block
 from unirefine.config.benchmarks import MOST, Benchmark
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Taxon = Annotated[int, Field(ge=1, lt=2**27)]
-MOST_LISTS = 100
-"""Their paths stand together in one command line, whose length the system limits."""
-
-UNIPROT_MIRRORS = (
-    "https://ftp.uniprot.org/pub/databases/uniprot",
-    "https://ftp.ebi.ac.uk/pub/databases/uniprot",
-    "https://ftp.expasy.org/databases/uniprot",
-)
+from unirefine.config.release import MOST_LISTS, Count, Fraction, Seed, Taxon
 
 
-def _directory_name(value: Any) -> Any:
-    """Raises ValueError for the name of a run that is no name of a directory, or that Snakemake reads differently."""
-    if isinstance(value, str) and (
-        not value.isprintable() or re.search(r"[/{}]|^[.-]|^\s|\s$|^$", value) or len(value.encode()) > 200
-    ):
-        raise ValueError(
-            f"{value!r} cannot name a run: a run is a directory, so its name has none of / {{ }} and no line breaks,"
-            " does not begin with a dot or a hyphen, has no space at either end, and is at most 200 bytes long"
-        )
-    return value
+class Expected(Block):
+    """What a data set (`release.source: parquet` or `bionemo`) must have; `null`: not checked."""
 
-
-def _release(value: Any) -> Any:
-    """Raises ValueError for what is no name of a release. 202403 is what YAML 1.1 makes of 2024_03."""
-    text = f"{value // 100}_{value % 100:02d}" if isinstance(value, int) else value
-    if isinstance(text, str) and not re.fullmatch(r"\d{4}_\d{2}", text, re.ASCII):
-        raise ValueError(f"release.name {text!r} is no release of UniProt; write year and number as in 2024_03")
-    return text
-
-
-Name = Annotated[str, BeforeValidator(_directory_name)]
-
-
-class Run(Block):
-    name: Name = "uniref"
-    """Name of the run: everything it writes goes to `results/<name>/`, `logs/<name>/`, `benchmarks/<name>/`."""
-    base: Name | None = None
-    """An earlier run in the same `results/`. Stages from release to shard that would give the same results are taken
-    from it; the first stage that differs, and all after it, are this run's own (docs/reruns.md)."""
-    threads: Count = 8
-    """Threads of one data-half job (records, curate, cluster, decontaminate, shard)."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Run":
-        if self.base == self.name:
-            raise ValueError("run.base is run.name; name an earlier run, or leave it out")
-        return self
-
-
-class Release(Block):
-    source: Literal["current", "archive", "fasta"] = "current"
-    """`current`: single files of UniProt's current release. `archive`: the one tarball of an older release
-    (XML only). `fasta`: your own FASTA file, no download."""
-    name: Annotated[str, BeforeValidator(_release)] | None = None
-    """Release that must be served, as in `2024_03`; the metalink of another release is an error. Without it
-    `current` takes what is current and records which it was. Required for `archive`."""
-    mirrors: Annotated[tuple[str, ...], Field(min_length=1)] = UNIPROT_MIRRORS
-    """Base URLs (the directory that holds `current_release/` and `previous_releases/`), tried in order.
-    `file:` URLs work too."""
-    format: Literal["xml", "fasta"] = "xml"
-    """What to download of UniRef. XML carries the membership and each member's taxon. FASTA is less than half the size;
-    its membership comes from UniProt's `idmapping_selected.tab.gz`, which names UniProtKB accessions only: of the
-    clusters of UniParc sequences only those with UniRef90_K in UniRef50_K are kept, and the cluster stage says how many
-    are lost. An archive has XML only."""
-    fasta: str | None = None
-    """Path of your own FASTA (plain or gzip) when `source: fasta`."""
-    taxdump: str | None = "https://ftp.ncbi.nlm.nih.gov/pub/taxonomy/taxdump.tar.gz"
-    """NCBI taxonomy dump (URL, `file:` URL or path). `null` uses the small pinned list of artificial taxa inside the
-    package and says so in the counts."""
-    purge_lists: tuple[str, ...] = ()
-    """Lists of ids to remove (URLs, `file:` URLs or paths), at most 100 of any length: one id a line, an accession, a
-    UPI, a UniRef id or the name of an entry, in any usual spelling (docs/formats.md)."""
-    directory: str | None = None
-    """Where the downloads live. Default: `results/<run>/release`. Runs that name the same directory share them."""
-    stall_seconds: Annotated[float, Field(gt=0)] = 60
-    """After this long without a byte from a mirror, the next one is tried."""
-    minimum_rate: Annotated[float, Field(ge=0)] = 10_000
-    """Bytes per second, averaged over `stall_seconds`: a mirror that sends less is left for the next one. 0 waits for
-    any."""
-    attempts: Count = 3
-    """Rounds over all mirrors before the download fails."""
-
-    @property
-    def needs_idmapping(self) -> bool:
-        """Whether the membership comes from UniProt's idmapping: UniRef in FASTA does not name its members."""
-        return self.source != "fasta" and self.format == "fasta"
-
-    @field_validator("purge_lists", mode="before")
-    @classmethod
-    def _few_lists(cls, values: Any) -> Any:
-        if isinstance(values, list | tuple) and len(values) > MOST_LISTS:
-            raise ValueError(
-                f"release.purge_lists has {len(values):,} lists, at most {MOST_LISTS} can be taken; join them into one"
-                " file, as in `cat lists/*.txt > purge.txt`"
-            )
-        return values
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Release":
-        if self.source == "archive" and self.name is None:
-            raise ValueError("release.source is 'archive', so release.name must say which release, as in '2024_03'")
-        if self.source == "archive" and self.format != "xml":
-            raise ValueError("release.source is 'archive', which has XML only; set release.format: xml")
-        if self.source == "fasta" and self.fasta is None:
-            raise ValueError("release.source is 'fasta', so release.fasta must name your FASTA file")
-        return self
+    train_sequences: Count | None = None
+    """UniRef90 sequences of the train clusters."""
+    train_clusters: Count | None = None
+    """UniRef50 clusters of train."""
+    validation_sequences: Count | None = None
+    """Sequences of validation."""
+    validation_clusters: Count | None = None
+    """UniRef50 clusters of validation."""
 
 
 class Records(Block):
@@ -135,6 +37,49 @@ class Records(Block):
     allow_nucleotides: bool = False
     """Your own FASTA only: take a file whose letters are nearly all A, C, G, T, U and N. Otherwise it is an error, as
     it holds genes and not proteins."""
+    expected: Expected = Expected()
+    """The counts that a published data set states. Others are an error."""
+
+
+class Exclude(Block):
+    """One entry of `curate.exclude`: what at least one of its criteria selects is removed."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+    """The reason in removed.parquet."""
+    taxa: Annotated[tuple[Taxon, ...], Field(max_length=1000)] = ()
+    """Roots of NCBI subtrees."""
+    members: Literal["none", "representative", "any"] = "representative"
+    """Which members' taxa count, as in `curate.artificial_members`."""
+    purge_list: str | None = None
+    """Path of a list of ids; one at a URL is for `release.purge_lists`."""
+    designs: str | None = None
+    """FASTA; what jackhmmer finds with its sequences, as in `curate.designs`."""
+    designs_evalue: Annotated[float, Field(gt=0)] = 1e-3
+    """Largest E-value of a jackhmmer hit."""
+    fragments: bool = False
+    """What its name calls a fragment."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Exclude":
+        if not (self.taxa or self.purge_list or self.designs or self.fragments):
+            raise ValueError(
+                f"curate.exclude: {self.name} has no taxa, purge_list, designs or fragments: it removes nothing"
+            )
+        if self.purge_list is not None and "://" in self.purge_list:
+            raise ValueError(f"curate.exclude: purge_list of {self.name} is a URL; give it to release.purge_lists")
+        return self
+
+
+BUILT_IN_REASONS = (
+    "artificial_taxon",
+    "purge_list",
+    "too_short",
+    "too_long",
+    "unknown_letter",
+    "unknown_fraction",
+    "de_novo_design",
+)
+"""Reasons of curate that no entry of `exclude` can have as its name."""
 
 
 class Curate(Block):
@@ -160,6 +105,33 @@ class Curate(Block):
     """FASTA of de-novo designs. Sequences that jackhmmer finds with them in one iteration are removed. Default: off."""
     designs_evalue: Annotated[float, Field(gt=0)] = 1e-3
     """Largest E-value of a jackhmmer hit that is removed."""
+    exclude: Annotated[tuple[Exclude, ...], Field(max_length=MOST_LISTS)] = ()
+    """Further reasons to remove something, each with a `name`, which is its reason in removed.parquet, and one or more
+    of `taxa` (roots of NCBI subtrees, with `members` as in `artificial_members`), `purge_list` (a path), `designs` (a
+    FASTA, with `designs_evalue`), and `fragments: true` (what its name calls a fragment). docs/data-sets.md has
+    examples. The options above are the first entries: `artificial_taxon`, `purge_list`, `de_novo_design`."""
+
+    @model_validator(mode="after")
+    def _names(self) -> "Curate":
+        names = [entry.name for entry in self.exclude]
+        for name in names:
+            if names.count(name) > 1 or name in BUILT_IN_REASONS:
+                raise ValueError(f"curate.exclude: the name {name!r} is there already; choose another")
+        return self
+
+    @property
+    def entries(self) -> tuple[Exclude, ...]:
+        """All that is excluded by taxon, list or design: the options of their own, then `exclude`."""
+        taxa, designs = self.artificial_taxa, self.designs
+        first = [Exclude(name="artificial_taxon", taxa=taxa, members=self.artificial_members)] if taxa else []
+        last = [Exclude(name="de_novo_design", designs=designs, designs_evalue=self.designs_evalue)] if designs else []
+        return (*first, *self.exclude, *last)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the lists and designs of all entries."""
+        paths = (path for entry in self.entries for path in (entry.purge_list, entry.designs))
+        return tuple(path for path in paths if path is not None)
 
 
 class Cluster(Block):
@@ -185,8 +157,9 @@ class Cluster(Block):
 
 
 class Split(Block):
-    method: Literal["hash", "ids"] = "hash"
-    """`hash`: the clusters with the smallest keyed hashes validate. `ids`: the clusters of a published id list do."""
+    method: Literal["hash", "ids", "given"] = "hash"
+    """`hash`: the clusters with the smallest keyed hashes validate. `ids`: the clusters of a published id list do.
+    `given`: as the source says (docs/data-sets.md)."""
     seed: Seed = 42
     """Key of the hash."""
     validation_fraction: Fraction = 0.005
@@ -197,11 +170,24 @@ class Split(Block):
     """Fraction of clusters on the test side: the next ones in hash order."""
     ids: str | None = None
     """Path of the id list for `method: ids` (text, one id a line, or Parquet with a column `id`)."""
+    given_test: bool = False
+    """With `method: given`: whether the source has a test side too."""
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test side."""
+        return self.given_test or self.test_fraction > 0
 
     @model_validator(mode="after")
     def _complete(self) -> "Split":
         if self.method == "ids" and self.ids is None:
             raise ValueError("split.method is 'ids', so split.ids must name the list")
+        if self.given_test and self.method != "given":
+            raise ValueError(f"split.given_test is for split.method: given, and the method is {self.method!r}")
+        if self.method == "given" and self.test_fraction:
+            raise ValueError(
+                "split.method is 'given', which takes the sides of the source; leave split.test_fraction out"
+            )
         if self.validation_count is None and self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("split.validation_fraction + split.test_fraction leaves nothing to train on")
         return self

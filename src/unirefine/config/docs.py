@@ -17,9 +17,9 @@ from unirefine.files.atomic import write_text
 HEAD = """# Every option
 
 Generated from `src/unirefine/config/` by `make docs`; a test fails when it drifts. Unknown keys are errors. A file
-needs only what differs from the defaults; `demo.yaml`, `uniref-2024_03.yaml`, `uniref-current.yaml` and `fasta.yaml`
-beside this page are complete examples. `--set` of every command takes the same
-names, whole (`train.steps=3`) or without the block (`steps=3`).
+needs only what differs from the defaults; `demo.yaml`, `uniref-2024_03.yaml`, `uniref-current.yaml`,
+`nvidia-2024_03.yaml`, `fasta.yaml` and `model-card.yaml` beside this page are complete examples. `--set` of every
+command takes the same names, whole (`train.steps=3`) or without the block (`steps=3`).
 """
 
 
@@ -60,7 +60,7 @@ def _row(name: str, field: FieldInfo, default: Any) -> str:
 def _type(field: FieldInfo) -> str:
     annotation = field.annotation
     text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    text = re.sub(r"unirefine\.config\.\w+\.", "", text)
+    text = re.sub(r"unirefine\.[\w.]*\.", "", text)  # of a block within a list
     text = text.replace("typing.", "").replace("Literal", "").replace("NoneType", "null").replace("None", "null")
     text = text.strip("[]") if text.startswith("[") and text.endswith("]") else _bare(text)
     if text.startswith("Optional["):

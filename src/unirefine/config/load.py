@@ -5,12 +5,13 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from unirefine.config.base import Block
-from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Release, Run, Shard, Split, Tools
+from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Shard, Split, Tools
+from unirefine.config.release import Release, Run
 from unirefine.config.text import parse_yaml, plain
 from unirefine.config.training import Embed, Evaluate, Report, Train
 from unirefine.errors import UserError
@@ -45,6 +46,21 @@ class Config(Block):
     """The HTML report."""
     tools: Tools = Tools()
     """External programs."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Config":
+        """Raises ValueError for a split that the source does not have, and for one that it has and nobody chose."""
+        release, split = self.release, self.split
+        if split.method == "given" and not release.has_split:
+            raise ValueError(
+                "split.method is 'given', but the source has no split; set release.validation_fasta or release.sides,"
+                " or take a data set (docs/data-sets.md)"
+            )
+        if release.has_split and "method" not in split.model_fields_set:
+            raise ValueError("the source has a split: set split.method: given to take it, or hash to make another one")
+        if split.method == "given" and release.test_fasta is not None and not split.given_test:
+            raise ValueError("release.test_fasta is a test side; set split.given_test: true")
+        return self
 
 
 AnyBlock = TypeVar("AnyBlock", bound=BaseModel)
@@ -205,10 +221,10 @@ def _shown(value: Any) -> str:
 
 def _keys(kind: type[BaseModel], location: list[str]) -> list[str]:
     for step in location:
-        if step.isdecimal():  # of a list of blocks
+        if step.isdecimal():  # an item of a list of blocks
             continue
         inner = kind.model_fields[step].annotation
-        inner = inner if isinstance(inner, type) else get_args(inner)[0]
+        inner = get_args(inner)[0] if get_origin(inner) is tuple else inner
         assert isinstance(inner, type) and issubclass(inner, BaseModel), inner
         kind = inner
     return list(kind.model_fields)

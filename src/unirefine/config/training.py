@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from unirefine.config.base import Block
-from unirefine.config.data import Count, Fraction, Seed
 from unirefine.config.initial import contradiction, initial_sizes
+from unirefine.config.release import Count, Fraction, Seed
 
 # layers, hidden size, attention heads: Lin et al. 2023, table S1; FFN = 4 x hidden
 PRESETS: dict[str, tuple[int, int, int]] = {
@@ -342,6 +342,13 @@ class Evaluate(Block):
     published: dict[str, float] = Field(default_factory=lambda: dict(LIN_ET_AL))
     """Published perplexities to print beside ours, by preset or by name of the checkpoint. Lin et al. 2023 measured
     the defaults on their own validation set."""
+    models: tuple[str, ...] = ()
+    """Checkpoints for the target `model_card`: directories or ids of the Hugging Face Hub."""
+    elsewhere: dict[str, float] = Field(default_factory=dict)
+    """Perplexities that others measured of the same weights on the same validation set, by preset or by name of the
+    checkpoint. Ours is judged beside them: see `elsewhere_tolerance`."""
+    elsewhere_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """By which fraction ours may differ from `elsewhere` and agree: crops and masks are other draws there."""
 
 
 class Embed(Block):

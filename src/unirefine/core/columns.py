@@ -18,10 +18,12 @@ _TYPES = {
     **dict.fromkeys(("length", "taxon_id", "rep_taxon_id", "member_count", "listed_members"), (pa.int32(),)),
     **dict.fromkeys(("identity", "query_coverage", "target_coverage", "bits", "evalue"), _REAL),
     **dict.fromkeys(("all", "searched", "audited"), _REAL),
-    "side": (pa.uint8(),),
+    **dict.fromkeys(("side", "given_side"), (pa.uint8(),)),
+    "fragment": (pa.bool_(),),
 }
 _NULLABLE = {
     "representative", "taxon_id", "rep_taxon_id", "member_count", "listed_members", "all", "searched", "audited",
+    "fragment", "given_side",
 }  # fmt: skip
 
 

@@ -4,10 +4,7 @@ For whole levels of UniRef, records has a reader of its own that parses blocks i
 """
 
 import contextlib
-import gzip
 import io
-import lzma
-import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from unirefine.core.compressed import DAMAGE, damage, decompressed
 from unirefine.core.fasta_faults import (
     BOM,
     LIMIT,
     OTHER_COMPRESSIONS,
+    UNPACK,
     UTF_16,
     Fault,
     RawEntry,
@@ -35,7 +34,6 @@ from unirefine.errors import UserError
 from unirefine.files.inputs import require_file
 
 GZIP_MAGIC = b"\x1f\x8b"
-XZ_MAGIC = b"\xfd7zXZ"
 
 
 class Entry(NamedTuple):
@@ -59,7 +57,7 @@ class Protein(NamedTuple):
 
 
 def read_fasta(path: Path | str, *, allow_nucleotides: bool = False, option: str | None = None) -> Iterator[Protein]:
-    """The proteins of a FASTA (plain, gzip or xz), in file order, streaming.
+    """The proteins of a FASTA (plain or compressed, see core.compressed), in file order, streaming.
 
     option: the name under which a user can set `allow_nucleotides`, for the message.
 
@@ -109,7 +107,7 @@ def _refuse_repeated(path: Path, hashes: np.ndarray) -> None:
 
 
 def read_entries(path: Path | str) -> Iterator[Entry]:
-    """The entries of a FASTA (plain, gzip or xz), in file order, streaming, with any sequence.
+    """The entries of a FASTA (plain or compressed), in file order, streaming, with any sequence.
 
     Raises UserError for a missing file, a damaged compressed file, a file that is not FASTA, or one without entries.
     """
@@ -128,7 +126,9 @@ def _read(path: Path) -> Iterator[RawEntry]:
             for entry in raw_entries([head] if only_returns else handle):
                 found = True
                 yield entry
-    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
+    except DAMAGE as error:
+        if damage(error) is None:
+            raise
         raise UserError(f"damaged compressed file ({error})", where=path, fix="copy or download it again") from None
     if not found:
         raise UserError("no sequence in it", where=path, fix="give a FASTA file of proteins")
@@ -138,17 +138,12 @@ def _read(path: Path) -> Iterator[RawEntry]:
 def _open(path: Path) -> Iterator[tuple[io.BufferedIOBase, bytes]]:
     """The decompressed file and its first bytes. Raises UserError when these are not of a FASTA."""
     with path.open("rb") as file:
-        magic = file.peek(6)
-        stream: io.BufferedIOBase = file
-        if magic.startswith(GZIP_MAGIC):
-            stream = gzip.GzipFile(fileobj=file)
-        elif magic.startswith(XZ_MAGIC):
-            stream = lzma.LZMAFile(file)  # noqa: SIM115 - closes with the file
+        stream, _compression = decompressed(file)
         head = stream.peek(io.DEFAULT_BUFFER_SIZE)
         text = head.removeprefix(BOM).lstrip()
         for start, name in OTHER_COMPRESSIONS.items():
             if head.startswith(start):
-                raise UserError(f"compressed with {name}", where=path, fix="give it plain or gzip-compressed")
+                raise UserError(f"compressed with {name}", where=path, fix=UNPACK)
         if head.startswith(UTF_16):
             raise UserError("UTF-16 text", where=path, fix="save it as UTF-8 or ASCII")
         if text and not text.startswith(b">"):

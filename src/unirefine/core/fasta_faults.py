@@ -19,8 +19,17 @@ BOM = b"\xef\xbb\xbf"
 """The byte order mark of UTF-8, with which some editors begin a file."""
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """With which UTF-16 text begins."""
-OTHER_COMPRESSIONS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
-"""First bytes of compressed files."""
+OTHER_COMPRESSIONS = {
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+"""First bytes of compressed files. The first four are read (core.compressed), but not one inside another."""
+UNPACK = "give it plain, or compressed once with gzip, bzip2, xz or zstd"
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 _NAME = re.compile(rb"\S*")
 _GAPS = b"-.~_"

@@ -8,6 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from unirefine.core.ids import OTHER, key_of
 from unirefine.errors import UserError
 
 _ACCESSION = r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[1-9][0-9]{0,2})?"
@@ -19,6 +23,7 @@ _UNIPROT = re.compile(
 _ENTRY_NAME = re.compile(
     r"(?:UniRef\d+_)?(?P<name>(?!UniRef\d+_)[A-Z0-9]{1,10}_[A-Z0-9]{1,5})(?:/\d+-\d+)?", re.IGNORECASE
 )
+_UNIPROTKB = re.compile(r"(?:sp|tr)\|([^|.]+)(?:\.\d+)?\|(\S*)")
 _LEVEL = re.compile(r"UniRef\d+_")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _AROUND = "\"'`\u2018\u2019\u201c\u201d,;"
@@ -79,3 +84,15 @@ def some(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are: `a, b and 3 more`."""
     shown = ", ".join(name[:60] for name in names[:most])
     return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def inner_keys(keys: np.ndarray, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of keys, uint64[n]: of P10636 and of TAU_HUMAN in place of that of `sp|P10636|TAU_HUMAN`."""
+    rows = np.flatnonzero(keys >> np.uint64(62) == OTHER)
+    if len(rows) == 0:
+        return keys, keys
+    accessions, names = keys.copy(), keys.copy()
+    for row, name in zip(rows.tolist(), ids.take(pa.array(rows)).to_pylist(), strict=True):
+        if (match := _UNIPROTKB.match(name)) is not None:
+            accessions[row], names[row] = key_of(match[1]), key_of(match[2])
+    return accessions, names

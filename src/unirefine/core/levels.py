@@ -9,6 +9,8 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 """Sides of a split in `split.parquet`, one uint8 for each cluster."""
 REMOVED = 255
 """The side of a cluster that decontamination removed."""
+NO_SIDE = 254
+"""In place of a side: the source gives none."""
 SIDES = ("train", "validation", "test")
 """Names of sides 0, 1, 2."""
 

@@ -1,6 +1,5 @@
 """Purge lists: accessions, UPIs, UniRef ids, names of entries or ids of your own, to be removed at both levels."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from unirefine.core.idlist import entry_name_in, read_lines, some, spellings
-from unirefine.core.ids import ACCESSION, OTHER, key_of, keys_of
+from unirefine.core.idlist import entry_name_in, inner_keys, read_lines, some, spellings
+from unirefine.core.ids import ACCESSION, key_of, keys_of
 from unirefine.core.tables import string_buffers
 from unirefine.errors import UserError
 from unirefine.files.inputs import require_file
 
-_UNIPROTKB = re.compile(r"(?:sp|tr)\|([^|.]+)(?:\.\d+)?\|(\S*)")
 _KIND_SHIFT, _ISOFORM_MASK = np.uint64(62), np.uint64(511)
 
 
@@ -69,7 +67,7 @@ class PurgeList:
         found = self.ids.find(keys)
         if len(self.names) == 0:
             return found
-        inner, names = _inner_keys(keys, ids)
+        inner, names = inner_keys(keys, ids)
         bases = np.where(inner >> _KIND_SHIFT == ACCESSION, inner & ~_ISOFORM_MASK, inner)
         for index, wanted in ((self.ids, inner), (self.ids, bases), (self.entry_names, names)):
             found = np.where(found >= 0, found, index.find(wanted))
@@ -107,18 +105,6 @@ class PurgeList:
                 where=path,
                 fix="give ids of representatives of this release, or set curate.allow_unmatched: true",
             )
-
-
-def _inner_keys(keys: np.ndarray, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Two arrays of keys, uint64[n]: of P10636 and of TAU_HUMAN in place of that of `sp|P10636|TAU_HUMAN`."""
-    rows = np.flatnonzero(keys >> _KIND_SHIFT == OTHER)
-    if len(rows) == 0:
-        return keys, keys
-    accessions, names = keys.copy(), keys.copy()
-    for row, name in zip(rows.tolist(), ids.take(pa.array(rows)).to_pylist(), strict=True):
-        if (match := _UNIPROTKB.match(name)) is not None:
-            accessions[row], names[row] = key_of(match[1]), key_of(match[2])
-    return accessions, names
 
 
 def read_purge_lists(paths: Sequence[Path | str]) -> PurgeList:

@@ -1,6 +1,6 @@
 """The rules of curation, applied to a batch of records: the rows to remove, each with a reason and evidence."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,16 +16,8 @@ from unirefine.curate.letters import count_letters
 from unirefine.curate.purge import PurgeList
 from unirefine.curate.taxonomy import ArtificialTaxa
 
-REASONS = (
-    "artificial_taxon",
-    "purge_list",
-    "too_short",
-    "too_long",
-    "unknown_letter",
-    "unknown_fraction",
-    "de_novo_design",
-)
-"""In the order of the rules: the reason of a record that breaks several rules is the first one."""
+ARTIFICIAL, PURGE_LIST = "artificial_taxon", "purge_list"
+"""Reasons of curate.artificial_taxa and release.purge_lists."""
 
 Verdict = tuple[str, np.ndarray, list[str]]
 """(reason, n row numbers in the batch as int64[n], n evidence texts)."""
@@ -39,23 +31,39 @@ class Tally:
     """Records whose common taxon the taxonomy dump does not have."""
     artificial_members: int = 0
     """Records with a member of an artificial taxon that the rule on taxa keeps."""
-    purged: set[int] = field(default_factory=set)
-    """Positions in the purge list that matched a record."""
-    roots: set[int] = field(default_factory=set)
-    """Roots of artificial taxa at or above a taxon of a record."""
+    purged: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """By reason, positions in the purge list that matched a record."""
+    roots: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """By reason, roots of taxa at or above a taxon of a record."""
+    named: int = 0
+    """Records of which it is known whether they are fragments."""
     letters: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     """int64[256]: occurrences of each byte in all sequences read."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """What is removed for one reason, besides length and letters."""
+
+    reason: str
+    taxa: ArtificialTaxa | None = None
+    members: str = "none"
+    """Whose taxa count, as in curate.artificial_members."""
+    purge: PurgeList | None = None
+    fragments: bool = False
+    designs: Sequence = ()
+    """De-novo designs, digitised."""
+    evalue: float = 0
+    """Largest E-value of a hit of a design."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Everything the rules need besides the records."""
+    """Everything the rules need besides the records. The reason of a record is the first rule that it breaks:
+    the criteria but their designs, then length and letters, then designs."""
 
     config: Curate
-    taxa: ArtificialTaxa
-    purge: PurgeList
-    designs: Sequence = ()
-    """De-novo designs, digitised; without any the rule is off."""
+    criteria: Sequence[Criterion]
     database_size: int = 0
     """Records of the level: the size of the database for jackhmmer's E-values."""
     threads: int = 1
@@ -68,11 +76,13 @@ class Rules:
     def columns(self) -> list[str]:
         """The columns of the records that the active rules need."""
         columns = ["key", "id", "taxon_id", "length"]
-        if len(self.purge.entry_names.keys):
+        if any(one.purge and len(one.purge.entry_names.keys) for one in self.criteria):
             columns.append("representative")
-        if self.config.artificial_members != "none":
+        if any(one.taxa and one.members != "none" for one in self.criteria):
             columns += ["rep_taxon_id", "other_taxa"]
-        return [*columns, "sequence"] if self.reads_letters or self.designs else columns
+        if any(one.fragments for one in self.criteria):
+            columns.append("fragment")
+        return [*columns, "sequence"] if self.reads_letters or any(one.designs for one in self.criteria) else columns
 
     def judge(self, batch: pa.RecordBatch, tally: Tally) -> list[Verdict]:
         """The verdicts on a batch with `columns()`, with every row in at most one of them. Adds to `tally`."""
@@ -86,46 +96,63 @@ class Rules:
 
     def _rules(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
         """Apply each rule to the rows that are still in `kept`."""
-        yield from self._by_taxon(batch, tally, kept)
-        yield self._by_purge_list(batch, tally, kept)
+        for one in self.criteria:
+            if one.taxa:
+                yield from self._by_taxon(one, one.taxa, batch, tally, kept)
+            if one.purge:
+                yield self._by_purge_list(one, one.purge, batch, tally, kept)
+            if one.fragments:
+                fragment = batch["fragment"]
+                tally.named += len(fragment) - fragment.null_count
+                rows = np.flatnonzero(fragment.fill_null(False).to_numpy(zero_copy_only=False) & kept)
+                yield one.reason, rows, ["its name says (Fragment)"] * len(rows)
         yield from self._by_length(batch, kept)
         if self.reads_letters:
             yield from self._by_letters(batch, tally, kept)
-        if self.designs:
-            yield self._by_designs(batch, kept)
+        for one in self.criteria:
+            if one.designs:
+                yield self._by_designs(one, batch, kept)
 
-    def _by_taxon(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Iterator[Verdict]:
-        common = numbers(batch["taxon_id"], -1)
-        tally.unknown_taxa += self.taxa.unknown(common)
-        yield self._by_one_taxon("common taxon", common, kept, tally)
-        if self.config.artificial_members == "none":
+    def _by_taxon(
+        self, one: Criterion, taxa: ArtificialTaxa, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray
+    ) -> Iterator[Verdict]:
+        common, first = numbers(batch["taxon_id"], -1), one is next(each for each in self.criteria if each.taxa)
+        if first:
+            tally.unknown_taxa += taxa.unknown(common)
+        yield self._by_one_taxon(one, taxa, "common taxon", common, kept, tally)
+        if one.members == "none":
             return
         representative = numbers(batch["rep_taxon_id"], -1)
-        yield self._by_one_taxon("representative's taxon", representative, kept, tally)
-        members = _artificial_members(batch["other_taxa"], self.taxa)
-        tally.roots.update(root for _key, _taxon, root in members.first.values())
-        if self.config.artificial_members == "any":
+        yield self._by_one_taxon(one, taxa, "representative's taxon", representative, kept, tally)
+        members = _artificial_members(batch["other_taxa"], taxa)
+        tally.roots[one.reason].update(root for _key, _taxon, root in members.first.values())
+        if one.members == "any":
             rows = np.flatnonzero((members.artificial > 0) & kept)
-            yield "artificial_taxon", rows, [members.text(row) for row in rows]
+            yield one.reason, rows, [members.text(row) for row in rows]
         else:
             all_known = (members.artificial > 0) & (members.artificial == members.taxa) & (representative == -1)
             rows = np.flatnonzero(all_known & kept)
-            yield "artificial_taxon", rows, [f"all members known to have a taxon: {members.text(row)}" for row in rows]
-        tally.artificial_members += int(((members.artificial > 0) & kept).sum())
+            yield one.reason, rows, [f"all members known to have a taxon: {members.text(row)}" for row in rows]
+        if one.reason == ARTIFICIAL:
+            tally.artificial_members += int(((members.artificial > 0) & kept).sum())
 
-    def _by_one_taxon(self, name: str, taxa: np.ndarray, kept: np.ndarray, tally: Tally) -> Verdict:
-        roots = self.taxa.roots_of(taxa)
-        tally.roots.update(np.unique(roots[roots != 0]).tolist())
+    def _by_one_taxon(
+        self, one: Criterion, below: ArtificialTaxa, name: str, taxa: np.ndarray, kept: np.ndarray, tally: Tally
+    ) -> Verdict:
+        roots = below.roots_of(taxa)
+        tally.roots[one.reason].update(np.unique(roots[roots != 0]).tolist())
         rows = np.flatnonzero((roots != 0) & kept)
-        return "artificial_taxon", rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
+        return one.reason, rows, [_taxon_evidence(name, taxa[row], roots[row]) for row in rows]
 
-    def _by_purge_list(self, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray) -> Verdict:
-        representatives = batch["representative"] if len(self.purge.entry_names.keys) else None
-        matches = self.purge.match(numbers(batch["key"]), batch["id"], representatives)
-        tally.purged.update(matches[matches >= 0].tolist())
+    def _by_purge_list(
+        self, one: Criterion, purge: PurgeList, batch: pa.RecordBatch, tally: Tally, kept: np.ndarray
+    ) -> Verdict:
+        representatives = batch["representative"] if len(purge.entry_names.keys) else None
+        matches = purge.match(numbers(batch["key"]), batch["id"], representatives)
+        tally.purged[one.reason].update(matches[matches >= 0].tolist())
         rows = np.flatnonzero((matches >= 0) & kept)
-        evidence = [f"{self.purge.names[at]} is in {self.purge.sources[at]}" for at in matches[rows]]
-        return "purge_list", rows, evidence
+        evidence = [f"{purge.names[at]} is in {purge.sources[at]}" for at in matches[rows]]
+        return one.reason, rows, evidence
 
     def _by_length(self, batch: pa.RecordBatch, kept: np.ndarray) -> Iterator[Verdict]:
         lengths = numbers(batch["length"])
@@ -152,19 +179,19 @@ class Rules:
             [f"{unknown[row]} of {lengths[row]} residues unknown; max_unknown_fraction is {limit}" for row in rows],
         )
 
-    def _by_designs(self, batch: pa.RecordBatch, kept: np.ndarray) -> Verdict:
+    def _by_designs(self, one: Criterion, batch: pa.RecordBatch, kept: np.ndarray) -> Verdict:
         from unirefine.curate.designs import find_designs  # needs the extra `designs`
 
         candidates = np.flatnonzero(kept)
         hits = find_designs(
-            self.designs,
+            one.designs,
             batch["sequence"].take(pa.array(candidates)).to_pylist(),
             database_size=self.database_size,
-            evalue=self.config.designs_evalue,
+            evalue=one.evalue,
             threads=self.threads,
         )
         positions = sorted(hits)
-        return "de_novo_design", candidates[positions], [hits[position].text() for position in positions]
+        return one.reason, candidates[positions], [hits[position].text() for position in positions]
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ import pyarrow as pa
 from unirefine.config import Curate
 from unirefine.core.removed import Removed, removed_writer
 from unirefine.core.tables import BATCH_ROWS, Parts, TableWriter, iterate, numbers, record_parts, table_writer
-from unirefine.curate.purge import PurgeList, read_purge_lists
-from unirefine.curate.rules import Rules, Tally
-from unirefine.curate.taxonomy import PINNED_ROOT, artificial_taxa
+from unirefine.curate.exclude import check_selection, make_criteria, not_found
+from unirefine.curate.rules import ARTIFICIAL, PURGE_LIST, Criterion, Rules, Tally
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json, write_text
@@ -58,20 +57,14 @@ def run(
     """Apply the rules of `config` to the records of `levels`; write rows kept, removals, counts, lineage to `output`.
 
     records: directory of the records stage. taxdump: NCBI's taxdump.tar.gz; default: the pinned list. threads: of
-    jackhmmer. The rules are applied in the order of `unirefine.curate.rules.REASONS`. Raises UserError for records that
-    are missing or do not match their counts, and for lists or a taxonomy that cannot be read.
+    jackhmmer. The rules are applied in the order that `unirefine.curate.rules.Rules` states. Raises UserError for
+    records that are missing or do not match their counts, and for lists or a taxonomy that cannot be read.
     """
     records, output = Path(records), Path(output)
     parts = {level: record_parts(records, level) for level in levels}
     for level in levels:
         _check_counts(records, parts[level])
-    taxa, purge = artificial_taxa(config.artificial_taxa, taxdump), read_purge_lists(purge_lists)
-    designs = []
-    if config.designs:
-        from unirefine.curate.designs import read_designs  # needs the extra `designs`
-
-        designs = read_designs(config.designs)
-    rules = Rules(config=config, taxa=taxa, purge=purge, designs=designs, threads=threads)
+    rules = Rules(config=config, criteria=make_criteria(config, taxdump, purge_lists), threads=threads)
     counts, tallies = {}, {}
     # the tables appear together, when every check has passed
     with contextlib.ExitStack() as tables, removed_writer(output / "removed.parquet") as removed:
@@ -82,50 +75,26 @@ def run(
                 replace(rules, database_size=parts[level].rows), parts[level], table, removed, tallies[level]
             )
             counts[level] = level_counts(parts[level].rows, kept, removed.counts.get(level, Counter()))
-        found = set().union(*(tally.purged for tally in tallies.values()))
-        notes = _check_selection(config, purge, found, set().union(*(tally.roots for tally in tallies.values())))
+        notes = check_selection(config, rules.criteria, list(tallies.values()))
         notes += [f"nothing is left of {level}" for level, count in counts.items() if not count["kept"]]
-        missing = "".join(f"{name}  # {source}\n" for name, source in purge.missing(found))
-        write_text(output / NOT_FOUND, missing)
-    taxonomy = {
-        "source": taxa.source,
-        "roots": list(config.artificial_taxa),
-        "artificial_taxa": int((taxa.root > 0).sum()),
-    }
-    if config.artificial_members != "none":
-        taxonomy["kept_with_artificial_members"] = _by_level(tallies, lambda tally: tally.artificial_members)
+        write_text(output / NOT_FOUND, not_found(rules.criteria, list(tallies.values())))
+    taxonomy = _taxonomy_facts(config, rules.criteria, tallies)
     facts = {
         "taxonomy": taxonomy | {"records_with_unknown_taxon": _by_level(tallies, lambda tally: tally.unknown_taxa)},
-        "purge_lists": _purge_facts(purge, purge_lists, tallies),
+        "purge_lists": _purge_facts(rules.criteria, purge_lists, tallies),
     }
+    if config.exclude:
+        facts["exclude"] = {entry.name: entry.model_dump(mode="json", exclude={"name"}) for entry in config.exclude}
     if rules.reads_letters:
         facts["letters"] = _by_level(tallies, lambda tally: _letters(tally.letters))
-    if designs:
-        facts["designs"] = {"queries": len(designs), "evalue": config.designs_evalue}
+    for one in rules.criteria:
+        if one.designs and one.reason == "de_novo_design":
+            facts["designs"] = {"queries": len(one.designs), "evalue": one.evalue}
     write_counts(output / "counts.json", "curate", counts, **facts)
-    step = lineage.step("curate", config, counts=counts, inputs=[config.designs] if config.designs else [])
+    step = lineage.step("curate", config, counts=counts, inputs=list(config.files))
     lineage.write(output, step, [records / level for level in levels])
     delete_stale(output, "curate", [*(f"{level}.parquet" for level in levels), *_ALWAYS])
     return Curated(counts, taxonomy, notes)
-
-
-def _check_selection(config: Curate, purge: PurgeList, found: set[int], roots: set[int]) -> list[str]:
-    """What to print about the lists and taxa. Raises UserError when one of them selects nothing.
-
-    found: positions of the listed ids that matched; roots: those that a taxon of a record is below. The default root
-    may select nothing: it is asked for in every run, also where records have no taxa.
-    """
-    unused = [root for root in config.artificial_taxa if root not in roots]
-    if not config.allow_unmatched:
-        purge.refuse_useless(found)
-        asked = [str(root) for root in unused if root != PINNED_ROOT]
-        if asked:
-            raise UserError(
-                f"no record has a taxon at or below {', '.join(asked)} of curate.artificial_taxa",
-                fix="check the numbers, give the taxonomy (release.taxdump), or set curate.allow_unmatched: true",
-            )
-    notes = [f"no record has a taxon at or below {root}" for root in unused]
-    return [*purge.summary(found), *notes]
 
 
 def _check_counts(records: Path, parts: Parts) -> None:
@@ -165,12 +134,28 @@ def _by_level(tallies: dict[str, Tally], fact) -> dict[str, Any]:
     return {level: fact(tally) for level, tally in tallies.items()}
 
 
-def _purge_facts(purge: PurgeList, paths: Sequence[Path | str], tallies: dict[str, Tally]) -> dict[str, Any]:
+def _taxonomy_facts(config: Curate, criteria: Sequence[Criterion], tallies: dict[str, Tally]) -> dict[str, Any]:
+    artificial = next((one.taxa for one in criteria if one.reason == ARTIFICIAL), None)
+    sources = [one.taxa.source for one in criteria if one.taxa]
+    facts = {
+        "source": sources[0] if sources else "none",
+        "roots": list(config.artificial_taxa),
+        "artificial_taxa": int((artificial.root > 0).sum()) if artificial else 0,
+    }
+    if config.artificial_members != "none":
+        facts["kept_with_artificial_members"] = _by_level(tallies, lambda tally: tally.artificial_members)
+    return facts
+
+
+def _purge_facts(
+    criteria: Sequence[Criterion], paths: Sequence[Path | str], tallies: dict[str, Tally]
+) -> dict[str, Any]:
+    purge = next((one.purge for one in criteria if one.reason == PURGE_LIST), None)
     return {
         "files": [Path(path).name for path in paths],
-        "ids": len(purge.names),
-        "repeated_lines": purge.duplicates,
-        "ids_found": _by_level(tallies, lambda tally: len(tally.purged)),
+        "ids": len(purge.names) if purge else 0,
+        "repeated_lines": purge.duplicates if purge else 0,
+        "ids_found": _by_level(tallies, lambda tally: len(tally.purged[PURGE_LIST])),
     }
 
 

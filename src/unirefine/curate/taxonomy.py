@@ -54,7 +54,12 @@ def artificial_taxa(roots: Sequence[int], taxdump: Path | str | None) -> Artific
     The pinned list has the subtree of 81077 only: of any other root it has the root alone. Raises UserError for a dump
     that cannot be read or that lacks a root.
     """
-    return _pinned(roots) if taxdump is None else _from_taxdump(roots, Path(taxdump))
+    return subtrees(roots, None if taxdump is None else read_dump(taxdump))
+
+
+def subtrees(roots: Sequence[int], dump: "Dump | None") -> ArtificialTaxa:
+    """As `artificial_taxa`, of a dump that has been read."""
+    return _pinned(roots) if dump is None else _below(roots, dump)
 
 
 def _pinned(roots: Sequence[int]) -> ArtificialTaxa:
@@ -66,9 +71,26 @@ def _pinned(roots: Sequence[int]) -> ArtificialTaxa:
     return ArtificialTaxa(root, "pinned list", complete=False)
 
 
-def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
-    tables = _read_dump(taxdump)
-    nodes, merged = tables["nodes.dmp"], tables.get("merged.dmp", np.empty((0, 2), np.int32))
+@dataclass(frozen=True)
+class Dump:
+    """NCBI's taxonomy."""
+
+    path: Path
+    nodes: np.ndarray
+    """int32[n, 2]: taxon and parent."""
+    merged: np.ndarray
+    """int32[m, 2]: a taxon that is gone, and the one that it was merged into."""
+
+
+def read_dump(taxdump: Path | str) -> Dump:
+    """Read a taxdump.tar.gz. Raises UserError for one that cannot be read."""
+    path = Path(taxdump)
+    tables = _read_dump(path)
+    return Dump(path, tables["nodes.dmp"], tables.get("merged.dmp", np.empty((0, 2), np.int32)))
+
+
+def _below(roots: Sequence[int], dump: Dump) -> ArtificialTaxa:
+    nodes, merged = dump.nodes, dump.merged
     size = int(max(nodes.max(), merged.max(initial=0), *roots)) + 1
     parent = np.full(size, _UNKNOWN, np.int32)
     parent[nodes[:, 0]] = nodes[:, 1]
@@ -76,7 +98,7 @@ def _from_taxdump(roots: Sequence[int], taxdump: Path) -> ArtificialTaxa:
         if parent[taxon] == _UNKNOWN:
             now = merged[merged[:, 0] == taxon, 1]
             fix = f"it was merged into {now[0]}" if len(now) else "check curate.artificial_taxa"
-            raise UserError(f"nodes.dmp has no taxon {taxon}", where=taxdump, fix=fix)
+            raise UserError(f"nodes.dmp has no taxon {taxon}", where=dump.path, fix=fix)
     root = np.where(parent == _UNKNOWN, _UNKNOWN, 0).astype(np.int32)
     is_root = np.zeros(size, bool)
     is_root[list(roots)] = True

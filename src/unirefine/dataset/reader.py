@@ -204,7 +204,7 @@ class Shards:
             name: Side(name, [directory / shard for shard in facts["shards"]])
             for name, facts in manifest["sides"].items()
         }
-        self.train: Side = sides["train"]
+        self._train = sides.get("train")
         self.validation: Side = sides["validation"]
         self.test: Side | None = sides.get("test")
         self.sides: dict[str, Side] = sides
@@ -216,6 +216,13 @@ class Shards:
                         f"the {name} shards hold {found} {what}, the manifest says {facts[what]}",
                         where=directory, fix=REBUILD,
                     )  # fmt: skip
+
+    @property
+    def train(self) -> Side:
+        """The train side. Raises UserError for shards of held-out sequences alone."""
+        if self._train is None:
+            raise UserError("no train shards in it", where=self.directory, fix="give the shards of a whole run")
+        return self._train
 
 
 def open_shards(directory: Path | str) -> Shards:

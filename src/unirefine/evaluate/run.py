@@ -19,6 +19,7 @@ from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.evaluate import composition, ngram, statistics
 from unirefine.evaluate.context import Context, load_context
+from unirefine.evaluate.elsewhere import judge
 from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.files.atomic import read_json, write_json
@@ -83,7 +84,7 @@ def run(
         scored += found
         if config.pseudo_perplexity:
             pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
-    baselines = score_baselines(opened, positions, config.masking.max_tokens - 2)
+    baselines = score_baselines(opened, positions, config.masking.max_tokens - 2) if "train" in opened.sides else []
     kinds = positions.kinds()
     result = {
         "stage": "evaluate",
@@ -97,6 +98,7 @@ def run(
         **{kind: int(where.sum()) for kind, where in kinds.items()},
         "table": _table(scored, baselines, positions, context, config),
         "parity": parity,
+        "elsewhere": judge(parity, {name: path for path, name in names.items()}, config),
         "pseudo_perplexity": pseudo,
         "breakdowns": _breakdowns(scored + baselines, positions, kinds["hidden"], context, opened.validation),
         "models": [_facts(directory, name) for directory, name in names.items()],

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 TAXDUMP = "taxdump.tar.gz"
 IDMAPPING = "idmapping_selected.tab.gz"
+DATA_SET = "dataset"
+"""The directory with a data set of the Hugging Face Hub."""
 SHARD_SUFFIXES = ("bin", "idx", "ids.parquet")
 """The files of one shard."""
 _RECORD_PART = re.compile(r"(records|members)-(\d{3})-of-(\d{3})\.parquet")

@@ -19,6 +19,7 @@ _ALWAYS = r"counts\.json|lineage\.json"
 _DOWNLOAD = (
     rf"{_LEVEL}\.(xml\.gz|fasta\.gz|release_note)|uniref\d{{4}}_\d{{2}}\.tar\.gz|purge-\d+\.txt"
     rf"|{re.escape(names.IDMAPPING)}|{re.escape(names.TAXDUMP)}"
+    rf"|{names.DATA_SET}(\.part)?/(train|validation|test)/[^/]+\.parquet"
 )
 FILES = {
     "release": rf"({_DOWNLOAD})(\.part)?(\.json)?|release\.json",

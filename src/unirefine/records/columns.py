@@ -1,7 +1,7 @@
 """The buffers that a parser fills, and how they become Arrow arrays without a copy."""
 
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -22,6 +22,8 @@ RECORDS = pa.schema(
         pa.field("representative", pa.string()),
         pa.field("length", pa.int32(), nullable=False),
         pa.field("other_taxa", pa.list_(OTHER_TAXON)),
+        pa.field("fragment", pa.bool_()),
+        pa.field("given_side", pa.uint8()),
         pa.field("sequence", pa.string(), nullable=False),
     ]
 )
@@ -56,18 +58,20 @@ STATS = {
 """Counters of the parsers and their names in counts.json. RESIDUES (of kept entries) is reported as `residues`."""
 
 MISSING = -1
+_FRAGMENT = np.frombuffer(b"(Fragment", np.uint8)
 
 Columns = namedtuple(
     "Columns",
     "key begin status detail taxon rep_taxon count listed id_end id rep_end rep seq_end seq"
-    " member_end member other_end other_taxon other_member stats",
+    " member_end member other_end other_taxon other_member fragment stats",
 )
 """Buffers of up to n entries, filled by a numba kernel.
 
 key uint64[n], begin int64[n] (offset of the entry in the block), status uint8[n], detail uint64[n, 2] (evidence for
 a bad status); taxon, rep_taxon, count int32[n] (MISSING: none); listed int32[n] (members that an entry of XML lists);
 *_end int32[n + 1] (offsets into the uint8 buffers id, rep, seq); member_end int64[n + 1] (offsets into member
-uint64[]); other_end int32[n + 1] (offsets into other_taxon int32[] and other_member uint64[]); stats int64[8].
+uint64[]); other_end int32[n + 1] (offsets into other_taxon int32[] and other_member uint64[]); fragment int8[n]
+(whether the name says `(Fragment)`; MISSING: no name); stats int64[8].
 """
 
 
@@ -113,6 +117,7 @@ def allocate(entries: int, size: int, members: int) -> Columns:
         other_end=np.zeros(entries + 1, np.int32),
         other_taxon=np.empty(members, np.int32),
         other_member=np.empty(members, np.uint64),
+        fragment=np.full(entries, MISSING, np.int8),
         stats=np.zeros(len(STATS) + 1, np.int64),
     )
 
@@ -135,6 +140,8 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool, letters:
             _strings(columns.rep_end, columns.rep, n, has_rep),
             pa.array(lengths),
             other_taxa,
+            _booleans(columns.fragment[:n]),
+            pa.nulls(n, pa.uint8()),
             _strings(columns.seq_end, columns.seq, n, None),
         ],
         schema=RECORDS,
@@ -156,6 +163,13 @@ def to_arrow(columns: Columns, n: int, offset: int, with_members: bool, letters:
     )
 
 
+def with_side(parsed: Parsed, side: int | np.ndarray) -> Parsed:
+    """The same records on a given side of a split. side: one for all, or uint8[n]."""
+    sides = np.broadcast_to(np.asarray(side, np.uint8), parsed.records.num_rows)
+    at = RECORDS.get_field_index("given_side")
+    return replace(parsed, records=parsed.records.set_column(at, RECORDS.field(at), pa.array(sides)))
+
+
 def _other_taxa(columns: Columns, n: int) -> pa.ListArray:
     rows = columns.other_end[n]
     arrays = [pa.array(columns.other_taxon[:rows]), pa.array(columns.other_member[:rows])]
@@ -172,6 +186,11 @@ def _bitmap(valid: np.ndarray) -> tuple[pa.Buffer | None, int]:
 def _integers(values: np.ndarray) -> pa.Int32Array:
     bitmap, nulls = _bitmap(values != MISSING)
     return pa.Int32Array.from_buffers(pa.int32(), len(values), [bitmap, pa.py_buffer(values)], null_count=nulls)
+
+
+def _booleans(values: np.ndarray) -> pa.BooleanArray:
+    """values: int8[n] of 0, 1 and MISSING, which becomes null."""
+    return pa.array(values == 1, mask=values == MISSING)
 
 
 def _strings(ends: np.ndarray, data: np.ndarray, n: int, valid: np.ndarray | None) -> pa.StringArray:
@@ -240,6 +259,22 @@ def id_status(raw: np.ndarray, start: int, end: int, prefix: np.ndarray, strict:
     if not starts_with(raw, start, end, prefix):
         return WRONG_LEVEL, 0
     return (OK, found) if start + found < end else (BAD_ID, 0)
+
+
+@numba.njit(cache=True, nogil=True)
+def is_fragment(raw: np.ndarray, start: int, end: int) -> int:
+    """1 where the name raw[start:end] says `(Fragment)` or `(Fragments)`, else 0; MISSING for white space alone."""
+    found, named = 0, False
+    for i in range(start, end):
+        byte = raw[i]
+        named = named or byte > 32
+        if byte == 40 and starts_with(raw, i, end, _FRAGMENT):
+            after = i + len(_FRAGMENT)
+            if after < end and raw[after] == 115:
+                after += 1
+            if after < end and raw[after] == 41:
+                found = 1
+    return found if named else MISSING
 
 
 @numba.njit(cache=True, nogil=True, forceinline=True)

@@ -1,15 +1,12 @@
 """Say what is wrong with a FASTA: the compiled reader finds where, a second reading finds the lines and the words."""
 
 import contextlib
-import gzip
 import io
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from isal import isal_zlib
-
+from unirefine.core.compressed import DAMAGE
 from unirefine.core.fasta_faults import LIMIT, CheckId, Fault, as_error, check, raw_entries, repeated_ids
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
@@ -52,8 +49,8 @@ def explain(path: Path, begin: int, rule: CheckId, *, removable: bool) -> UserEr
     removable: whether the policy leaves out entries whose sequence alone is wrong: these are not named then.
     """
     faults: list[Fault] = []
-    file, stream = open_stream(path)
-    with file, stream, contextlib.suppress(EOFError, gzip.BadGzipFile, isal_zlib.error, zlib.error):
+    file, stream, _compression = open_stream(path)
+    with file, stream, contextlib.suppress(*DAMAGE):
         line, left = 1, begin
         while left and (chunk := stream.read(min(left, _CHUNK))):
             line += chunk.count(b"\n")
@@ -72,8 +69,16 @@ def explain(path: Path, begin: int, rule: CheckId, *, removable: bool) -> UserEr
     return error
 
 
-def explain_repeated(path: Path, ids: list[str]) -> UserError:
-    """The entries of a FASTA that have one of these ids, in one line. Reads the input again."""
+def explain_repeated(paths: Sequence[Path], ids: list[str]) -> UserError:
+    """The entries of a FASTA that have one of these ids, in one line; of several, where each is. Reads them again."""
+    if len(paths) > 1:
+        places: dict[str, list[str]] = {}
+        for path in paths:
+            for name, _header, line in _entries_with(path, ids):
+                places.setdefault(name, []).append(f"{path.name} line {line:,}")
+        listed = "; ".join(f"{name} ({' and '.join(found[:2])})" for name, found in sorted(places.items())[:3])
+        return UserError(f"ids that are there twice: {listed}", where=paths[0], fix="an entry is on one side; keep one")
+    path = paths[0]
     faults = repeated_ids(_entries_with(path, ids), lambda name: key_of(_PREFIX.sub("", name)))
     assert faults, f"{path}: no id is there twice"
     return as_error(faults, path)

@@ -20,6 +20,7 @@ from unirefine.records.columns import (
     allocate,
     append,
     id_status,
+    is_fragment,
     is_word,
     number,
     starts_with,
@@ -72,7 +73,7 @@ def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> i
     key, begin, status, stats = out.key, out.begin, out.status, out.stats
     taxa, rep_taxa, counts = out.taxon, out.rep_taxon, out.count
     ids, id_ends, reps, rep_ends = out.id, out.id_end, out.rep, out.rep_end
-    seq, seq_ends, detail = out.seq, out.seq_end, out.detail
+    seq, seq_ends, detail, fragment = out.seq, out.seq_end, out.detail, out.fragment
     n, i, size, width = 0, 0, len(raw), _USUAL_WIDTH
     while i < size and (raw[i] == _NEWLINE or _is_crlf(raw, i, size)):
         i += 1
@@ -94,6 +95,7 @@ def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> i
         count, taxon, rep_start, rep_stop = MISSING, MISSING, 0, 0
         if state == OK:
             key[n] = pack(raw, start + skip, id_end)
+            fragment[n] = is_fragment(raw, id_end, end)
             if skip:
                 count, taxon, rep_start, rep_stop = _fields(raw, id_end, end)
                 stats[NO_COUNT] += count == MISSING

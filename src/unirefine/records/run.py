@@ -2,8 +2,8 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-import pyarrow as pa
 
 from unirefine.config import Records
 from unirefine.core.fasta_faults import BOM, UTF_16, refuse_nucleotides
+from unirefine.core.levels import SIDES, TRAIN
 from unirefine.core.prefetch import prefetch
 from unirefine.core.release_note import ReleaseNote, read_note
 from unirefine.core.removed import Removed, removed_writer
+from unirefine.core.tables import numbers
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.names import record_part
 from unirefine.files.written import delete_stale
 from unirefine.progress import meter
-from unirefine.records import fasta, uniref_xml
+from unirefine.records import dataset, fasta, uniref_xml
 from unirefine.records.columns import (
     BAD_ID,
     EMPTY,
@@ -38,11 +39,14 @@ from unirefine.records.columns import (
     WRONG_LENGTH,
     WRONG_LEVEL,
     Parsed,
+    with_side,
 )
 from unirefine.records.duplicates import find_duplicates, locate_in_xml
 from unirefine.records.explain import explain, explain_repeated, id_rule
 from unirefine.records.parts import Parts, part_files
+from unirefine.records.sides import Sides
 from unirefine.records.stream import Block, first_bytes, read_blocks
+from unirefine.records.tally import Tally, in_order, without_bad
 
 LEVEL_NAMES = {"uniref50": "UniRef50", "uniref90": "UniRef90"}
 _OTHER = {"uniref50": "UniRef90", "uniref90": "UniRef50"}
@@ -67,6 +71,8 @@ class Input:
     """Whether every id must have the prefix of the level: in a release, unlike your own FASTA."""
     own: bool = False
     """Whether it is a FASTA whose first id is not of UniRef."""
+    side: int | None = None
+    """The side of a split that all its entries are on."""
 
 
 @dataclass(frozen=True)
@@ -82,47 +88,85 @@ class Built:
 
 
 def run(
-    config: Records, level: str, source: Path, output: Path, *, release_note: Path | None = None, threads: int = 2
+    config: Records,
+    level: str,
+    source: Path,
+    output: Path,
+    *,
+    release_note: Path | None = None,
+    held_out: Mapping[int, Path] | None = None,
+    sides: Path | None = None,
+    threads: int = 2,
 ) -> Built:
     """Write the records of one level to `output/<level>/`: parts, removed.parquet, lineage.json, counts.json.
 
-    release_note: must state the number of entries. Ids without a UniRef prefix are those of a custom FASTA: accepted as
-    they are at level uniref90 without a release note, an error otherwise. Raises UserError, with nothing written, for
-    every input that the policy does not cover.
+    source: a FASTA, UniRef XML, or the directory of a data set (records.dataset). release_note: must state the number
+    of entries. Ids without a UniRef prefix are those of a custom FASTA: accepted as they are at level uniref90 without
+    a release note, an error otherwise. A FASTA may have a split: further ones in held_out, by side, or a table of ids
+    and sides. Raises UserError, with nothing written, for every input that the policy does not cover.
     """
     note = read_note(release_note, level) if release_note else None
-    found = inspect(source, level, strict=level != "uniref90" or note is not None)
+    if source.is_dir():
+        found = Input(source, level, dataset.kind_of(source), b"", 0, 0, None, strict=False)
+        size = dataset.size_of(source)
+    else:
+        found = inspect(source, level, strict=level != "uniref90" or note is not None)
+        size = source.stat().st_size
     if note and found.release and note.release and note.release != found.release:
         raise UserError(f"release {found.release}, but its release note is of {note.release}", where=source)
+    inputs = _inputs(found, held_out or {}, sides)
+    size += sum(one.path.stat().st_size for one in inputs[1:])
     directory = output / level
+    with_members = found.format == "xml" or (source.is_dir() and level == "uniref90")
     total = config.parts
     names = {
         kind: [directory / record_part(kind, part, total) for part in range(total)] for kind in ("records", "members")
     }
-    tally = _Tally()
+    tally = Tally()
     with (
-        part_files(names["records"], names["members"] if found.format == "xml" else [], max(1, threads - 1)) as parts,
+        part_files(names["records"], names["members"] if with_members else [], max(1, threads - 1)) as parts,
         removed_writer(directory / "removed.parquet") as removed,
     ):
-        _stream(config, found, parts, removed, tally, threads=threads)
-        _check(config, found, note, parts, tally)
+        if source.is_dir():
+            given = dataset.stream(config, level, source, parts, removed, tally, threads=threads)
+        else:
+            given = _stream(config, inputs, parts, removed, tally, Sides(sides) if sides else None, threads=threads)
+            _check(config, inputs, note, parts, tally)
         (directory / "counts.json").unlink(missing_ok=True)  # written last: where it is, the level is complete
     counts = level_counts(tally.entries, tally.kept, removed.counts.get(level, {}))
     facts = {
         "format": found.format,
         "release": found.release or (note.release if note else None),
         "release_note_entries": note.entries if note else None,
-        "bytes": tally.bytes,
-        "compressed_bytes": source.stat().st_size,
+        "bytes": tally.bytes or size,
+        "compressed_bytes": size,
         "residues": int(tally.stats[RESIDUES]),
         "members": tally.members,
         **{name: int(tally.stats[index]) for index, name in STATS.items()},
+        **given,
     }
     lineage.write(directory, lineage.step("records", config, counts={level: counts}))
     write_counts(directory / "counts.json", "records", {level: counts}, **facts)
     if found.own and note is None:  # it has one level: the other is of an earlier release
         delete_stale(output, "records", (), below="uniref50")
     return Built(counts, facts, found.own)
+
+
+def _inputs(found: Input, held_out: Mapping[int, Path], sides: Path | None) -> list[Input]:
+    """The input and its further files. Raises UserError for a split of what is no FASTA of the user's own."""
+    if not held_out and sides is None:
+        return [found]
+    if found.format != "fasta" or found.strict:
+        raise UserError("has no split beside it: that is for a FASTA of your own", where=found.path, fix="leave it out")
+    if held_out and sides is not None:
+        raise UserError("two splits: files and a table", where=sides, fix="give --validation and --test, or --sides")
+    inputs = [replace(found, side=TRAIN if held_out else None)]
+    for side, path in sorted(held_out.items()):
+        other = inspect(path, found.level, strict=False)
+        if other.format != "fasta":
+            raise UserError("not a FASTA", where=path, fix="give a FASTA of proteins")
+        inputs.append(replace(other, side=side))
+    return inputs
 
 
 def inspect(source: Path, level: str, *, strict: bool) -> Input:
@@ -151,15 +195,45 @@ def _explain(found: Input, begin: int, *, removable: bool = False) -> UserError:
     return explain(found.path, begin, rule, removable=removable)
 
 
-class _Tally:
-    def __init__(self) -> None:
-        self.entries = self.kept = self.members = self.bytes = 0
-        self.stats = np.zeros(len(STATS) + 1, np.int64)
-        self.letters = np.zeros(256, np.int64)
+def _stream(
+    config: Records,
+    inputs: Sequence[Input],
+    parts: Parts,
+    removed: Removed,
+    tally: Tally,
+    sides: Sides | None,
+    *,
+    threads: int,
+) -> dict[str, Any]:
+    """Read, parse and distribute everything. Returns `{sides: {train: {records: n}, ...}}` where there is a split."""
+    counts = np.zeros(len(SIDES), np.int64)
+    for found in inputs:
+        before = tally.bytes
+        for block, parsed in _parsed(config, found, threads=threads):
+            tally.add(parsed)
+            tally.bytes = before + block.offset + len(block.raw)
+            bad = parsed.status != OK
+            if bad.any():
+                parsed = _without_bad(parsed, bad, block, found, removed, config.bad_entries)
+            if sides is not None or found.side is not None:
+                keys = numbers(parsed.records.column("key"))
+                given = (
+                    sides.of(keys, parsed.records.column("id")) if sides is not None else np.full(len(keys), found.side)
+                )
+                counts += np.bincount(given, minlength=len(SIDES))
+                parsed = with_side(parsed, given)
+            tally.keep(parsed)
+            parts.add(parsed)
+    parts.finish()
+    if sides is not None:
+        sides.check()
+    if not counts.any():
+        return {}
+    return {"sides": {name: {"records": int(counts[side])} for side, name in enumerate(SIDES)}}
 
 
-def _stream(config: Records, found: Input, parts: Parts, removed: Removed, tally: _Tally, *, threads: int) -> None:
-    """Read, parse and distribute everything."""
+def _parsed(config: Records, found: Input, *, threads: int) -> Iterator[tuple[Block, Parsed]]:
+    """The blocks of one input and their entries. A block is read over once the next one is asked for."""
     if found.format == "xml":
         parse = partial(_parse_xml, found=found, verify=config.verify_checksums)
     else:
@@ -172,21 +246,10 @@ def _stream(config: Records, found: Input, parts: Parts, removed: Removed, tally
         ThreadPoolExecutor(threads, "parser") as pool,
         closing(prefetch(lambda block: block, source)) as blocks,
     ):
-        for block, parsed in _in_order(blocks, pool, parse, threads + 1):
-            tally.entries += len(parsed.status)
-            tally.bytes = block.offset + len(block.raw)
-            tally.stats += parsed.stats
-            if parsed.letters is not None:
-                tally.letters += parsed.letters
-            bad = parsed.status != OK
-            if bad.any():
-                parsed = _without_bad(parsed, bad, block, found, removed, config.bad_entries)
-            tally.kept += parsed.records.num_rows
-            tally.members += parsed.members.num_rows if parsed.members is not None else 0
-            parts.add(parsed)
+        for block, parsed in in_order(blocks, pool, parse, threads + 1):
+            yield block, parsed
             spare.append(block.buffer)
             progress.advance(block.compressed - progress.done)
-    parts.finish()
 
 
 def _parse_fasta(block: Block, *, found: Input) -> Parsed:
@@ -200,48 +263,13 @@ def _parse_xml(block: Block, *, found: Input, verify: bool) -> Parsed:
     return uniref_xml.parse(block, start, name, other, verify=verify, path=found.path)
 
 
-def _in_order(
-    blocks: Iterator[Block], pool: ThreadPoolExecutor, parse: Callable[[Block], Parsed], ahead: int
-) -> Iterator[tuple[Block, Parsed]]:
-    """Parse blocks in the pool, `ahead` at a time. A UserError of the reader is raised after the blocks before it."""
-    waiting: deque[tuple[Block, Future[Parsed]]] = deque()
-    fault: UserError | None = None
-    try:
-        for block in blocks:
-            waiting.append((block, pool.submit(parse, block)))
-            if len(waiting) > ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
-    except UserError as error:
-        fault = error
-    while waiting:
-        first, future = waiting.popleft()
-        yield first, future.result()
-    if fault is not None:
-        raise fault
-
-
 def _without_bad(parsed: Parsed, bad: np.ndarray, block: Block, found: Input, removed: Removed, policy: str) -> Parsed:
     """Drop bad entries with their members and list them, or raise for the first that the policy does not remove."""
-    ids = parsed.records.column("id")
-    by_reason: dict[str, tuple[list[str], list[str]]] = {}
-    for i in np.flatnonzero(bad):
-        status = int(parsed.status[i])
-        if policy == "error" or status not in REASONS:
-            _raise_bad(parsed, int(i), block, found, policy)
-        names, evidence = by_reason.setdefault(REASONS[status], ([], []))
-        names.append(ids[i].as_py())
-        evidence.append(f"at byte {parsed.begin[i]}: {_evidence(parsed, int(i), block)}")
-    for reason, (names, evidence) in by_reason.items():
-        removed.add(found.level, reason, names, evidence)
-    good, members, lengths = pa.array(~bad), parsed.members, np.diff(parsed.member_end)
-    if members is not None:
-        members = members.filter(pa.array(np.repeat(~bad, lengths)))
-    return replace(
-        parsed,
-        records=parsed.records.filter(good),
-        members=members,
-        member_end=np.concatenate([[0], np.cumsum(lengths[~bad])]),
+    for i in np.flatnonzero(bad).tolist():
+        if policy == "error" or int(parsed.status[i]) not in REASONS:
+            _raise_bad(parsed, i, block, found, policy)
+    return without_bad(
+        parsed, bad, found.level, removed, lambda i: f"at byte {parsed.begin[i]}: {_evidence(parsed, i, block)}"
     )
 
 
@@ -280,8 +308,9 @@ def _raise_bad(parsed: Parsed, i: int, block: Block, found: Input, policy: str) 
     raise UserError(f"no usable id {where}: {text[:60]!r}", where=found.path, fix="ids are visible ASCII letters")
 
 
-def _check(config: Records, found: Input, note: ReleaseNote | None, parts: Parts, tally: _Tally) -> None:
+def _check(config: Records, inputs: Sequence[Input], note: ReleaseNote | None, parts: Parts, tally: Tally) -> None:
     """Checks of the whole input: how many entries, that they are proteins, and that no id occurs twice."""
+    found = inputs[0]
     if tally.entries == 0:
         raise UserError("no entries", where=found.path, fix="check --input")
     if tally.kept == 0:
@@ -297,7 +326,7 @@ def _check(config: Records, found: Input, note: ReleaseNote | None, parts: Parts
         refuse_nucleotides(tally.letters, found.path, "records.allow_nucleotides")
     ids = find_duplicates(parts.paths, tally.kept)
     if ids and found.format == "fasta":
-        raise explain_repeated(found.path, ids)
+        raise explain_repeated([one.path for one in inputs], ids)
     if ids:
         what = "duplicate id" if len(set(ids)) == 1 else "ids with the same key"
         entries = " and ".join(f"{name} at byte {offset:,}" for name, offset in locate_in_xml(found.path, ids))

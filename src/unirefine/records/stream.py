@@ -3,8 +3,6 @@
 Every offset is in the decompressed stream.
 """
 
-import gzip
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,16 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from isal import igzip, isal_zlib
 
-from unirefine.core.fasta_faults import OTHER_COMPRESSIONS
+from unirefine.core.compressed import DAMAGE, damage, decompressed
+from unirefine.core.fasta_faults import OTHER_COMPRESSIONS, UNPACK
 from unirefine.errors import UserError
 from unirefine.files.inputs import require_file
 
 BLOCK_BYTES = 2 << 20
 MAX_ENTRY_BYTES = 512 << 20
 """A larger entry is an error, which bounds the memory. UniRef's largest XML entries have a tenth of it."""
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -40,17 +37,22 @@ class Block:
     """Bytes of the file read so far, for progress."""
 
 
-def open_stream(path: Path) -> tuple[BinaryIO, BinaryIO]:
-    """The file and its decompressed stream (the file itself if plain). Raises UserError for other compressions."""
+def open_stream(path: Path) -> tuple[BinaryIO, BinaryIO, str | None]:
+    """The file, its decompressed stream (the file itself if plain), and how it is compressed.
+
+    Raises UserError for other compressions than those of core.compressed.
+    """
     require_file(path, "check --input, or run the release stage")
     file = path.open("rb", buffering=0)
-    magic = file.read(6)
-    file.seek(0)
-    for start, name in OTHER_COMPRESSIONS.items():
-        if magic.startswith(start):
-            file.close()
-            raise UserError(f"compressed with {name}", where=path, fix="give it plain or gzip-compressed")
-    return file, igzip.open(file, "rb") if magic.startswith(_GZIP_MAGIC) else file
+    stream, compression = decompressed(file)
+    if compression is None:
+        magic = file.read(6)
+        file.seek(0)
+        for start, name in OTHER_COMPRESSIONS.items():
+            if magic.startswith(start):
+                file.close()
+                raise UserError(f"compressed with {name}", where=path, fix=UNPACK)
+    return file, stream, compression
 
 
 def read_blocks(path: Path, marker: bytes, keep: int, spare: deque[bytearray] | None = None) -> Iterator[Block]:
@@ -58,15 +60,18 @@ def read_blocks(path: Path, marker: bytes, keep: int, spare: deque[bytearray] | 
 
     marker, keep: `b"\\n>", 1` (FASTA: the `>` starts the next block) or `b"</entry>", 0` (XML). The last block is
     what follows the last marker; it can be empty. Buffers that the caller appends to `spare` are reused: fresh memory
-    costs a tenth of the time. Raises UserError: no such file, corrupt or truncated gzip, an entry over MAX_ENTRY_BYTES.
+    costs a tenth of the time. Raises UserError: no such file, corrupt or truncated compression, an entry over
+    MAX_ENTRY_BYTES.
     """
-    file, stream = open_stream(path)
+    file, stream, compression = open_stream(path)
     with file, stream:
         carry, offset, size = b"", 0, BLOCK_BYTES
         while True:
             buffer = _buffer(spare, size)
             buffer[: len(carry)] = carry
-            filled = len(carry) + _fill(stream, memoryview(buffer)[len(carry) :], path, offset + len(carry))
+            filled = len(carry) + _fill(
+                stream, memoryview(buffer)[len(carry) :], path, offset + len(carry), compression
+            )
             last = filled < size
             cut = buffer.rfind(marker, 0, filled) + len(marker) - keep if not last else filled
             if last or cut > len(marker) - 1 - keep:
@@ -93,30 +98,28 @@ def _buffer(spare: deque[bytearray] | None, size: int) -> bytearray:
     return bytearray(size)
 
 
-def _fill(stream: BinaryIO, target: memoryview, path: Path, offset: int) -> int:
+def _fill(stream: BinaryIO, target: memoryview, path: Path, offset: int, compression: str | None) -> int:
     """Read until `target` is full or the stream ends. Returns the bytes read."""
     filled = 0
     try:
         while filled < len(target) and (count := stream.readinto(target[filled:])):
             filled += count
-    except EOFError:
-        raise UserError(
-            f"truncated: the gzip stream ends without its end mark, after byte {offset + filled:,} decompressed",
-            where=path,
-            fix="copy or download it again",
-        ) from None
-    except (gzip.BadGzipFile, isal_zlib.error, zlib.error) as error:
-        raise UserError(
-            f"corrupt gzip stream after byte {offset + filled:,} decompressed ({error})",
-            where=path,
-            fix="copy or download it again",
-        ) from None
+    except DAMAGE as error:
+        kind, after = damage(error), f"after byte {offset + filled:,} decompressed"
+        if kind is None:
+            raise
+        what = (
+            f"truncated: the {compression} stream ends without its end mark, {after}"
+            if kind == "truncated"
+            else f"corrupt {compression} stream {after} ({error})"
+        )
+        raise UserError(what, where=path, fix="copy or download it again") from None
     return filled
 
 
 def first_bytes(path: Path, count: int) -> bytes:
     """The first bytes of the decompressed stream, at most `count`. Raises UserError as `read_blocks` does."""
-    file, stream = open_stream(path)
+    file, stream, compression = open_stream(path)
     with file, stream:
         buffer = bytearray(count)
-        return bytes(buffer[: _fill(stream, memoryview(buffer), path, 0)])
+        return bytes(buffer[: _fill(stream, memoryview(buffer), path, 0, compression)])

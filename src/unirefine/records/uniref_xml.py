@@ -27,6 +27,7 @@ from unirefine.records.columns import (
     allocate,
     append,
     id_status,
+    is_fragment,
     is_word,
     number,
     starts_with,
@@ -55,7 +56,7 @@ def _word(text: str) -> np.ndarray:
 
 
 _ENTRY, _PROPERTY, _REFERENCE, _SEQUENCE = _word("entry"), _word("property"), _word("dbReference"), _word("sequence")
-_REPRESENTATIVE, _MEMBER = _word("representativeMember"), _word("member")
+_REPRESENTATIVE, _MEMBER, _NAME = _word("representativeMember"), _word("member"), _word("name")
 _TYPE, _VALUE, _ID, _LENGTH, _CHECKSUM = _word("type"), _word("value"), _word("id"), _word("length"), _word("checksum")
 _MEMBER_COUNT, _COMMON_TAXON, _TAXON = _word("member count"), _word("common taxon ID"), _word("NCBI taxonomy")
 _ACCESSION, _UNIPARC = _word("UniProtKB accession"), _word("UniParc ID")
@@ -290,6 +291,12 @@ def _entry(
                 i = end
         elif equals(raw, name, stop, _ENTRY):
             return tag, NESTED
+        elif equals(raw, name, stop, _NAME):
+            i, closed, a0, a1, b0, b1 = attributes(raw, stop, _ID, _ID)
+            if i < 0:
+                return ~i, MALFORMED
+            if not closed and out.fragment[n] == MISSING:
+                out.fragment[n] = is_fragment(raw, i, next_tag(raw, i))
         else:
             i, closed, a0, a1, b0, b1 = attributes(raw, stop, _ID, _ID)
             if i < 0:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.config import Release
+from unirefine.core.levels import SIDES
 from unirefine.core.release_note import read_note
 from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, write_json
-from unirefine.files.names import parse_release_note, release_note
+from unirefine.files.names import DATA_SET, parse_release_note, release_note
 from unirefine.files.stages import runs_sharing
 from unirefine.files.written import delete_stale
 from unirefine.release.files import facts_of, hash_file
@@ -37,8 +38,9 @@ def run(
     """
     files = list(files)
     facts = [_facts(directory, name) for name in files]
-    if config.source == "fasta":
-        facts.insert(0, _custom_fasta(Path(str(config.fasta))))
+    facts[:0] = [_own_file(Path(path), Path(path).name) for path in config.own_files]
+    if config.is_data_set:
+        facts[:0] = _data_set(directory, config)
     releases = sorted({entry["release"] for entry in facts if entry["release"]})
     if len(releases) > 1:
         listed = ", ".join(f"{entry['file']} {entry['release']}" for entry in facts if entry["release"])
@@ -54,6 +56,7 @@ def run(
         {
             "source": config.source,
             "release": release,
+            **({"dataset": {"id": config.dataset, "revision": config.revision}} if config.is_data_set else {}),
             "date": max((entry["date"] for entry in facts), default=None),
             "files": facts,
             "entries": entries,
@@ -61,7 +64,7 @@ def run(
         },
     )
     total = sum(entry["size"] for entry in facts)
-    lines = [f"release {release or '(your FASTA)'}: {len(facts)} files, {total:,} bytes"]
+    lines = [f"release {release or _unnamed(config)}: {len(facts)} files, {total:,} bytes"]
     for known in published:
         agrees = "as published" if known["found"] == known["published"] else f"published: {known['published']}"
         lines.append(f"{known['file']}: {known['what']} {known['found']} ({agrees}, {known['source']})")
@@ -70,6 +73,13 @@ def run(
         deleted = [path.name for path in delete_stale(directory, "release", keep) if path.suffix != ".json"]
         lines += [f"deleted {name}, which this config does not ask for" for name in deleted]
     return lines
+
+
+def _unnamed(config: Release) -> str:
+    """What stands in messages for the name of a release."""
+    if not config.is_data_set:
+        return "(your FASTA)"
+    return f"{config.dataset}@{config.revision[:12]}" if config.revision else str(config.dataset)
 
 
 def _facts(directory: Path, name: str) -> dict[str, Any]:
@@ -82,15 +92,30 @@ def _facts(directory: Path, name: str) -> dict[str, Any]:
     return facts
 
 
-def _custom_fasta(path: Path) -> dict[str, Any]:
-    """Facts about the user's FASTA, as a download has them; the date is that of its last change."""
+def _data_set(directory: Path, config: Release) -> list[dict[str, Any]]:
+    """Facts about the files of a data set: those of its download, or of a directory of the user's."""
+    if config.on_hub:
+        found = sorted((directory / DATA_SET).glob("*/*.parquet"))
+        if not found:
+            raise UserError("no data set", where=directory / DATA_SET, fix="run `unirefine release dataset` first")
+        return [_facts(directory / DATA_SET, path.relative_to(directory / DATA_SET).as_posix()) for path in found]
+    root = Path(str(config.dataset))
+    patterns = [f"{side}/*.parquet" for side in SIDES] if config.source == "parquet" else ["*.db", "*.parquet"]
+    paths = sorted(path for pattern in patterns for path in root.glob(pattern))
+    if not paths:
+        raise UserError("no data set in it", where=root, fix="set release.dataset to its directory")
+    return [_own_file(path, path.relative_to(root).as_posix()) for path in paths]
+
+
+def _own_file(path: Path, name: str) -> dict[str, Any]:
+    """Facts about a file of the user's, as a download has them; the date is that of its last change."""
     try:
         with path.open("rb") as handle:
             hashes = hash_file(handle, path.name).result()
     except FileNotFoundError:
         raise UserError("no such file", where=path, fix="set release.fasta to your FASTA") from None
     changed = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
-    where = {"file": path.name, "url": str(path), "asked_url": str(path)}
+    where = {"file": name, "url": str(path), "asked_url": str(path)}
     return {**where, "release": None, **hashes, "date": changed, "verified_by": None}
 
 

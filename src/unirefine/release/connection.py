@@ -60,12 +60,14 @@ class _Opened(NamedTuple):
     """Size of the whole file, where the server states it."""
     chunks: Callable[[], Iterator[bytes]]
     """Its bytes from the position asked for."""
+    following: str | None = None
+    """Address of the next page, where the answer is one page of a list (header Link)."""
 
 
 def read_from(
     client: httpx.Client, url: str, position: int, size: int | None, most: int | None, limits: Limits
-) -> Iterator[tuple[str, bytes]]:
-    """Yield (address after redirects, bytes) of one connection from `position` on; checks that all of them arrive.
+) -> Iterator[tuple[str, bytes, str | None]]:
+    """Yield (address after redirects, bytes, next page) of one connection from `position` on; checks that all arrive.
 
     size: of the whole file, where it is known. most: bytes that a file of unknown size may have.
     """
@@ -84,7 +86,7 @@ def read_from(
                 raise Refused(f"sends more than the {expected:,} bytes that are expected")
             if most is not None and position > most:
                 raise Refused(f"is longer than {human(most, 'B')}")
-            yield opened.url, chunk
+            yield opened.url, chunk, opened.following
     if expected is not None and position < expected:
         raise Interrupted(f"ended after {position:,} of {expected:,} bytes")
 
@@ -135,7 +137,9 @@ def _response(client: httpx.Client, url: str, position: int, limits: Limits) -> 
                     if chunk:
                         yield chunk
 
-        yield _Opened(str(response.url.copy_with(username=None, password=None, fragment=None)), total, chunks)
+        following = response.links.get("next", {}).get("url")
+        address = str(response.url.copy_with(username=None, password=None, fragment=None))
+        yield _Opened(address, total, chunks, following)
 
 
 def _get(client: httpx.Client, url: str, position: int, limits: Limits) -> httpx.Response:

@@ -37,23 +37,30 @@ class _Source(NamedTuple):
 
 
 def run(
-    file: str, output: Path, config: Release, downloader: Downloader | None = None, *, planned: Iterable[str] = ()
+    file: str,
+    output: Path,
+    config: Release,
+    downloader: Downloader | None = None,
+    *,
+    planned: Iterable[str] = (),
+    sources: Sources | None = None,
 ) -> dict[str, Any]:
     """Download `file` to `output`, with its facts in `<output>.json`, and return the facts.
 
     A partial download in `<output>.part` is resumed if a checksum is known that will verify the whole. A file that is
     there and has the right checksum is not downloaded again. downloader: the config's unless given. planned: further
-    files for the same directory; there must be room for the missing ones too. Raises UserError when no mirror delivers
-    the file as it is described, or when the disk is too small.
+    files for the same directory; there must be room for the missing ones too. sources: where files come from, the
+    config's unless given. Raises UserError when no mirror delivers the file as it is described, or when the disk is too
+    small.
     """
-    sources = Sources.of(config, downloader)
+    sources = sources or Sources.of(config, downloader)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(output)
     with locked(partial) as handle:
         origin = sources.find(file)
         hashes = _present(file, output, origin)
         if hashes is None:
-            _check_room(file, output.parent, planned, origin, sources)
+            _check_room(file, output.parents[file.count("/")], planned, origin, sources)
             origin, source, hashes = _download_verified(file, handle, partial, origin, sources)
             partial.replace(output)
         else:
@@ -73,11 +80,11 @@ def partial_of(output: Path) -> Path:
 
 def _present(file: str, output: Path, origin: Origin) -> dict[str, Any] | None:
     """Hashes of the output if it is there and is the file that the origin describes."""
-    if origin.md5 is None or not output.is_file() or origin.size not in (None, output.stat().st_size):
+    if origin.checksum is None or not output.is_file() or origin.size not in (None, output.stat().st_size):
         return None
     with output.open("rb") as handle:
         hashes = hash_file(handle, file).result()
-    return hashes if hashes["md5"] == origin.md5 else None
+    return hashes if origin.agrees(hashes) else None
 
 
 def _earlier_source(output: Path, hashes: dict[str, Any], origin: Origin) -> _Source:
@@ -111,7 +118,7 @@ def _download_verified(
 ) -> tuple[Origin, _Source, dict[str, Any]]:
     """Download until the checksum is right, each time from another mirror first; return whence, and the hashes."""
     attempts = sources.downloader.attempts
-    if origin.md5 is None and not origin.is_local:
+    if origin.checksum is None and not origin.is_local:
         print(f"{file}: no md5 is published for it, so it is taken unverified", file=sys.stderr)
     for attempt in range(attempts):
         if attempt:
@@ -123,14 +130,15 @@ def _download_verified(
         except PastEndError:  # what is there of it is not a part of this file
             _start_over(handle, partial)
             source, hashes = _download(file, handle, partial, origin, sources.downloader)
-        if origin.md5 in (None, hashes["md5"]):
+        if origin.agrees(hashes):
             if origin.size is None:  # no metalink vouches for it
                 _check_kind(file, handle, partial, source.url)
             return origin, source, hashes
-        print(f"{file}: wrong md5 {hashes['md5']}; deleted", file=sys.stderr)
+        print(f"{file}: wrong {origin.kind} {hashes[origin.kind]}; deleted", file=sys.stderr)
         _start_over(handle, partial)
     raise UserError(
-        f"md5 is {hashes['md5']} where {origin.authority} says {origin.md5}, {attempts} times over",
+        f"{origin.kind} is {hashes[origin.kind]} where {origin.authority} says {origin.checksum}, {attempts} times"
+        " over",
         where=file,
         fix="the download was deleted; try again later or use another mirror",
     )
@@ -140,10 +148,10 @@ def _download(
     file: str, handle: BinaryIO, partial: Path, origin: Origin, downloader: Downloader
 ) -> tuple[_Source, dict[str, Any]]:
     """Append the rest of the file to its partial download and fsync it; return where it came from and its hashes."""
-    identity = {"size": origin.size, "md5": origin.md5}
-    if origin.md5 is None or not facts_of(partial).exists() or read_json(facts_of(partial)) != identity:
+    identity = {"size": origin.size, origin.kind: origin.checksum}
+    if origin.checksum is None or not facts_of(partial).exists() or read_json(facts_of(partial)) != identity:
         _start_over(handle, partial)
-        if origin.md5 is not None:
+        if origin.checksum is not None:
             write_json(facts_of(partial), identity)
     hasher, source = hash_file(handle, file), _Source(origin.urls[0], origin.urls[0])
     if origin.size is not None:
@@ -152,7 +160,7 @@ def _download(
             hasher = Hasher()
         check_space(partial.parent, origin.size - hasher.size, file)
     # without its last byte's rename, a file of unknown size is whole when its md5 is right
-    whole = hasher.size == origin.size or hasher.result()["md5"] == origin.md5
+    whole = hasher.size == origin.size or (origin.checksum is not None and origin.agrees(hasher.result()))
     resumed = f" (resumed at {human(hasher.size, 'B')})" if hasher.size else ""
     left = None if origin.size is None else origin.size - hasher.size
     pieces = downloader.stream(
@@ -161,18 +169,18 @@ def _download(
         start=hasher.size,
         size=origin.size,
         most=MOST_BYTES if origin.size is None else None,
-        resumable=origin.md5 is not None,
+        resumable=origin.checksum is not None,
     )
     with meter(f"{file}{resumed}", total=left, unit="B") as done:
-        for position, data, asked, url in () if whole else pieces:
-            if position != hasher.size:  # without a checksum an interrupted file begins again
+        for piece in () if whole else pieces:
+            if piece.position != hasher.size:  # without a checksum an interrupted file begins again
                 _start_over(handle, partial)
                 hasher = Hasher()
             with clear_write_errors(file, hasher, _FULL_DISK):
-                handle.write(data)
-            hasher.update(data)
-            done.advance(len(data))
-            source = _Source(asked, url)
+                handle.write(piece.data)
+            hasher.update(piece.data)
+            done.advance(len(piece.data))
+            source = _Source(piece.asked, piece.url)
         with clear_write_errors(file, hasher, _FULL_DISK):
             handle.flush()
             os.fsync(handle.fileno())

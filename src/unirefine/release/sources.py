@@ -1,7 +1,9 @@
 """Where a file of the release directory comes from, and what is known about it before the download."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from unirefine.config import Release
 from unirefine.errors import UserError
@@ -19,14 +21,30 @@ _MD5 = re.compile(r"\s*([0-9a-fA-F]{32})\b")
 
 @dataclass(frozen=True)
 class Origin:
-    """The addresses of one file, and the size and md5 it must have."""
+    """The addresses of one file, and the size and checksum it must have."""
 
     urls: tuple[str, ...]
     release: str | None = None
     size: int | None = None
     md5: str | None = None
     authority: str = ""
-    """Address of the metalink or md5 file that states size and md5."""
+    """Address of what states size and checksum: a metalink, an md5 file, the list of a data set."""
+    sha256: str | None = None
+    """Stated instead of the md5."""
+
+    @property
+    def kind(self) -> str:
+        """Of the checksum: `md5` or `sha256`."""
+        return "md5" if self.sha256 is None else "sha256"
+
+    @property
+    def checksum(self) -> str | None:
+        """The one that is stated; None where none is."""
+        return self.md5 if self.sha256 is None else self.sha256
+
+    def agrees(self, hashes: Mapping[str, Any]) -> bool:
+        """Whether a file with these hashes is the one described; True where no checksum is stated."""
+        return self.checksum in (None, hashes[self.kind])
 
     @property
     def is_local(self) -> bool:

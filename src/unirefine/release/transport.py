@@ -34,6 +34,8 @@ class Piece(NamedTuple):
     """The mirror's URL."""
     url: str
     """Where they came from, after redirects."""
+    following: str | None = None
+    """Address of the next page, where this is one page of a list."""
 
 
 class NotFoundError(UserError):
@@ -96,8 +98,8 @@ class Downloader:
             while True:
                 mirror = self._next_mirror(mirrors, failures, what)
                 try:
-                    for url, chunk in read_from(client, mirror.url, position, size, most, limits):
-                        yield Piece(position, chunk, mirror.url, url)
+                    for url, chunk, following in read_from(client, mirror.url, position, size, most, limits):
+                        yield Piece(position, chunk, mirror.url, url, following)
                         position += len(chunk)
                         if resumable and position - mark >= PROGRESS_BYTES:
                             mark, failures = position, 0
@@ -119,11 +121,16 @@ class Downloader:
 
         At `minimum_rate`, which every `stall_seconds` must have, that bounds the time too.
         """
-        data = bytearray()
+        return self.read_page(urls, what=what, limit=limit)[0]
+
+    def read_page(self, urls: Sequence[str], *, what: str, limit: int = 1 << 20) -> tuple[bytes, str | None]:
+        """As `read_small`, with the address of the next page where the file is one page of a list."""
+        data, following = bytearray(), None
         for piece in self.stream(urls, what=what, most=limit, resumable=False):
             del data[piece.position :]
             data += piece.data
-        return bytes(data)
+            following = piece.following
+        return bytes(data), following
 
     def _next_mirror(self, mirrors: list[_Mirror], failures: int, what: str) -> _Mirror:
         """The mirror to try now: the least recently used one that may be asked. Sleeps until there is one."""

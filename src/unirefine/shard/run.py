@@ -101,7 +101,7 @@ def _manifest(config: Shard, released: dict[str, Any], written: list[WrittenShar
         "version": FORMAT_VERSION,
         "alphabet": list(TOKENS),
         "dtype": "uint8",
-        "sides": _sides(written),
+        "sides": sides_of(written),
         "files": [file for shard in written for file in shard.files],
         "config": options,
         "config_sha256": sha256_json(options),
@@ -114,7 +114,7 @@ def _manifest(config: Shard, released: dict[str, Any], written: list[WrittenShar
     }
 
 
-def _sides(written: list[WrittenShard]) -> dict[str, Any]:
+def sides_of(written: list[WrittenShard]) -> dict[str, Any]:
     """By side, the names of its shards and the sums of their numbers."""
     sides = {}
     for side in SIDES:
@@ -135,7 +135,7 @@ def _write_counts(output: Path, config: Shard, plan: Plan, written: list[Written
     """Write counts.json. Every kept cluster is a document. Where only the UniRef50 representative of a cluster is
     written, its UniRef90 members are counted as removed, with the reason `<side>_cluster_member`.
     """
-    sides = _sides(written)
+    sides = sides_of(written)
     documents = sum(facts["documents"] for facts in sides.values())
     removed = {}
     for side, facts in sides.items():

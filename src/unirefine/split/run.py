@@ -28,6 +28,7 @@ from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.hashes import sha256_file
 from unirefine.files.written import delete_stale
 from unirefine.split.assign import exact_floor, sides_by_hash
+from unirefine.split.given import given_sides
 from unirefine.split.idlist import IdList, read_ids
 
 SCHEMA = pa.schema([("side", pa.uint8())])
@@ -52,7 +53,7 @@ def run(config: Split, clusters: Path, output: Path, *, records: Path | None = N
 
     clusters: directory of the cluster stage. With method `ids` also `missing_ids.txt`: listed ids that no cluster has.
     records: directory of the records stage, to find listed accessions in ids like `sp|P12345|AATM_RABIT` and names of
-    entries; without it those are not found.
+    entries; without it those are not found. With method `given` it has the sides.
     Memory: a few times the number of validation and test clusters, and one block.
     Raises UserError when a side would be empty, when nothing would be left to train on, or when the list does not fit.
     """
@@ -60,6 +61,7 @@ def run(config: Split, clusters: Path, output: Path, *, records: Path | None = N
     total = _count_clusters(path)
     test = exact_floor(config.test_fraction, total)
     facts: dict[str, object] = {"method": config.method, "seed": config.seed}
+    thresholds: dict[str, int] = {}
     missing: list[str] = []
     if config.method == "ids":
         assert config.ids is not None
@@ -83,6 +85,10 @@ def run(config: Split, clusters: Path, output: Path, *, records: Path | None = N
             "missing": len(missing),
             "first_missing": missing[:_NAMED],
         }
+    elif config.method == "given":
+        if records is None:
+            raise UserError("split.method is 'given': the sides are in the records", fix="give --records")
+        sides = given_sides(clusters, records, total, with_test=config.given_test)
     else:
         validation = config.validation_count or exact_floor(config.validation_fraction, total)
         _check_sizes(config, total, validation, test)

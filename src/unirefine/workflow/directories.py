@@ -103,5 +103,10 @@ def _is_same_release(config: Config, found: Mapping[str, Any]) -> bool:
     if asked.taxdump:
         sources[names.TAXDUMP] = asked.taxdump
     if asked.source == "fasta":
-        sources[Path(str(asked.fasta)).name] = str(Path(str(asked.fasta)))
+        sources |= {Path(path).name: str(Path(path)) for path in asked.own_files}
+    if asked.is_data_set:
+        if found.get("dataset") != {"id": asked.dataset, "revision": asked.revision}:
+            return False
+        own = {name for name in files if name == names.TAXDUMP or names.parse_purge_list(name) is not None}
+        files = {name: url for name, url in files.items() if name in own}
     return files.keys() == sources.keys() and all(sources[name] in (None, url) for name, url in files.items())

@@ -55,7 +55,7 @@ def release_files(config: Config) -> list[str]:
     """Names of the downloads that a config needs."""
     release = config.release
     return names.release_files(
-        () if release.source == "fasta" else LEVELS,
+        LEVELS if release.is_uniprot else (),
         release.format,
         idmapping=release.needs_idmapping,
         taxdump=bool(release.taxdump),

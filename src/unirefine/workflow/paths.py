@@ -58,9 +58,10 @@ class Paths:
         return self._parts(level, "records")
 
     def member_parts(self, level: str) -> list[str]:
-        """The Parquet parts of one level's membership. Only XML has them."""
+        """The Parquet parts of one level's membership: of XML, and of a data set's UniRef90."""
         release = self.config.release
-        return [] if release.source == "fasta" or release.format == "fasta" else self._parts(level, "members")
+        has = level == LEVELS[1] if release.is_data_set else release.is_uniprot and release.format == "xml"
+        return self._parts(level, "members") if has else []
 
     def _parts(self, level: str, kind: str) -> list[str]:
         count = self.config.records.parts
@@ -70,6 +71,15 @@ class Paths:
         """The parts of all levels, and their counts."""
         parts = [part for level in self.levels for part in self.record_parts(level) + self.member_parts(level)]
         return parts + self.level_counts()
+
+    def data_set(self) -> list[str]:
+        """The files of a data set in a directory of the user's; none for another source."""
+        release = self.config.release
+        if not release.is_data_set or release.on_hub:
+            return []
+        directory = Path(str(release.dataset))
+        patterns = [f"{side}/*.parquet" for side in SIDES] if release.source == "parquet" else ["*.db", "*.parquet"]
+        return sorted(str(path) for pattern in patterns for path in directory.glob(pattern))
 
     def level_counts(self) -> list[str]:
         """The counts of the records stage, one file a level."""
@@ -87,7 +97,7 @@ class Paths:
 
     def shards(self) -> list[str]:
         """The files of all shards: train, validation, and test where the config asks for one."""
-        held_out = SIDES[1:] if self.config.split.test_fraction else SIDES[1:2]
+        held_out = SIDES[1:] if self.config.split.has_test else SIDES[1:2]
         shards = names.shard_names(self.config.shard.parts, held_out)
         # by shard and suffix, in the order that the stage writes them
         return [f"{self.directory('shard')}/{file}" for shard in shards for file in names.shard_files(shard)]

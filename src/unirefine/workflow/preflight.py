@@ -54,6 +54,8 @@ def require_files(config: Config, *, find_tools: bool, downloads: Path | None = 
             wrong.append(f"{key}: {path}")
         elif key != "train.init" and Path(path).is_dir():
             wrong.append(f"{key}: {path} (a directory)")
+    if config.release.is_data_set and not config.release.on_hub and not Paths(config, {}).data_set():
+        wrong.append(f"release.dataset: {config.release.dataset} (no data set in it)")
     if downloads:
         wrong += [f"{key}: {url}" for key, url in _local_urls(config, downloads) if not _exists(url)]
     if find_tools and config.tools.mmseqs is not None:
@@ -72,7 +74,9 @@ def _own_files(config: Config) -> Iterator[tuple[str, str]]:
     """(key, path) of each file of the user's that a rule reads."""
     release = config.release
     if release.source == "fasta":
-        yield "release.fasta", str(release.fasta)
+        for option in ("fasta", "validation_fasta", "test_fasta", "sides", "clusters"):
+            if getattr(release, option) is not None:
+                yield f"release.{option}", getattr(release, option)
     sources = {"release.taxdump": release.taxdump}
     sources |= {f"release.purge_lists[{number}]": source for number, source in enumerate(release.purge_lists)}
     yield from ((key, source) for key, source in sources.items() if source and is_path(source))
@@ -85,6 +89,9 @@ def _own_files(config: Config) -> Iterator[tuple[str, str]]:
     }
     files |= {f"decontaminate.against[{at}]": one.file for at, one in enumerate(config.decontaminate.against)}
     yield from ((key, path) for key, path in files.items() if path is not None)
+    for entry in config.curate.exclude:
+        options = ((f"curate.exclude ({entry.name})", path) for path in (entry.purge_list, entry.designs))
+        yield from ((key, path) for key, path in options if path is not None)
 
 
 def _local_urls(config: Config, downloads: Path) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ RECORD = pa.schema(
         ("listed_members", pa.int32()),
         ("representative", pa.string()),
         ("length", pa.int32()),
+        ("given_side", pa.uint8()),
         ("sequence", pa.string()),
     ]
 )
@@ -44,7 +45,15 @@ class Run:
         return self.directory / "records", self.directory / "curate", self.directory / "cluster"
 
     def level(
-        self, level: str, ids: Sequence[str], *, dropped: Iterable[str] = (), counts=None, listed=None, sequences=None
+        self,
+        level: str,
+        ids: Sequence[str],
+        *,
+        dropped: Iterable[str] = (),
+        counts=None,
+        listed=None,
+        sequences=None,
+        sides=None,
     ) -> None:
         """Records of a level in this order, all kept by curate but `dropped`."""
         dropped = set(dropped)
@@ -56,6 +65,7 @@ class Run:
                 "member_count": counts[place] if counts else None,
                 "listed_members": listed[place] if listed else None,
                 "length": len(sequences[place]),
+                "given_side": sides[place] if sides else None,
                 "sequence": sequences[place],
             }
             for place, name in enumerate(ids)

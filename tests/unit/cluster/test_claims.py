@@ -81,5 +81,5 @@ def test_a_truncated_gzip_and_a_missing_file(tmp_path):
     names = ["".join(random.choice(list("ABCDEFGH"), 6)) for _ in range(3000)]
     data = gzip.compress("\n".join(line(name, name, name) for name in names).encode())
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match="not a whole gzip file"):
+    with pytest.raises(UserError, match="not a whole compressed file"):
         read(path)

@@ -208,3 +208,13 @@ def test_nothing_kept_is_an_error(new_run):
     run.level("uniref90", ["lab|1"], dropped=["lab|1"])
     with pytest.raises(UserError, match="curate kept no sequence"):
         cluster(Cluster(), *run.paths)
+
+
+def test_sides_that_are_given_are_clustered_apart(new_run):
+    random = np.random.default_rng(3)
+    ancestor = "".join(random.choice(LETTERS, 150))
+    sequences = [mutate(random, ancestor, 0.02) for _copy in range(6)]
+    run = new_run(prefix=False)
+    run.level("uniref90", [f"p{number}" for number in range(6)], sequences=sequences, sides=[0, 0, 0, 1, 1, 2])
+    counts = cluster(LINCLUST, *run.paths, threads=1)
+    assert counts["levels"]["uniref50"]["kept"] == 3 and counts["levels"]["uniref90"]["kept"] == 3

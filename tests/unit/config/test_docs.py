@@ -56,7 +56,12 @@ def test_every_default_pasted_as_yaml_gives_the_default(read):
 NEEDED = {
     "release.source: archive": {"release": {"name": "2024_03"}},
     "release.source: fasta": {"release": {"fasta": "lab.fasta"}},
+    **{
+        f"release.source: {source}": {"release": {"dataset": "data"}, "split": {"method": "given"}}
+        for source in ("parquet", "bionemo")
+    },
     "split.method: ids": {"split": {"ids": "ids.txt"}},
+    "split.method: given": {"release": {"source": "fasta", "fasta": "lab.fasta", "sides": "sides.tsv"}},
     "train.model.preset: null": {"train": {"model": {"layers": 2, "hidden": 64, "heads": 2}}},
 }
 """Other options that a value needs."""
@@ -73,6 +78,7 @@ def test_every_value_that_the_page_lists_can_be_pasted_without_quotes(read):
             word = value.strip("'")
             values = read(pasted(name, word))
             for block, options in NEEDED.get(f"{name}: {word}", {}).items():
+                values.setdefault(block, {})
                 for key, other in options.items():
                     values[block][key] = values[block].get(key, {}) | other if isinstance(other, dict) else other
             if ".audit." in name or ".search." in name:  # the audit must see what the search sees

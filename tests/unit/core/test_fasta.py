@@ -1,5 +1,6 @@
 """FASTA files: what is read, and the one line for each mistake."""
 
+import bz2
 import gzip
 import lzma
 import os
@@ -61,7 +62,9 @@ def test_wrapped_lines_carriage_returns_case_and_stop_codons(tmp_path):
         (b">\xff\nMKV\n", r":1: an id that is not UTF-8"),
         (b">a\x1b[31m\nMK1\n", r": a\\x1b\[31m \(line 2\)"),
         (">a\nMKV\n".encode("utf-16"), r"UTF-16 text; save it as UTF-8"),
-        (b"BZh91AY", r"compressed with bzip2"),
+        (b"BZh91AY", r"damaged compressed file"),
+        (b"PK\x03\x04", r"compressed with zip; give it plain, or compressed once with gzip, bzip2, xz or zstd"),
+        (gzip.compress(lzma.compress(b">a\nMKV\n")), r"compressed with xz; give it plain, or compressed once"),
         (gzip.compress(b">a\nMKV\n" * 1000, mtime=0)[:-9], r"damaged compressed file"),
         (lzma.compress(b">a\nMKV\n" * 1000)[:-9], r"damaged compressed file"),
         (lzma.compress(b">a\nMKV\n" * 1000)[:-40] + bytes(40), r"damaged compressed file"),
@@ -105,7 +108,10 @@ def test_records_written_in_bulk_have_two_lines_each(tmp_path, kind):
     assert list(read_fasta(tmp_path / "x.fasta")) == [("1", "MKV" * 50), ("2_7", "ACGT")]
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress, lzma.compress])
+@pytest.mark.parametrize(
+    "compress",
+    [bytes, gzip.compress, lzma.compress, bz2.compress, lambda data: pa.compress(data, "zstd", asbytes=True)],
+)
 def test_entries_are_as_they_are_in_the_file(tmp_path, compress):
     text = ">sp|P1|ONE first protein OS=Homo sapiens \r\nMK*\r\nV-1\n> é\n>\n\nMä\n".encode()
     (tmp_path / "a.fasta").write_bytes(compress(text))

@@ -20,6 +20,7 @@ SCHEMA = pa.schema(
         ("representative", pa.string()),
         ("length", pa.int32()),
         ("other_taxa", pa.list_(pa.struct([("taxon_id", pa.int32()), ("member_key", pa.uint64())]))),
+        ("fragment", pa.bool_()),
         ("sequence", pa.string()),
     ]
 )

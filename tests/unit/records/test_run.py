@@ -1,11 +1,14 @@
 """The stage as a whole: policy, counts, faults, and the same bytes for any number of threads."""
 
+import bz2
 import errno
 import gzip
 import json
+import lzma
 import re
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -208,6 +211,12 @@ def test_the_release_note_of_another_release_is_an_error(stage, entry, xml):
 
 
 GZIPPED = gzip.compress(fasta(2000), 1, mtime=0)
+PACK = {
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
+PACKED = {name: pack(fasta(2000)) for name, pack in PACK.items()}
 
 
 @pytest.mark.parametrize(
@@ -216,8 +225,11 @@ GZIPPED = gzip.compress(fasta(2000), 1, mtime=0)
         (b"", "an empty file"),
         (b"MKV\n>x\nMKV\n", "neither FASTA nor UniRef XML: it begins with b'MKV"),
         (">x\nMKV\n".encode("utf-16"), "UTF-16 text; save it as UTF-8 or ASCII"),
-        (b"BZh91AY", "compressed with bzip2"),
-        (b"\xfd7zXZ\x00", "compressed with xz"),
+        (b"BZh91AY", "truncated: the bzip2 stream ends without its end mark, after byte 0"),
+        (b"PK\x03\x04", "compressed with zip; give it plain, or compressed once with gzip, bzip2, xz or zstd"),
+        *((packed[:-30], f"truncated: the {name} stream ends without its end mark") for name, packed in PACKED.items()),
+        *((PACKED[name][:900] + bytes(9) + PACKED[name][909:], f"corrupt {name} stream") for name in ("bzip2", "xz")),
+        *((packed + b"garbage behind it", f"corrupt {name} stream") for name, packed in PACKED.items()),
         (b"  \n>UniRef50_x\nMKV\n", "input:1: white space before the first header: line 1; begin with"),
         (b" >x\nMKV\n", "input:1: white space before `>`: line 1; remove it"),
         (b">x\nM-V\n", "input:1: an id that does not begin with UniRef50_"),
@@ -234,6 +246,16 @@ def test_broken_files_are_one_clear_line_and_leave_nothing(stage, data, problem)
     with pytest.raises(UserError, match=re.escape(problem)):
         stage.run(data)
     assert not list(stage.output.rglob("*.*"))
+
+
+@pytest.mark.parametrize("pack", PACK.values(), ids=PACK)
+def test_other_compressions_are_read_in_one_stream_and_in_several(stage, pack):
+    data = fasta(2000)
+    stage.run(data)
+    expected = stage.table()
+    for packed in (pack(data), pack(data[:1001]) + pack(data[1001:])):
+        stage.run(packed)
+        assert stage.table() == expected
 
 
 def test_gzip_in_several_members_is_one_stream(stage):
