@@ -396,7 +396,7 @@ def test_an_export_is_the_source_of_another_run(to, uniref, tmp_path):
         for path in find_parts(tmp_path / "out", "uniref90", "members").paths
         for row in pq.read_table(path).to_pylist()
     }
-    assert {(key_of(cluster[9:]), key_of(name[9:])) for name, cluster, _sequence in uniref[1]["train"]} <= pairs
+    assert {(key_of(name[9:]), key_of(cluster[9:])) for name, cluster, _sequence in uniref[1]["train"]} <= pairs
 
 
 DIES = """
