@@ -62,6 +62,8 @@ def test_a_published_data_set_from_its_files_to_perplexity(published):
     perplexity = json.loads((results / "evaluate/perplexity.json").read_text())
     assert perplexity["sequences"] == 4
     assert run.planned("evaluate") == set()
+    traced = run.unirefine("trace", validation[0][1], "--results", "results/published")
+    assert "published (parquet)" in traced.stdout and "validation, as the source says" in traced.stdout
 
 
 def test_the_model_card_is_made_of_the_validation_set_alone(published):

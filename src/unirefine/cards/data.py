@@ -7,6 +7,7 @@ from huggingface_hub import DatasetCardData
 
 from unirefine.cards.markdown import audit_text, counts_table, lineage_text, published_text, release_name, table
 from unirefine.core.summaries import is_own
+from unirefine.files.lineage import data_set_of
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
          (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
@@ -16,9 +17,9 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
     """Markdown with a YAML header, as the Hub reads it. manifest: of the shards; audit: identity.json."""
     sides = manifest["sides"]
     sequences = sum(side["sequences"] for side in sides.values())
-    from_fasta = is_own(lineage["release"])
+    from_fasta, data_set = is_own(lineage["release"]), data_set_of(lineage["release"])
     header = DatasetCardData(
-        license="other" if from_fasta else "cc-by-4.0",
+        license="other" if from_fasta or data_set else "cc-by-4.0",
         pretty_name=f"{name}: protein token shards",
         size_categories=[next((label for limit, label in SIZES if sequences < limit), "n>1B")],
         task_categories=["fill-mask"],
@@ -31,6 +32,8 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
     licence = (
         "The sequences are those of the input FASTA, and under its licence."
         if from_fasta
+        else f"The sequences are those of {data_set}, and under its licence."
+        if data_set
         else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
     )
     if from_fasta:

@@ -34,6 +34,8 @@ def run(results: Path, output: Path, config: Report) -> Path:
     ours = table["ours"]["perplexity"]
     own = is_own(release)
     origin_of_data = "your own FASTA" if own else f"release {release['release'] or 'of unknown name'}"
+    if (data_set := lineage.data_set_of(release)) is not None:
+        origin_of_data = f"the data set {data_set}"
     entered, kept = first_and_last(entries, "uniref90")
     return write_report(
         output,
