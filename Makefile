@@ -11,12 +11,15 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+# The Python with Transformer Engine: that of `make te-test`, or the one on PATH, as in the container.
+GPU_PYTHON ?= $(if $(wildcard .venv-te/installed),.venv-te/bin/python,python3)
+
 # Processes of pytest. Three for two cores: with two, the cores were idle a quarter of the time, because many tests wait.
 WORKERS ?= 3
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
 
-.PHONY: help install lock demo demo-long test fuzz lint bench docs te-test slurm-test clean
+.PHONY: help install lock demo demo-long test fuzz lint bench docs te-test gpu-test gpu-bench slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,10 +28,10 @@ help:  ## this list
 install: .venv/installed  ## create .venv with the pinned packages of everything, tests included
 	@echo '$(ACTIVATE)'
 
-# Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool is built: PyPI has its source
-# alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
+# Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool and jsonpath-rw are built: PyPI
+# has their source alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
 # has it.
-LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool
+LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool,jsonpath-rw
 
 # What the demo needs: the data half and training.
 .venv/demo-installed: pyproject.toml envs/lock.txt envs/pip.txt envs/torch-cpu.txt
@@ -42,11 +45,11 @@ LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --onl
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# roc-validator comes without its requirements; `dev` has those that it imports.
+# roc-validator and mosaicml-streaming come without their requirements; `dev` has those that are imported.
 .venv/installed: .venv/demo-installed
 	$(BIN)/python envs/requirements.py dev > .venv/requirements.txt
 	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
-	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator
+	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator mosaicml-streaming
 	touch $@
 
 lock:  ## write envs/lock.txt and envs/pip.txt from constraints.txt (needs uv)
@@ -81,6 +84,12 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 
 te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR has its wheel)
 	tests/te/run.sh
+
+gpu-test:  ## on an NVIDIA GPU, 10 minutes: parity, loss curves, stop and resume; JSON in bench/results-gpu/
+	$(GPU_PYTHON) tests/gpu/run.py
+
+gpu-bench:  ## on an NVIDIA GPU, 10 minutes: tokens per second, MFU and memory; JSON in bench/results-gpu/
+	$(GPU_PYTHON) bench/gpu_speed.py
 
 slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual nodes on this machine
 	tests/slurm/packages.sh

@@ -28,11 +28,11 @@ from demo_proteins import proteins
 from paired import machine
 
 from unirefine.config import Decontaminate, Search
-from unirefine.decontaminate import mmseqs
-from unirefine.decontaminate.align import align, hits_among
-from unirefine.decontaminate.bands import length_bands
-from unirefine.decontaminate.memory import prefilter_bytes
 from unirefine.files.atomic import write_json
+from unirefine.similarity import mmseqs
+from unirefine.similarity.align import align, hits_among
+from unirefine.similarity.bands import length_bands
+from unirefine.similarity.memory import prefilter_bytes
 from unirefine.tools import find_mmseqs, run_tool, tool_version
 
 LEVELS = {"representatives": (328_360, 65_343_779, 9), "members": (927_373, 186_454_645, 24)}

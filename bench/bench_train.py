@@ -15,7 +15,7 @@ from paired import main
 
 STEP, MICRO, LONGEST = 16, 4, 1024
 """Samples a step; samples of full length a forward pass; tokens of the longest sample."""
-SIZES = {"8M": (6, 320, 20), "the demo's model": (4, 128, 4)}
+SIZES = {"8M": (6, 320, 20), "four layers of 128": (4, 128, 4)}
 
 
 @cache

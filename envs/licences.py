@@ -22,6 +22,9 @@ NVIDIA's own terms.
 |---|---|---|
 """
 
+IN_REPOSITORY = {"mlcroissant": "Apache-2.0, by its repository"}
+"""Licences of packages that state none themselves."""
+
 
 def pinned() -> dict[str, list[str]]:
     """Versions by name, in the order of constraints.txt: one, or one for each Python."""
@@ -49,7 +52,8 @@ def licence(name: str) -> str | None:
     named = {text.rpartition(" :: ")[2] for text in classifiers} - {"OSI Approved"}
     # some packages have the whole text of their licence in the field: its first line names it
     first = re.sub(r"\s+", " ", (metadata.get("License") or "").strip().partition("\n")[0])
-    return "; ".join(sorted(named)) or first[:60] or _first_line(package) or "not stated"
+    stated = "; ".join(sorted(named)) or first[:60] or _first_line(package)
+    return stated or IN_REPOSITORY.get(name, "not stated")
 
 
 def _first_line(package: importlib.metadata.Distribution) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from constraints import entries
 
 ROOT = Path(__file__).parents[1]
-ALONE = ("pip", "roc-validator", "setuptools", "wheel")
+ALONE = ("mosaicml-streaming", "pip", "roc-validator", "setuptools", "wheel")
 """Packages of constraints.txt that no other asks for, or that are installed without their requirements."""
 HEADER = (
     "# Written by envs/lock.py from constraints.txt (make lock). Each file of these packages on PyPI, by its sha256."

@@ -42,12 +42,19 @@ EXTRAS = {
         ("torch", "megatron", "transformers", "safetensors", "tensorboard", "huggingface_hub", "matplotlib", "jinja2"),
         "train",
     ),
+    "transformer_engine": "gpu",
     "pyhmmer": "designs",
     "rocrate": "crate",
+    "mlcroissant": "croissant",
     **dict.fromkeys(("Bio", "gemmi"), "structures"),
     "wandb": "wandb",
 }
 """The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""
+LOST_PEER = "lost the connection to another process of the job"
+_OF_A_PEER = ("DistBackendError", "DistNetworkError", "DistStoreError")
+"""torch's errors of NCCL and of the store through which processes meet. Gloo's are a RuntimeError with its text."""
+_OF_A_GPU = ("no kernel image is available", "driver version is insufficient", "CUDA-capable device(s) is/are busy")
+"""What CUDA says of a GPU that this torch or this process cannot use. Its other errors may be bugs of ours."""
 _IN_TEXT = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")
 """How Rust libraries (polars, safetensors) quote an errno, and Megatron that of a process that writes a checkpoint."""
 
@@ -76,6 +83,16 @@ def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> Use
         return UserError(f"{module} is not installed", fix=f"pip install 'unirefine[{extra}]'")
     if _is_out_of_memory(error):
         return UserError(f"out of memory ({_in_short(error)})", fix=_OUT_OF_MEMORY)
+    if _is_lost_peer(error):
+        return UserError(
+            f"{LOST_PEER} ({_in_short(error)})",
+            fix="see what ended the others; start again to continue, a training from its newest checkpoint",
+        )
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in _OF_A_GPU):
+        return UserError(
+            f"the GPU cannot be used ({_in_short(error)})",
+            fix="install a torch that is built for this GPU and its driver; see nvidia-smi for who uses it",
+        )
     if isinstance(error, RuntimeError) and "cannot cache function" in str(error):  # numba, at import
         return UserError(
             "no directory to keep compiled code in", fix="set TMPDIR or NUMBA_CACHE_DIR to one that can be written"
@@ -112,8 +129,12 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def _is_lost_peer(error: BaseException) -> bool:
+    return type(error).__name__ in _OF_A_PEER or (isinstance(error, RuntimeError) and "/gloo/transport/" in str(error))
+
+
 def _in_short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = re.sub(r"^\[\S+\] ", "", " ".join(str(error).split()))  # gloo begins with its source file
     return text[:120] if text else type(error).__name__
 
 

@@ -22,7 +22,7 @@ def human(value: float, unit: str) -> str:
             digits = (
                 0 if prefix == "" and value == int(value) else (2 if abs(value) < 10 else 1 if abs(value) < 100 else 0)
             )
-            return f"{value:.{digits}f} {prefix}{unit}"
+            return f"{value:.{digits}f} {(prefix + unit).lstrip()}"
         value /= 1000
     raise AssertionError
 

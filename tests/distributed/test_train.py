@@ -58,9 +58,9 @@ def half(name: str) -> dict:
     return CONFIG | options | {"parallel": {"processes_per_node": 2} | options.get("parallel", {})}
 
 
-def losses(output: Path) -> list[tuple[int, float, float | None, float]]:
-    """(step, loss, validation loss, gradient norm) of each line of metrics.jsonl."""
-    names = ("step", "loss", "validation_loss", "grad_norm")
+def losses(output: Path) -> list[tuple[int, float, float | None, float, float | None]]:
+    """(step, loss, validation loss, gradient norm, validation loss of hidden residues) of each logged step."""
+    names = ("step", "loss", "validation_loss", "grad_norm", "validation_hidden_loss")
     return [tuple(line.get(name) for name in names) for line in read(output / "metrics.jsonl")]
 
 
@@ -108,6 +108,7 @@ def assert_same(found: list, expected: list, tolerance: float) -> None:
     for ours, theirs in zip(found, expected, strict=True):
         assert ours[1:3] == pytest.approx(theirs[1:3], abs=tolerance), ours[0]
         assert ours[3] == pytest.approx(theirs[3], rel=10 * tolerance), ours[0]
+        assert ours[4] == pytest.approx(theirs[4], abs=tolerance), ours[0]
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "dp2"])
@@ -135,7 +136,7 @@ GOLDEN = [
 
 def test_golden_losses(runs):
     """Samples, masks, initial weights, loss, optimizer and schedule have not changed since the first release."""
-    for (_, loss, _, norm), (golden_loss, golden_norm) in zip(losses(runs / "dp2"), GOLDEN, strict=True):
+    for (_, loss, _, norm, _), (golden_loss, golden_norm) in zip(losses(runs / "dp2"), GOLDEN, strict=True):
         assert loss == pytest.approx(golden_loss, abs=2e-4)
         assert norm == pytest.approx(golden_norm, rel=1e-3)
 

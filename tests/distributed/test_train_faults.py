@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from forked import Forked
 
+from unirefine.cli import main as cli
 from unirefine.train.checkpoints import complete
 from unirefine.train.metrics import read
 
@@ -28,6 +30,7 @@ CONFIG = {
     "steps": 12, "global_batch": 8, "micro_batch": 4, "precision": "fp32",
     "validate_every": 1000, "checkpoint_every": 10, "keep_checkpoints": 100, "log_every": 1,
 }  # fmt: skip
+ALONE = CONFIG | {"parallel": {"processes_per_node": 1}}
 INTERVAL = CONFIG["checkpoint_every"]
 STEPS = 80
 """Of the long run: enough that it is still running when a test has seen the step that it waited for."""
@@ -52,11 +55,12 @@ def start(
 
 
 def finish(process: subprocess.Popen | Forked) -> tuple[int, str, list[str]]:
-    """Exit status, standard output, and the error lines of the command itself."""
+    """Exit status, standard output, and the error lines of the command itself, beside which nothing is raw."""
     try:
         out, err = process.communicate(timeout=400)
     finally:
         process.kill()  # its workers die with it
+    assert "Traceback" not in err and "torch/distributed" not in err, err
     return process.returncode, out, [line for line in err.splitlines() if line.startswith("unirefine train: error:")]
 
 
@@ -227,7 +231,7 @@ def running(pid: int) -> bool:
 
 
 def test_a_finished_run_is_left_alone_and_another_config_is_refused(shards, tmp_path, long_run):
-    alone = CONFIG | {"steps": STEPS, "parallel": {"processes_per_node": 1}}
+    alone = ALONE | {"steps": STEPS}
     output = tmp_path / "train"
     shutil.copytree(long_run, output)
     stamp = (output / "final" / "train.json").stat().st_mtime_ns
@@ -238,10 +242,73 @@ def test_a_finished_run_is_left_alone_and_another_config_is_refused(shards, tmp_
     code, _, errors = run(alone | {"optimizer": {"lr": 5e-3}}, shards, output)
     assert code == 1
     assert len(errors) == 1
-    assert f"step-{STEPS:08d}: this checkpoint was trained with other values of train.optimizer" in errors[0]
+    assert f"step-{STEPS:08d}: this was trained with other values of train.optimizer" in errors[0]
     code, _, errors = run(alone | {"steps": STEPS + 2}, shards, output)  # more steps is the same run, continued
     assert (code, errors) == (0, [])
     assert json.loads((output / "final" / "train.json").read_text())["step"] == STEPS + 2
+    code, out, _ = run(alone | {"steps": STEPS + 2}, shards, output)
+    assert code == 0 and f"already trained: {STEPS + 2} steps" in out
+
+
+@pytest.mark.parametrize(
+    ("steps", "export"), [(STEPS - 1, STEPS - INTERVAL), (INTERVAL, INTERVAL), (INTERVAL - 1, STEPS)]
+)
+def test_fewer_steps_than_are_trained_name_the_checkpoint_to_export(steps, export, shards, tmp_path, long_run):
+    output = tmp_path / "my run"
+    shutil.copytree(long_run, output)
+    before = sorted(output.rglob("*"))
+    code, out, errors = run(ALONE | {"steps": steps}, shards, output)
+    assert (code, out) == (1, "")
+    assert len(errors) == 1
+    assert f"the newest checkpoint is of step {STEPS}, train.steps is {steps}; set train.steps to {STEPS}" in errors[0]
+    words = shlex.split(re.search(r"`unirefine (.*) --to DIR`", errors[0])[1])
+    assert words == ["convert", "--from", str(output / "checkpoints" / f"step-{export:08d}")]
+    assert sorted(output.rglob("*")) == before
+    assert cli.main([*words, "--to", str(tmp_path / "exported")]) == 0
+    assert (tmp_path / "exported" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("log_every", [1, 1000])
+def test_a_run_may_be_ended_where_it_was_stopped(log_every, shards, tmp_path, long_run):
+    """Its last step was never validated: that is done now, with the weights of that step."""
+    output = stopped_at(long_run, 2 * INTERVAL, tmp_path / "train")
+    lines = output / "metrics.jsonl"
+    logged = [line for line in read(lines) if line["step"] <= 2 * INTERVAL]
+    if log_every > 1:
+        lines.write_text("".join(json.dumps(line) + "\n" for line in logged[:-1]))
+    config = ALONE | {"steps": 2 * INTERVAL, "log_every": log_every}
+    code, out, errors = run(config, shards, output)
+    assert (code, errors) == (0, [])
+    facts = json.loads((output / "final" / "train.json").read_text())
+    assert facts["step"] == facts["validated_step"] == 2 * INTERVAL
+    assert f"trained {2 * INTERVAL} steps" in out
+    assert f"validation perplexity {facts['validation_perplexity']:.3f}" in out
+    found = read(lines)
+    assert [line["step"] for line in found] == list(range(1, 2 * INTERVAL + 1))
+    assert found[:-1] == logged[:-1]
+    assert found[-1]["validation_loss"] == facts["validation_loss"] != pytest.approx(facts["loss"], abs=1e-9)
+    for name in ("loss", "learning_rate", "samples", "tokens"):
+        assert found[-1][name] == logged[-1][name], name
+    code, out, _ = run(config, shards, output)
+    assert code == 0 and "already trained" in out
+    assert complete(output / "checkpoints")[-1].name == f"step-{2 * INTERVAL:08d}"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "says"),
+    [
+        ({"fp8": "current", "precision": "bf16"}, {}, "train.fp8 current needs an NVIDIA GPU"),
+        ({}, {"RANK": "0", "WORLD_SIZE": "3"}, "this job has 3 processes, train.parallel asks for"),
+        ({}, {"SLURM_STEP_NUM_TASKS": "5"}, "srun has started 5 of this command"),
+        ({"init": "nowhere/at/all"}, {}, "nowhere/at/all: no such directory"),
+        ({"optimizer": {"warmup_steps": 2000}}, {}, "the warm-up of 2,000 steps is longer than the training"),
+    ],
+)
+def test_a_training_that_cannot_start_here_says_so_in_one_line(options, environment, says, shards, tmp_path):
+    code, out, errors = run(CONFIG | options, shards, tmp_path / "train", environment=environment)
+    assert (code, out, len(errors)) == (1, "", 1)
+    assert says in errors[0]
+    assert not (tmp_path / "train" / "metrics.jsonl").exists()
 
 
 def test_a_corrupt_shard_is_refused_before_anything_starts(shards, tmp_path):
@@ -321,5 +388,18 @@ def test_dry_run_prints_the_costs(shards):
     assert sizes["optimizer"] == pytest.approx(651e6 * 12 / 8 / 1e9, abs=0.01)
     total = float(re.match(r"about ([\d.]+) GB", rows["memory a process"])[1])
     assert total == pytest.approx(sum(sizes.values()), rel=0.01)
+    assert rows["learning rate"] == "2,000 steps up to 0.0004, down to 4e-05 at step 450,000 of 500,000"
     assert "samples of" in rows["samples"]
-    assert "over 100 train clusters" in rows["epochs"]
+    assert rows["epochs"] == "10,240,000 over 100 train clusters (one sample a cluster)"  # 500,000 x 2,048 / 100
+    assert "no GPU found, and a model of 651 M parameters needs one" in out
+    assert "validation on 20 clusters: below 100" in out
+
+
+def test_a_dry_run_refuses_what_the_training_would(capsys):
+    assert cli.main(["train", "--dry-run", "--set", "steps=2000"]) == 1
+    captured = capsys.readouterr()
+    assert "learning rate         2,000 steps up to 0.0004" in captured.out
+    assert (
+        "error: train.optimizer.warmup_steps: the learning rate would fall from its peak straight to its"
+        in captured.err
+    )

@@ -10,7 +10,7 @@ from transformers import EsmConfig, EsmForMaskedLM
 
 from unirefine.config import Sampling
 from unirefine.dataset import open_shards
-from unirefine.sampling import SampleStream
+from unirefine.sampling import SampleStream, fixed_batch
 from unirefine.train.metrics import read
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
@@ -25,8 +25,10 @@ CONFIG = {
 }  # fmt: skip
 
 
-def plain_loop(directory: Path, shards: Path) -> list[float]:
-    """Loss of each step with transformers and torch.optim only, except for the samples, which are ours."""
+def plain_loop(directory: Path, shards: Path) -> tuple[list[float], dict[str, float]]:
+    """Loss of each step, and the validation losses at the end, with transformers and torch.optim only, except for the
+    samples, which are ours.
+    """
     model = EsmForMaskedLM.from_pretrained(directory).train()
     named = [(name, p) for name, p in model.named_parameters() if "contact_head" not in name]
     groups = [
@@ -51,11 +53,29 @@ def plain_loop(directory: Path, shards: Path) -> list[float]:
         torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
         optimizer.step()
         losses.append(loss.item())
-    return losses
+    return losses, validated(model, shards)
+
+
+@torch.no_grad()
+def validated(model: EsmForMaskedLM, shards: Path) -> dict[str, float]:
+    """Mean loss of the validation sequences, one by one: over all chosen residues, and over those hidden by <mask>."""
+    side, sampling = open_shards(shards).validation, Sampling(**SAMPLING)
+    nll, hidden = [], []
+    for sequence in range(side.sequences):
+        batch = fixed_batch(side, np.array([sequence]), sampling.seed, sampling)
+        tokens, labels = (torch.from_numpy(each.astype(np.int64)) for each in (batch.tokens, batch.labels))
+        logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits
+        chosen = labels >= 0
+        nll.append(torch.nn.functional.cross_entropy(logits[chosen], labels[chosen], reduction="none"))
+        hidden.append(tokens[chosen] == 32)
+    found, where = torch.cat(nll), torch.cat(hidden)
+    assert 0 < where.sum() < len(where)
+    return {"validation_loss": float(found.mean()), "validation_hidden_loss": float(found[where].mean())}
 
 
 @pytest.fixture(scope="module")
-def curves(shards, tmp_path_factory) -> dict[str, list[float]]:
+def lines(shards, tmp_path_factory) -> dict[str, list[dict[str, float]]]:
+    """metrics.jsonl by layout, and what a plain loop would have written there."""
     root = tmp_path_factory.mktemp("parity")
     torch.set_num_threads(1)  # as the processes that are launched
     torch.manual_seed(0)
@@ -76,8 +96,24 @@ def curves(shards, tmp_path_factory) -> dict[str, list[float]]:
         for name, layout in layouts.items()
     ]
     run_group(2, runs)
-    found = {name: [line["loss"] for line in read(root / name / "metrics.jsonl")] for name in layouts}
-    return found | {"plain": plain_loop(initial, shards)}
+    losses, validation = plain_loop(initial, shards)
+    plain = [{"loss": loss} for loss in losses]
+    plain[-1] |= validation
+    return {name: read(root / name / "metrics.jsonl") for name in layouts} | {"plain": plain}
+
+
+@pytest.fixture(scope="module")
+def curves(lines) -> dict[str, list[float]]:
+    return {name: [line["loss"] for line in found] for name, found in lines.items()}
+
+
+@pytest.mark.parametrize("layout", ["dp2", "tp2"])
+def test_validation_coincides_with_a_plain_loop(lines, layout):
+    ours, plain = lines[layout][-1], lines["plain"][-1]
+    for name in ("validation_loss", "validation_hidden_loss"):
+        assert ours[name] == pytest.approx(plain[name], abs=1e-3)
+    assert ours["validation_hidden_perplexity"] == pytest.approx(np.exp(ours["validation_hidden_loss"]))
+    assert abs(ours["validation_hidden_loss"] - ours["validation_loss"]) > 0.01
 
 
 @pytest.mark.parametrize("layout", ["dp2", "tp2"])

@@ -14,8 +14,12 @@ from unirefine.files.hashes import sha256_file
 
 
 def write_shards(directory: Path, clusters: int = 120, validation: int = 20, seed: int = 0) -> Path:
-    """Write train and validation shards as `unirefine shard build` does."""
-    directory.mkdir(parents=True)
+    """Shards of made-up proteins."""
+    return write_documents(directory, made_up(clusters, seed), validation)
+
+
+def made_up(clusters: int, seed: int = 0) -> list:
+    """Documents for `write_documents`."""
     rng = np.random.default_rng(seed)
     documents = []
     for cluster in range(clusters):
@@ -24,6 +28,15 @@ def write_shards(directory: Path, clusters: int = 120, validation: int = 20, see
             residues = rng.choice(20, rng.integers(20, 160), p=mix) + FIRST_AMINO_ACID
             members.append((f"P{cluster:05d}{member}", residues.astype(np.uint8)))
         documents.append((f"C{cluster:05d}", members))
+    return documents
+
+
+def write_documents(directory: Path, documents: list, validation: int) -> Path:
+    """Write train and validation shards as `unirefine shard build` does.
+
+    documents: (cluster id, [(member id, residues uint8[length]), ...]); the first `validation` clusters validate.
+    """
+    directory.mkdir(parents=True)
     sides = {
         "train": _write_side(directory, "train-000-of-001", documents[validation:]),
         "validation": _write_side(directory, "validation", [(name, m[:1]) for name, m in documents[:validation]]),

@@ -85,6 +85,14 @@ def _collect(root: Path, out: Path) -> list:
     return ["release", "collect", *_here(root), *where, "--files", *files, "taxdump.tar.gz"]
 
 
+def _export(root: Path, out: Path) -> list:
+    return ["export", "--shards", root / "results/shard", "--to", "webdataset", "--output", out]
+
+
+def _export_again(root: Path, out: Path) -> list:
+    return ["export", "--shards", root / "results/shard", "--to", "mds", "--output", root / "export"]
+
+
 def _evaluate(root: Path, out: Path) -> list:
     results = root / "results"
     where = ["--shards", results / "shard", "--model", results / "train/final", "--output", out]
@@ -203,6 +211,10 @@ SHARDS = (
     Case("results/shard/validation.ids.parquet", BYTES, _evaluate),
     Case("results/shard/manifest.json", JSON, _evaluate),
     Case("results/shard/*", BYTES, _train, weight=0.5),
+    Case("results/shard/*", BYTES, _export),
+    Case("export/export.json", JSON, lambda root, out: ["verify", root / "export"]),
+    Case("export/train/*", BYTES, lambda root, out: ["verify", root / "export"], weight=0.5),
+    Case("export/export.json", JSON, _export_again),
 )
 MODELS = (
     Case("results/train/final/megatron/[.m_c]*", BYTES, _convert("megatron"), weight=3),

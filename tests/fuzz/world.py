@@ -28,6 +28,7 @@ train:
   model: {preset: null, layers: 1, hidden: 16, heads: 2}
   sampling: {max_tokens: 64}
   parallel: {processes_per_node: 1}
+  optimizer: {warmup_steps: 1}
   steps: 4
   global_batch: 4
   micro_batch: 4
@@ -87,6 +88,7 @@ def build(root: Path) -> Path:
     for step in ("remove", "audit"):
         run("decontaminate", step, *here, "--directory", results / "decontaminate", *clusters(results))
     run("shard", "build", *here, *shards(results), "--output", results / "shard")
+    run("export", "--shards", results / "shard", "--to", "mds", "--output", root / "export")
     run("train", *here, "--shards", results / "shard", "--output", results / "train")
     run(
         "evaluate", *here, "--shards", results / "shard", "--model", results / "train/final",

@@ -9,6 +9,8 @@ collect_ignore_glob = []
 if os.environ.get("UNIREFINE_TE_TEST") != "1":
     collect_ignore_glob.append("test_*.py")
 else:
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"  # Megatron's fused functions run as they are written
+
     import types
 
     import pytest
@@ -29,6 +31,7 @@ else:
     import oracle
     from megatron.core import parallel_state
     from torch.testing._internal.distributed.fake_pg import FakeStore
+    from train_shards import shards  # noqa: F401 - a fixture
 
     from unirefine.config.training import Model, Parallel, Train
     from unirefine.model.esm2 import build_esm2
@@ -51,7 +54,7 @@ else:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
-    @pytest.fixture
+    @pytest.fixture(scope="module")
     def build():
         """build(model, rank, layout, device="meta", data=1, **train options): this rank's Esm2 with the TE spec."""
 

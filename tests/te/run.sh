@@ -27,9 +27,11 @@ if [[ -z ${TE_PYTHON:-} ]]; then
     fi
     TE_PYTHON=.venv-te/bin/python
 fi
-export PYTHONPATH="src:tests/unit/model"
+export PYTHONPATH="src:tests/te:tests/distributed:tests/unit/model"
 UNIREFINE_TE_TEST=1 "$TE_PYTHON" -m pytest -q -W ignore tests/te "$@"
 if (( $# == 0 )); then
     "$TE_PYTHON" -m pytest -q -W ignore -m "not slow" tests/unit/model/test_checkpoint.py tests/unit/files/test_code.py \
         tests/unit/megatron tests/distributed/test_model_optimizer.py tests/distributed/test_train.py
+    # the programs for a GPU, at a tiny size
+    "$TE_PYTHON" tests/gpu/run.py --device cpu --only parity-8M curves
 fi

@@ -14,8 +14,8 @@ from unirefine.core.levels import STAGES
 SOURCE = Path(__file__).parents[2] / "src" / "unirefine"
 TOP = {"__init__", "errors", "faults", "numba_cache", "progress", "terminal", "tools"}
 DATA_HALF = (
-    *("core", "files", "workflow", "dataset"),
-    *("release", "records", "curate", "cluster", "split", "decontaminate", "shard"),
+    *("core", "files", "workflow", "dataset", "similarity"),
+    *("release", "records", "curate", "cluster", "split", "decontaminate", "shard", "export"),
 )
 EVERYBODY = {"config", "core", "files"}
 # What a package may import of unirefine beside itself and the modules at the top.
@@ -27,19 +27,25 @@ ALLOWED = {
     "megatron": {"config"},
     "dataset": EVERYBODY,
     "sampling": EVERYBODY | {"dataset"},
+    "loading": EVERYBODY | {"dataset", "sampling"},
     "model": EVERYBODY | {"megatron"},
+    "similarity": EVERYBODY,
+    "decontaminate": EVERYBODY | {"similarity"},
     "shard": EVERYBODY | {"dataset"},
+    "export": EVERYBODY | {"dataset"},
     "train": EVERYBODY | {"dataset", "megatron", "model", "sampling"},
     "evaluate": EVERYBODY | {"dataset", "megatron", "model", "sampling"},
     "embed": EVERYBODY | {"dataset", "megatron", "model"},
     "convert": EVERYBODY | {"megatron", "model"},
     "verify": EVERYBODY | {"dataset", "megatron", "model"},
+    "audit": EVERYBODY | {"dataset", "similarity", "report"},
 }
 ENTRY_POINTS = [
     *("release.fetch", "release.archive", "release.collect", "records.run", "curate.run", "cluster.run", "split.run"),
     *("decontaminate.prepare", "decontaminate.search", "decontaminate.remove", "decontaminate.audit", "shard.run"),
     *("train.run", "evaluate.run", "evaluate.variants", "evaluate.contacts", "embed.run", "convert.run"),
-    *("report.run", "cards.run", "crate.run", "verify.run"),
+    *("export.run", "report.run", "cards.run", "crate.run", "crate.croissant", "verify.run"),
+    *("audit.run", "compare.run"),
 ]
 PACKAGES = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 

@@ -53,9 +53,15 @@ def test_apptainer_runs_every_job_in_the_image(tmp_path, monkeypatch, jobs_of):
     assert not images.pop("train")
     assert set(images.values()) == {"envs/unirefine.sif"}
     (train,) = (job.shellcmd for job in jobs if job.rule.name == "train")
-    slurm, container = train.split("} ", 1)
-    assert slurm == "${SLURM_JOB_ID:+srun --nodes 1 --ntasks 1 --ntasks-per-node 1 --cpu-bind=none --wait=60"
-    assert container.startswith('apptainer exec --home "$PWD" --nv envs/unirefine.sif unirefine train --config ')
+    step, container = train.split("} apptainer", 1)
+    asked = "srun --nodes 1 --ntasks 1 --ntasks-per-node 1 --cpu-bind=none --wait=60"
+    job, cores = {"SLURM_JOB_ID": "7"}, {"SLURM_CPUS_PER_TASK": "96"}
+    for slurm, expected in (({}, ""), (job, asked), (job | cores, f"{asked} --cpus-per-task=96")):
+        said = subprocess.run(["bash", "-c", f"echo {step}}}"], env=slurm, capture_output=True, text=True, check=True)
+        assert said.stdout.strip() == expected
+    assert ("apptainer" + container).startswith(
+        'apptainer exec --home "$PWD" --nv envs/unirefine.sif unirefine train --config '
+    )
 
 
 def test_without_containers_training_starts_by_itself(workflow, jobs_of):

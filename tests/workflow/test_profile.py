@@ -1,14 +1,21 @@
 """profiles/slurm as Snakemake reads it: the resources of each job at its first and its second attempt."""
 
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
+from snakemake_executor_plugin_slurm_jobstep import get_cpu_setting
+
+from unirefine.config import Parallel
+from unirefine.train import launcher
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ("--profile", str(ROOT / "profiles/slurm"))
 LOCAL = {"all", "release", "cards", "report"}
 MB = 1 << 20
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def asked(job, attempt: int) -> dict:
@@ -58,6 +65,10 @@ def test_training_asks_for_a_gpu_for_each_process_of_a_node(workflow, jobs_of, p
     (train,) = (job for job in jobs_of(workflow.directory, config, *PROFILE) if job.rule.name == "train")
     first = asked(train, 1)
     assert (first["gres"], first["nodes"], first["tasks"], first["tasks_per_gpu"]) == (f"gpu:{processes}", 2, 2, 0)
+    assert get_cpu_setting(train, gpu=True) == f"--cpus-per-task={12 * processes}", "twelve cores a GPU"
+    assert train.threads == processes, "elsewhere a core each"
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS=str(train.threads), SLURM_CPUS_PER_TASK=str(12 * processes)):
+        assert launcher._thread_variables(Parallel(**options["parallel"])) == dict.fromkeys(THREADS, "12")
 
 
 def test_what_the_docs_list_is_what_the_profile_lists():

@@ -58,13 +58,14 @@ def test_every_placeholder_of_a_command_is_quoted():
 
 
 def test_the_users_own_files_are_one_word_each(plan, tmp_path):
-    for name in (ODD, f"ids {ODD}", f"designs {ODD}", f"tool {ODD}"):
+    for name in (ODD, f"ids {ODD}", f"designs {ODD}", f"tool {ODD}", f"bench {ODD}"):
         (tmp_path / name).touch(mode=0o755)
     (tmp_path / f"tool {ODD}").chmod(0o755)
     jobs = plan(
         release={"source": "fasta", "fasta": ODD, "taxdump": None, "purge_lists": [ODD], "directory": f"down {ODD}"},
         curate={"designs": f"designs {ODD}"},
         split={"method": "ids", "ids": f"ids {ODD}"},
+        decontaminate={"against": [{"file": f"bench {ODD}", "name": "lab"}]},
         embed={"fasta": ODD},
         tools={"mmseqs": f"./tool {ODD}"},
         records={"parts": 1},
@@ -76,6 +77,10 @@ def test_the_users_own_files_are_one_word_each(plan, tmp_path):
     for rule in ("cluster", "decontaminate_search"):
         assert words(jobs[rule])[words(jobs[rule]).index("--mmseqs") + 1] == f"./tool {ODD}", rule
     assert {str(path) for path in jobs["split"].input} > {f"ids {ODD}"}
+    prepare = jobs["decontaminate_prepare"]
+    assert f"bench {ODD}" in {str(path) for path in prepare.input}
+    (against,) = json.loads(words(prepare)[words(prepare).index("--config") + 1])["against"]
+    assert against["file"] == f"bench {ODD}"
 
 
 @pytest.mark.slow
@@ -91,6 +96,7 @@ def test_the_whole_workflow_runs_where_every_path_is_odd(tmp_path, workflow):
     (base / name).write_text("\n>".join(proteins) + "\n")
     (base / "purge $(touch INJECTED).txt").write_text(proteins[5].split("|")[1] + "\n")
     (base / "mmseqs; touch INJECTED").symlink_to(find_mmseqs())
+    (base / "wild $(touch INJECTED) types.fasta").write_text(f">{proteins[6]}\n")
     config = base / f"{name}.yaml"
     config.write_text(
         yaml.safe_dump(
@@ -106,7 +112,11 @@ def test_the_whole_workflow_runs_where_every_path_is_odd(tmp_path, workflow):
                 "tools": {"mmseqs": str(base / "mmseqs; touch INJECTED")},
                 "records": {"parts": 1},
                 "split": {"validation_count": 4},
-                "decontaminate": {"parts": 1, "audit_sample": 2},
+                "decontaminate": {
+                    "parts": 1,
+                    "audit_sample": 2,
+                    "against": [{"file": str(base / "wild $(touch INJECTED) types.fasta"), "name": "wild"}],
+                },
                 "shard": {"parts": 1},
                 "train": TINY,
                 "evaluate": {"huggingface": False},

@@ -30,6 +30,7 @@ CONDA = {"conda_version": "25.9.0", "conda_prefix": "/opt/conda", "platform": "l
 INPUTS = {
     "small": {
         "split": {"method": "ids", "ids": "ids.txt"},
+        "decontaminate": {"against": ["wild types.fasta"]},
         "curate": {"designs": "designs.fasta"},
         "train": {"init": "init"},
         "embed": {"fasta": "embed.fasta"},
@@ -128,6 +129,7 @@ FILES = {
     "a purge list edited": ("small", "purge.txt", DOWNLOAD | CURATE),
     "curate.designs edited": ("small", "designs.fasta", CURATE),
     "split.ids edited": ("small", "ids.txt", SPLIT),
+    "a file of decontaminate.against edited": ("small", "wild types.fasta", SEARCH),
     "train.init edited": ("small", "init/model.safetensors", TRAIN),
     "embed.fasta edited": ("small", "embed.fasta", EMBED),
     "own FASTA edited": ("own", "own.fasta", {"release", "records_uniref90"} | CURATE),
@@ -162,7 +164,7 @@ def declared_finished(finished, directory, kind, *arguments):
     shutil.copytree(finished.directory, directory, symlinks=True)
     run = replace(finished, directory=directory)
     (directory / "init").mkdir()
-    for name in ("ids.txt", "designs.fasta", "init/model.safetensors", "embed.fasta", "own.fasta"):
+    for name in ("ids.txt", "designs.fasta", "init/model.safetensors", "embed.fasta", "own.fasta", "wild types.fasta"):
         (directory / name).write_text(">P12345\n")
     for name in ("target", "queries/part-000-of-002", "queries/part-001-of-002"):  # are temporary
         file = directory / f"results/small/decontaminate/{name}.fasta"

@@ -8,9 +8,11 @@ rule decontaminate_prepare:
         records=PATHS.records(),
         clusters=CLUSTERED,
         split=rules.split.output.split,
+        against=[local_input(one.file) for one in CONFIG.decontaminate.against],
     output:
         target=temp(f"{DECONTAMINATE}/target.fasta"),
         queries=temp(PATHS.search_files("queries", "fasta")),
+        benchmarks=f"{DECONTAMINATE}/benchmarks.parquet",
     log:
         f"{PATHS.logs('decontaminate')}/prepare.log",
     benchmark:
@@ -20,7 +22,7 @@ rule decontaminate_prepare:
         mem_mb=8000,
         runtime="4h",
     params:
-        config=stage_options(CONFIG, "decontaminate", "level", "parts"),
+        config=stage_options(CONFIG, "decontaminate", "level", "parts", "against"),
         records=lambda wildcards, input: parent(input.records[0], 2),
         clusters=lambda wildcards, input: parent(input.clusters[0]),
         split=lambda wildcards, input: parent(input.split),
@@ -35,6 +37,7 @@ rule decontaminate_search:
     input:
         target=rules.decontaminate_prepare.output.target,
         queries=PATHS.search_pattern("queries", "fasta"),
+        benchmarks=rules.decontaminate_prepare.output.benchmarks,
     output:
         hits=PATHS.search_pattern("hits", "parquet"),
         audit=PATHS.search_pattern("audit", "parquet"),
@@ -50,7 +53,9 @@ rule decontaminate_search:
         mem_mb=32000,
         runtime="12h",
     params:
-        config=stage_options(CONFIG, "decontaminate", "parts", "search", "audit"),
+        config=stage_options(
+            CONFIG, "decontaminate", "parts", "against", "search", "audit"
+        ),
         directory=lambda wildcards, input: parent(input.target),
         mmseqs=MMSEQS,
         tool=MMSEQS_VERSION,
@@ -67,6 +72,8 @@ rule decontaminate_remove:
             for kind in ("hits", "audit", "nearest")
             for file in PATHS.search_files(kind, "parquet")
         ],
+        benchmarks=rules.decontaminate_prepare.output.benchmarks,
+        against=rules.decontaminate_prepare.input.against,
         records=PATHS.records(),
         clusters=CLUSTERED,
         split=rules.split.output.split,
@@ -86,7 +93,7 @@ rule decontaminate_remove:
         runtime="1h",
     params:
         config=stage_options(
-            CONFIG, "decontaminate", "level", "parts", "audit_failures"
+            CONFIG, "decontaminate", "level", "parts", "against", "audit_failures"
         ),
         directory=lambda wildcards, output: parent(output.counts),
         records=lambda wildcards, input: parent(input.records[0], 2),
@@ -102,6 +109,7 @@ rule decontaminate:
     input:
         removal=rules.decontaminate_remove.output,
         found=rules.decontaminate_remove.input.found,
+        benchmarks=rules.decontaminate_prepare.output.benchmarks,
         records=PATHS.records(),
         clusters=CLUSTERED,
         split=rules.split.output.split,

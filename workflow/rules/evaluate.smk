@@ -1,4 +1,4 @@
-# Masked perplexity over the whole validation shard: ours, Hugging Face's, and two baselines.
+# Masked perplexity over the whole validation shard: ours, Hugging Face's, and four baselines where the residue is hidden.
 
 
 rule evaluate:
@@ -9,6 +9,7 @@ rule evaluate:
         clusters=rules.cluster.output.clusters,
         identity=rules.decontaminate.output.identity,
         nearest=PATHS.search_files("nearest", "parquet"),
+        benchmarks=rules.decontaminate_prepare.output.benchmarks,
     output:
         f"{PATHS.directory('evaluate')}/perplexity.json",
     log:

@@ -5,12 +5,18 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from unirefine.cards.markdown import audit_text, counts_table, lineage_text, published_text, release_name, table
+from unirefine.core.markdown import (
+    audit_text,
+    benchmarks_text,
+    counts_table,
+    lineage_text,
+    published_text,
+    release_name,
+    size_category,
+    table,
+)
 from unirefine.core.summaries import is_own
 from unirefine.files.lineage import data_set_of
-
-SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
-         (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
 
 
 def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> str:
@@ -21,7 +27,7 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
     header = DatasetCardData(
         license="other" if from_fasta or data_set else "cc-by-4.0",
         pretty_name=f"{name}: protein token shards",
-        size_categories=[next((label for limit, label in SIZES if sequences < limit), "n>1B")],
+        size_categories=[size_category(sequences)],
         task_categories=["fill-mask"],
         tags=["biology", "protein", *([] if from_fasta else ["uniref"]), "esm"],
     )
@@ -64,7 +70,7 @@ about single organisms or functions: clusters are drawn by similarity, not by bi
 {counts_table(lineage)}
 {published_text(lineage)}
 {audit_text(audit)} Domains shared between longer proteins are not similarity in this sense.
-
+{benchmarks_text(audit)}
 ## Licence
 
 {licence}

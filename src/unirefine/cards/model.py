@@ -5,9 +5,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from unirefine.cards.markdown import audit_text, lineage_text, release_name, table
 from unirefine.config import Train
-from unirefine.core.summaries import PERPLEXITY_COLUMNS, is_own, perplexity_rows
+from unirefine.core.markdown import audit_text, lineage_text, release_name, table
+from unirefine.core.summaries import PERPLEXITY_COLUMNS, beaten_text, chosen_text, is_own, perplexity_rows
 
 
 def model_card(
@@ -31,9 +31,14 @@ def model_card(
                 dataset_name=f"validation clusters of {release_name(lineage)}",
                 dataset_split="validation",
                 metric_type="perplexity",
-                metric_name="masked perplexity",
-                metric_value=round(rows["ours"]["perplexity"], 4),
+                metric_name=metric,
+                metric_value=round(value, 4),
             )
+            for metric, value in (
+                ("masked perplexity, all chosen residues", rows["ours"]["perplexity"]),
+                ("masked perplexity, hidden residues alone", rows["ours"]["hidden"]["perplexity"]),
+            )
+            if value is not None
         ],
     )
     config = Train.model_validate(trained["config"])
@@ -53,8 +58,11 @@ def model_card(
 
 {table(PERPLEXITY_COLUMNS, perplexity_rows(evaluation))}
 
-Masked perplexity over {evaluation["masked"]:,} residues of {evaluation["sequences"]:,} validation sequences, all
-rows about the same residues. Intervals: 95%, over resampled clusters. {audit_text(audit)}
+{beaten_text(evaluation)}
+
+{chosen_text(evaluation)} Intervals: 95%, over resampled clusters.
+
+{audit_text(audit)}
 
 ## Intended use
 

@@ -73,7 +73,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
     config = config_of(arguments, Decontaminate, "decontaminate")
     done = prepare.run(config, **_stages(arguments), output=arguments.output)
-    print(f"{done.queries:,} train sequences in {done.parts} parts, {done.targets:,} held-out sequences")
+    more = f", {done.benchmarks:,} proteins of decontaminate.against" if config.against else ""
+    print(f"{done.queries:,} train sequences in {done.parts} parts, {done.targets:,} held-out sequences{more}")
 
 
 def _search(arguments: argparse.Namespace) -> None:

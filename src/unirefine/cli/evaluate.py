@@ -14,7 +14,7 @@ def parser() -> argparse.ArgumentParser:
     made = stage_parser(
         "evaluate",
         "Masked perplexity over the validation shard with a fixed mask: of the checkpoint on Megatron-core, of the "
-        "checkpoint in transformers' EsmForMaskedLM (both must agree), and of unigram and bigram baselines. "
+        "checkpoint in transformers' EsmForMaskedLM (both must agree); where the residue is hidden, also of baselines. "
         "Writes OUTPUT/perplexity.json.",
         "unirefine evaluate --shards results/demo/shard --model results/demo/train/final --output evaluation",
     )

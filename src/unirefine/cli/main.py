@@ -28,11 +28,14 @@ STAGES = {
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
     "cards": "a data card and a model card, as the Hugging Face Hub reads them",
     "report": "one HTML report of a run",
-    "crate": "a finished run as an RO-Crate (Workflow Run Crate)",
+    "crate": "a finished run as an RO-Crate (Workflow Run Crate); a Parquet export as Croissant",
+    "export": "the sequences of shards as Parquet, BioNeMo's files, FASTA, WebDataset or MDS",
     "status": "what of a run is done, stale and why, running or missing",
     "clean": "remove what a stage wrote, after saying what making it again costs",
     "verify": "whether shards, a model or a stage's files are still as they were written",
     "lineage": "where shards, a checkpoint or a model come from, by the file inside them",
+    "audit": "judge any split: how similar is each held-out sequence to train?",
+    "compare": "what differs between two runs: ids, clusters, sides, validation",
     "trace": "follow one id from the release to its shard",
 }
 

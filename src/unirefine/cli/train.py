@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print parameters, FLOPs, memory, steps, tokens and epochs; train nothing",
+        help="print parameters, FLOPs, memory, what it fits, steps, tokens, epochs and warnings; train nothing",
     )
     parser.set_defaults(run=train)
     return parser
@@ -35,9 +35,11 @@ def train(arguments: argparse.Namespace) -> None:
     """Print what the config costs, or train."""
     config = config_of(arguments, Train, "train")
     if arguments.dry_run:
+        from unirefine.train import schedule
         from unirefine.train.dryrun import dry_run
 
-        print(dry_run(config, arguments.shards))
+        print(dry_run(config, arguments.shards), flush=True)
+        schedule.check(config.steps, config.optimizer)
         return
     if arguments.shards is None or arguments.output is None:
         raise UserError("--shards and --output are needed", fix="or give --dry-run to see what the config costs")

@@ -1,5 +1,6 @@
 """The config: pydantic models that define every option. Unknown keys are errors."""
 
+from unirefine.config.benchmarks import Benchmark
 from unirefine.config.data import (
     Cluster,
     Curate,
@@ -29,6 +30,7 @@ from unirefine.config.training import (
 
 __all__ = [
     "PRESETS",
+    "Benchmark",
     "Cluster",
     "Config",
     "Curate",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from unirefine.config.base import Block
+from unirefine.config.benchmarks import MOST, Benchmark
 from unirefine.config.release import MOST_LISTS, Count, Fraction, Seed, Taxon
 
 
@@ -252,6 +253,11 @@ class Decontaminate(Block):
     """Parts of the train set, searched independently (one job each). Each costs a pass over the held-out sequences, so
     take as few as the memory of a job allows: 24 hold the 186 million members of release 2024_03 in 32 GB each, with 16
     threads (docs/cluster.md)."""
+    against: Annotated[tuple[Benchmark, ...], Field(max_length=MOST)] = ()
+    """Files of proteins that train must not be similar to either, such as the wild types of a benchmark. Each is a
+    path, or `{file, name, action}`: FASTA, or Parquet with a column `sequence`; `name` is that of the file up to its
+    first dot; `action: remove` (default) removes what is similar, with the reason `similar_to_<name>`, and
+    `action: report` counts it (docs/decontamination.md)."""
     search: Search = Search()
     """The search whose hits are removed."""
     audit: AuditSearch = AuditSearch()
@@ -262,6 +268,14 @@ class Decontaminate(Block):
     audit_sample: Annotated[int, Field(ge=0)] = 1000
     """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence by an
     exact aligner that is not MMseqs2, to measure what the searches miss. 0 turns it off."""
+
+    @model_validator(mode="after")
+    def _names(self) -> "Decontaminate":
+        names = [benchmark.name for benchmark in self.against]
+        for name in names:
+            if names.count(name) > 1 or name in ("validation", "test"):
+                raise ValueError(f"decontaminate.against: the name {name!r} is there already; give each file its own")
+        return self
 
     @model_validator(mode="after")
     def _audit_sees_more(self) -> "Decontaminate":

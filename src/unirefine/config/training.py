@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from unirefine.config.base import Block
-from unirefine.config.initial import initial_sizes
+from unirefine.config.initial import contradiction, initial_sizes
 from unirefine.config.release import Count, Fraction, Seed
 
 # layers, hidden size, attention heads: Lin et al. 2023, table S1; FFN = 4 x hidden
@@ -18,8 +18,12 @@ PRESETS: dict[str, tuple[int, int, int]] = {
     "15B": (48, 5120, 40),
 }
 
-# Rows and columns of an FP8 matrix must be multiples of this: cuBLAS's tiles, and MXFP8's blocks
-FP8_BLOCK = {"delayed": 16, "current": 16, "mxfp8": 32}
+# Rows and columns of a quantised matrix must be multiples of this: cuBLAS's tiles, the blocks of MXFP8, the 128 x 128
+# tiles of blockwise scaling, the alignment of NVFP4's kernels
+FP8_BLOCK = {"delayed": 16, "current": 16, "mxfp8": 32, "blockwise": 128, "nvfp4": 128}
+
+# Default of `evaluate.tolerance` by `evaluate.precision`
+TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "bf16": 1e-1}
 
 # Masked perplexity by preset in Lin et al. 2023
 LIN_ET_AL = {"650M": 6.95, "3B": 6.49}
@@ -135,7 +139,7 @@ class Optimizer(Block):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay (15B: 0.1); not applied to biases and layer norms."""
     warmup_steps: Annotated[int, Field(ge=0)] = 2000
-    """Linear warm-up (20,000 for 3B and 15B in bf16)."""
+    """Linear warm-up (20,000 for 3B and 15B in bf16). It ends before the decay does, or the training is refused."""
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     """The learning rate falls linearly until this fraction of `train.steps`, warm-up included."""
     min_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -163,17 +167,26 @@ class Train(Block):
     """With `global_batch: null`: tokens per optimizer step, without padding. A step takes as many of the next samples
     as fit, so steps of short proteins are not smaller."""
     micro_batch: Count = 16
-    """Sequences per forward pass and process."""
-    packed: bool = False
-    """Pack the sequences of a micro-batch without padding (THD layout)."""
+    """Sequences of `sampling.max_tokens` per forward pass and process; more of shorter ones, up to as many tokens."""
+    packed: bool = True
+    """Pack the sequences of a micro-batch without padding (THD layout). `false`: rows with padding, on GPUs 64, 128,
+    192, ... tokens long."""
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """Arithmetic of the model; optimizer state is fp32."""
+    """Arithmetic of the model; optimizer state is fp32. On GPUs, fp32's matrix products are TF32."""
+    attention: Literal["auto", "fused", "flash", "unfused"] = "auto"
+    """Attention kernel on GPUs: cuDNN's (`fused`), flash-attn's (`flash`), or matrix products that keep all scores in
+    memory (`unfused`). `auto`: the fastest that takes the batch, but an error instead of `unfused` in bf16 and fp16."""
+    deterministic: bool = False
+    """Only deterministic kernels on GPUs, so that a run gives the same bits again at the same layout. Slower."""
     initial_loss_scale: Annotated[float, Field(ge=1)] = 65536.0
     """First loss scale of fp16. It is halved when gradients overflow and doubled after 1,000 updates without."""
-    fp8: Literal["off", "delayed", "current", "mxfp8"] = "off"
-    """FP8 recipe of Transformer Engine (NVIDIA GPUs only)."""
+    fp8: Literal["off", "delayed", "current", "blockwise", "mxfp8", "nvfp4"] = "off"
+    """Recipe of Transformer Engine for matrix products in 8 bit (`nvfp4`: 4 bit). `delayed` and `current` need a GPU of
+    compute capability 8.9, `blockwise` 9.0 (Hopper), `mxfp8` and `nvfp4` 10.0 (Blackwell)."""
+    fp8_skip_layers: Annotated[int, Field(ge=0)] = 0
+    """With `fp8`: this many layers at each end of the model compute in `precision` instead. Not with `delayed`."""
     recompute: Literal["none", "selective", "full"] = "none"
-    """Activation recomputation."""
+    """Activations that the backward pass computes again: those of the feed-forward networks, or of whole layers."""
     validate_every: Count = 5000
     """Steps between passes over the validation shard."""
     validate_sequences: Count | None = None
@@ -188,23 +201,33 @@ class Train(Block):
     """Also log to this project of Weights & Biases (package `wandb`, which reads its environment variables)."""
     init: str | None = None
     """Start from this model instead of random weights: a training run, its `final/`, a checkpoint, a Hugging Face ESM-2
-    directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Without `model`, its sizes are taken (not of a hub id)."""
+    directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Sizes that `model` leaves out are taken from it."""
 
     @model_validator(mode="before")
     @classmethod
     def _sizes_of_init(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("model") or not isinstance(values.get("init"), str):
+        """Fill in the sizes that the config leaves out."""
+        if not isinstance(values, dict) or not isinstance(values.get("init"), str):
             return values
-        sizes = initial_sizes(values["init"])
-        if sizes is None:
+        given, sizes = values.get("model") or {}, initial_sizes(values["init"], PRESETS)
+        if sizes is None or not isinstance(given, dict) or given.get("preset") is not None:
             return values
-        preset = next((name for name, known in PRESETS.items() if known == sizes), None)
-        free = {} if preset else dict(zip(("layers", "hidden", "heads"), sizes, strict=True))
+        free = {name: value for name, value in given.items() if name != "preset" and value is not None}
+        preset = None if free else next((name for name, known in PRESETS.items() if known == sizes), None)
+        if preset is None:
+            free = dict(zip(("layers", "hidden", "heads"), sizes, strict=True)) | free
         return {**values, "model": {"preset": preset, **free}}
 
     @model_validator(mode="after")
+    def _same_as_init(self) -> "Train":
+        sizes = None if self.init is None else initial_sizes(self.init, PRESETS)
+        if sizes is not None and sizes != self.model.sizes:
+            raise ValueError(contradiction(self.model.sizes, sizes))
+        return self
+
+    @model_validator(mode="after")
     def _possible(self) -> "Train":
-        layers, hidden, heads = self.model.sizes
+        layers, _hidden, heads = self.model.sizes
         layout = self.parallel
         if heads % layout.tensor:
             near = [n for n in range(1, heads + 1) if heads % n == 0]
@@ -226,19 +249,47 @@ class Train(Block):
                 f"train.global_batch {self.global_batch} is not a multiple of micro_batch x DP = "
                 f"{self.micro_batch} x {layout.data} = {step}; nearest: {_nearest_multiples(self.global_batch, step)}"
             )
-        if self.fp8 != "off":
-            if self.precision == "fp32":
-                raise ValueError(f"train.fp8 {self.fp8} needs train.precision bf16 or fp16")
-            block = FP8_BLOCK[self.fp8]
-            if hidden // layout.tensor % block:
-                near = [n for n in range(1, heads + 1) if heads % n == 0 and hidden // n % block == 0]
-                raise ValueError(
-                    f"train.fp8 {self.fp8} takes matrices in blocks of {block}: hidden / parallel.tensor = {hidden} / "
-                    f"{layout.tensor} is not a multiple; possible values of parallel.tensor: {near or 'none'}"
-                )
+        self._quantised_as_supported()
+        self._attention_as_supported()
         if layout.sequence and layout.tensor == 1:
             raise ValueError("parallel.sequence needs parallel.tensor above 1")
         return self
+
+    def _quantised_as_supported(self) -> None:
+        """Raises ValueError for an FP8 recipe that cannot work with the other options."""
+        if self.fp8 == "off":
+            if self.fp8_skip_layers:
+                raise ValueError("train.fp8_skip_layers needs train.fp8")
+            return
+        layers, hidden, heads = self.model.sizes
+        tensor, block = self.parallel.tensor, FP8_BLOCK[self.fp8]
+        if self.precision == "fp32":
+            raise ValueError(f"train.fp8 {self.fp8} needs train.precision bf16 or fp16")
+        if self.fp8 == "nvfp4" and self.precision != "bf16":
+            raise ValueError("train.fp8 nvfp4 needs train.precision bf16")
+        if hidden // tensor % block:
+            near = [n for n in range(1, heads + 1) if heads % n == 0 and hidden // n % block == 0]
+            raise ValueError(
+                f"train.fp8 {self.fp8} takes matrices in blocks of {block}: hidden / parallel.tensor = {hidden} / "
+                f"{tensor} is not a multiple; possible values of parallel.tensor: {near or 'none'}"
+            )
+        if self.fp8_skip_layers and self.fp8 == "delayed":
+            raise ValueError(
+                "train.fp8_skip_layers does not work with train.fp8 delayed, whose scales need every layer"
+            )
+        most = layers // self.parallel.pipeline
+        if self.fp8_skip_layers > most or 2 * self.fp8_skip_layers >= layers:
+            most = min(most, (layers - 1) // 2)
+            raise ValueError(f"train.fp8_skip_layers {self.fp8_skip_layers} leaves no layer in FP8; at most: {most}")
+
+    def _attention_as_supported(self) -> None:
+        """Raises ValueError for a kernel that cannot compute the attention of the other options."""
+        if self.attention in ("fused", "flash") and self.precision == "fp32":
+            raise ValueError(
+                f"train.attention {self.attention} has no fp32 kernel; use auto or unfused, or bf16 or fp16"
+            )
+        if self.attention == "unfused" and self.parallel.context > 1:
+            raise ValueError("train.attention unfused does not work with parallel.context above 1; use auto")
 
     @property
     def step_tokens(self) -> int:
@@ -276,15 +327,16 @@ class Evaluate(Block):
     sequences: Count | None = None
     """Validation sequences to evaluate (the first of the shard, whose order is shuffled); `null`: all."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of both models. The default of `tolerance` is meant for fp32."""
+    """Arithmetic of both models. On GPUs fp32 is exact: without TF32."""
     batch_tokens: Annotated[int, Field(ge=16)] = 16384
     """Padded tokens per forward pass."""
     parallel: Layout = Layout()
     """Layout of Megatron-core's model over processes, for a model that does not fit one GPU (15B: `tensor: 8`)."""
     huggingface: bool = True
     """Also run transformers' EsmForMaskedLM, to compare; each process loads a complete copy of it."""
-    tolerance: Annotated[float, Field(gt=0)] = 2e-3
-    """Maximum difference between our perplexity and Hugging Face's; the stage fails above it."""
+    tolerance: Annotated[float, Field(gt=0)] | None = None
+    """Maximum difference between our perplexity and Hugging Face's; the stage fails above it. `null`: 0.002 in fp32,
+    0.02 in fp16, 0.1 in bf16."""
     pseudo_perplexity: Annotated[int, Field(ge=0)] = 0
     """Validation sequences whose pseudo-perplexity is computed too: a forward pass per residue, so choose few."""
     published: dict[str, float] = Field(default_factory=lambda: dict(LIN_ET_AL))

@@ -12,6 +12,7 @@ _TYPES = {
     **dict.fromkeys(
         ("id", "cluster_id", "sequence", "representative", "level", "reason", "evidence", "query", "check"), _TEXT
     ),
+    **dict.fromkeys(("benchmark", "action"), _TEXT),
     **dict.fromkeys(("key", "cluster_key", "member_key"), (pa.uint64(),)),
     **dict.fromkeys(("row", "cluster", "target", "size"), (pa.uint32(),)),
     **dict.fromkeys(("length", "taxon_id", "rep_taxon_id", "member_count", "listed_members"), (pa.int32(),)),

@@ -1,6 +1,6 @@
 """Tables that the report and the cards have in common, as rows of text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unirefine.core.levels import LEVELS
@@ -15,7 +15,7 @@ PUBLISHED_TEXT = (
     "A published count may be of the whole release or of what is left without artificial sequences. Where its source "
     "does not say, it stands beside both of ours. A difference is reported and does not fail the run."
 )
-PERPLEXITY_COLUMNS = ("model", "perplexity", "95% interval", "ours / it")
+PERPLEXITY_COLUMNS = ("model", "all chosen", "95% interval", "hidden", "95% interval", "ours / it, hidden")
 
 
 def is_own(release: Mapping[str, Any] | None) -> bool:
@@ -59,14 +59,78 @@ def _equals(published: int | None, before: int, after: int) -> str:
 
 
 def perplexity_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
-    """Rows of PERPLEXITY_COLUMNS, one per model or baseline. evaluation: perplexity.json."""
+    """Rows of PERPLEXITY_COLUMNS, one per model or baseline; a baseline is measured where the residue is hidden.
+
+    evaluation: perplexity.json. Raises UserError for one of a version that did not measure that.
+    """
     rows = []
     for row in evaluation["table"]:
-        low, high = row.get("interval", (None, None))
-        interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-        ratio = f"{row['ratio']:.3f}" if "ratio" in row else ""
-        rows.append([row["model"], f"{row['perplexity']:.3f}", interval, ratio])
+        everything = perplexity_cells(row) if "perplexity" in row else ["", ""]
+        hidden, ratio = row["hidden"], ""
+        if None not in (hidden.get("ratio"), hidden.get("ratio_interval")):
+            low, high = hidden["ratio_interval"]
+            ratio = f"{hidden['ratio']:.3f} ({low:.3f} to {high:.3f})"
+        rows.append([row["model"], *everything, *perplexity_cells(hidden), ratio])
     return rows
+
+
+def perplexity_cells(measured: Mapping[str, Any]) -> list[str]:
+    """A perplexity and its interval; `-` where nothing was measured. measured: with keys `perplexity`, `interval`."""
+    value, interval = measured["perplexity"], measured["interval"]
+    return ["-" if value is None else f"{value:.3f}", f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "-"]
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of text: the first column to the left, the others, which are numbers, to the right."""
+    table = [columns, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(columns))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def chosen_text(evaluation: Mapping[str, Any]) -> str:
+    """What `all chosen` and `hidden` mean, and how the first model does at each kind of position, as sentences.
+
+    evaluation: perplexity.json.
+    """
+    ours, found = evaluation["table"][0], []
+    for kind, what in (
+        ("hidden", "hidden by the mask token"),
+        ("kept", "left as they are"),
+        ("random", "replaced by another"),
+    ):
+        value = ours[kind]["perplexity"]
+        found.append(f"{evaluation[kind]:,} {what}" + ("" if value is None else f" (perplexity {value:.2f})"))
+    return (
+        f"All chosen: {evaluation['masked']:,} residues of {evaluation['sequences']:,} validation sequences, of which "
+        f"{found[0]}, {found[1]} and {found[2]}. It is the published measure, which a model lowers by repeating "
+        "what it sees at those left as they are. Hidden: the first kind alone, the only one where a model is asked the "
+        "same as a baseline, which never sees the residue."
+    )
+
+
+def beaten_text(evaluation: Mapping[str, Any]) -> str:
+    """Which baselines the first model is better than where the residue is hidden, as a sentence.
+
+    evaluation: perplexity.json.
+    """
+    better, not_better = [], []
+    for row in evaluation["table"]:
+        if "perplexity" in row or row["hidden"]["ratio_interval"] is None:
+            continue
+        (better if row["hidden"]["ratio_interval"][1] < 1 else not_better).append(row["model"])
+    name = evaluation["table"][0]["model"]
+    if not better + not_better:
+        return "No residue is hidden, so nothing says whether the model is better than a baseline."
+    if not not_better:
+        return f"{name} is better than every baseline where the residue is hidden: {', '.join(better)}."
+    text = f"{name} is NOT better than {', '.join(not_better)} where the residue is hidden"
+    return f"{text}, but better than {', '.join(better)}." if better else f"{text}, nor than any other baseline."
 
 
 _COVERED = {0: "of both", 1: "of the held-out sequence", 2: "of the train sequence"}
@@ -92,6 +156,24 @@ def searched_text(identity: Mapping[str, Any]) -> str:
             f" scores: {giants['pairs']:,} pairs of them were aligned by an exact aligner, {giants['hits']:,} are hits."
         )
     return text
+
+
+BENCHMARK_COLUMNS = ("benchmark", "proteins", "near before", "near after", "clusters removed", "similar clusters left")
+
+
+def benchmark_rows(identity: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of BENCHMARK_COLUMNS, one per file of decontaminate.against.
+
+    near: proteins with a train sequence at or above the threshold. identity: identity.json.
+    """
+    rows = []
+    for one in identity.get("benchmarks", []):
+        first = sum(edge < identity["threshold"] for edge in identity["edges"])  # bin at the threshold
+        near = [sum(one[when]["counts"][first:]) for when in ("before", "after")]
+        numbers = [one["proteins"], *near, one["removed"], one["similar"]]
+        name = one["name"] + (" (reported only)" if one["action"] == "report" else "")
+        rows.append([name, *(f"{number:,}" for number in numbers)])
+    return rows
 
 
 def sample_text(identity: Mapping[str, Any]) -> str:

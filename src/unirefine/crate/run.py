@@ -101,13 +101,19 @@ def run(results: Path, output: Path) -> dict[str, int]:
             "startTime": began,
             "endTime": ended,
             "actionStatus": "http://schema.org/CompletedActionStatus",
-            "description": f"masked perplexity {evaluation['table'][0]['perplexity']:.4f}",
+            "description": _perplexity_text(evaluation["table"][0]),
         },
     )
     crate.root_dataset["mentions"] = action
     with atomic_path(output) as temporary:
         crate.write_zip(temporary)
     return {"packed": len(packed), "named": len(named)}
+
+
+def _perplexity_text(row: Mapping[str, Any]) -> str:
+    hidden = row["hidden"]["perplexity"]
+    only = "" if hidden is None else f", of hidden residues alone {hidden:.4f}"
+    return f"masked perplexity {row['perplexity']:.4f} of all chosen residues{only}"
 
 
 def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> ContextEntity:

@@ -65,6 +65,10 @@ class IndexedFiles:
         """Number of documents (UniRef50 clusters)."""
         return self._first_document[-1]
 
+    def sequences_of(self, file: int) -> int:
+        """Number of sequences in one of the files."""
+        return len(self._lengths[file])
+
     def tokens(self, sequence: int) -> np.ndarray:
         """Tokens of a sequence, without special tokens: a read-only view, uint8[length] (or the files' dtype).
 

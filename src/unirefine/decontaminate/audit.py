@@ -16,13 +16,14 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.levels import TEST, TRAIN, VALIDATION
 from unirefine.core.tables import table_writer
-from unirefine.decontaminate.giants import read_giants
-from unirefine.decontaminate.inputs import Clusters, read_clusters, read_results
-from unirefine.decontaminate.remove import check_hits, names_of, read_searched
-from unirefine.decontaminate.sample import Sample, align_sample, interval
+from unirefine.decontaminate.benchmarks import Benchmarks, read_benchmarks, target_names
+from unirefine.decontaminate.inputs import Clusters, read_clusters, read_giants, read_results
+from unirefine.decontaminate.remove import check_hits, read_searched
+from unirefine.decontaminate.sample import Sample, align_sample
 from unirefine.decontaminate.search import HIT_SCHEMA
 from unirefine.errors import UserError
-from unirefine.files.atomic import write_json
+from unirefine.files.atomic import read_json, write_json
+from unirefine.similarity.interval import interval
 
 BINS = 50
 _NAMED = 3
@@ -63,17 +64,22 @@ def run(
     """
     read_searched(config, directory)  # of the level of this config
     before, final = read_clusters(clusters, split), read_clusters(clusters, directory)
-    hits = read_results(config, directory, "hits")
-    check_hits(hits, before, directory)
+    benchmarks = read_benchmarks(config, directory, len(before.side))
+    every_hit = read_results(config, directory, "hits")
+    check_hits(every_hit, before, benchmarks, directory)
+    hits = benchmarks.removing(every_hit)
     if (final.side[hits["cluster"].to_numpy()] == TRAIN).any():
         raise UserError(
             "a cluster with a hit is still in train", where=directory / "split.parquet", fix="run remove again"
         )
     found = read_results(config, directory, "audit")
-    check_hits(found, before, directory)
-    found = found.filter(pl.Series(final.side[found["cluster"].to_numpy()] == TRAIN))
-    sample = align_sample(config, final, records, threads=threads)
-    missed = sample.hits.filter(~pl.col("cluster").is_in(found["cluster"].unique().implode()))
+    check_hits(found, before, benchmarks, directory)
+    every_hit = _left(pl.concat([every_hit, found]), final)
+    found = benchmarks.removing(_left(found, final))
+    sample = align_sample(config, final, benchmarks, records, threads=threads)
+    every_hit = pl.concat([every_hit, sample.hits, sample.member_hits])
+    reported = every_hit.filter(pl.Series(benchmarks.is_reported(every_hit["target"].to_numpy()), dtype=pl.Boolean))
+    missed = benchmarks.removing(sample.hits).filter(~pl.col("cluster").is_in(found["cluster"].unique().implode()))
     left = pl.concat([found.with_columns(check=pl.lit("search")), missed.with_columns(check=pl.lit("exact"))])
     result = Audit(
         hits=len(left),
@@ -81,25 +87,37 @@ def run(
         sample=sample,
         sample_missed=missed["cluster"].n_unique(),
         similar_members=sample.similar_members,
-        clusters_of_similar_members=pl.concat([sample.hits, sample.member_hits])["cluster"].n_unique(),
+        clusters_of_similar_members=benchmarks.removing(pl.concat([sample.hits, sample.member_hits]))[
+            "cluster"
+        ].n_unique(),
     )
     if result.hits and config.audit_failures == "error":
-        raise _failure(result, left, final, records, directory)
-    left = pl.concat([left, sample.member_hits.with_columns(check=pl.lit("member"))])
+        raise _failure(result, left, final, benchmarks, records, directory)
+    members = benchmarks.removing(sample.member_hits).with_columns(check=pl.lit("member"))
+    reported = reported.unique(["query", "target"], keep="first", maintain_order=True)
+    left = pl.concat([left, members, reported.with_columns(check=pl.lit("report"))])
     left = left.sort("cluster", "query", "target", "check")
     with table_writer(directory / "audit.parquet", HIT_SCHEMA.append(pa.field("check", pa.string()))) as writer:
         writer.write({name: left[name].to_arrow() for name in left.columns})
-    write_json(directory / "identity.json", _identity(config, directory, before, final, result))
+    write_json(directory / "identity.json", _identity(config, directory, before, final, benchmarks, result, reported))
     return result
 
 
-def _failure(result: Audit, left: pl.DataFrame, final: Clusters, records: Path, directory: Path) -> UserError:
+def _left(hits: pl.DataFrame, final: Clusters) -> pl.DataFrame:
+    """The hits of clusters that are in train."""
+    return hits.filter(pl.Series(final.side[hits["cluster"].to_numpy()] == TRAIN, dtype=pl.Boolean))
+
+
+def _failure(
+    result: Audit, left: pl.DataFrame, final: Clusters, benchmarks: Benchmarks, records: Path, directory: Path
+) -> UserError:
     """The error that names the most similar pairs."""
     worst = left.sort("identity", "cluster", descending=[True, False]).unique(
         ["cluster", "target"], keep="first", maintain_order=True
     )
     first = worst.head(_NAMED)
-    names = names_of(final, np.concatenate([first["cluster"].to_numpy(), first["target"].to_numpy()]), records)
+    both = np.concatenate([first["cluster"].to_numpy(), first["target"].to_numpy()])
+    names = target_names(final, benchmarks, both, records)
     pairs = [
         f"{train} to {held_out} {identity:.3f}"
         for train, held_out, identity in zip(names[: len(first)], names[len(first) :], first["identity"], strict=True)
@@ -122,14 +140,21 @@ def _failure(result: Audit, left: pl.DataFrame, final: Clusters, records: Path, 
 
 
 def _identity(
-    config: Decontaminate, directory: Path, before: Clusters, final: Clusters, result: Audit
+    config: Decontaminate,
+    directory: Path,
+    before: Clusters,
+    final: Clusters,
+    benchmarks: Benchmarks,
+    result: Audit,
+    reported: pl.DataFrame,
 ) -> dict[str, object]:
     """identity.json: histograms of each held-out cluster's best identity to train, before and after removal."""
     nearest = read_results(config, directory, "nearest").group_by("target").agg(pl.exclude("target").max())
     after = "audited" if config.audit_failures == "remove" else "searched"
     sides = {}
+    of_clusters = nearest.filter(pl.col("target") < benchmarks.first)
     for side in (VALIDATION, TEST):
-        best = nearest.filter(pl.Series(before.side[nearest["target"].to_numpy()] == side))
+        best = of_clusters.filter(pl.Series(before.side[of_clusters["target"].to_numpy()] == side, dtype=pl.Boolean))
         clusters = int((before.side == side).sum())
         histograms = {"before": _histogram(best["all"], clusters), "after": _histogram(best[after], clusters)}
         sides[side] = {"clusters": clusters, **histograms}
@@ -143,6 +168,7 @@ def _identity(
         "edges": [round(i / BINS, 4) for i in range(BINS + 1)],
         **sides[VALIDATION],
         "test": sides[TEST] if sides[TEST]["clusters"] else None,
+        **_of_benchmarks(config, benchmarks, nearest, after, reported, directory),
         "search": config.search.model_dump(mode="json"),
         "audit": {
             "policy": config.audit_failures,
@@ -159,6 +185,39 @@ def _identity(
         },
         "giants": read_giants(config, directory),
     }
+
+
+def _of_benchmarks(
+    config: Decontaminate,
+    benchmarks: Benchmarks,
+    nearest: pl.DataFrame,
+    after: str,
+    reported: pl.DataFrame,
+    directory: Path,
+) -> dict[str, object]:
+    """For each file of decontaminate.against what became of it; nothing where there is none.
+
+    removed: train clusters whose best hit is with the file; similar: train clusters that are left with a hit to it.
+    """
+    if not config.against:
+        return {}
+    removed = read_json(directory / "counts.json")["levels"]["uniref50"]["removed"]
+    rows = []
+    for benchmark in config.against:
+        numbers = pl.Series(benchmarks.numbers(benchmark.name), dtype=pl.UInt32).implode()
+        best = nearest.filter(pl.col("target").is_in(numbers))
+        proteins = len(benchmarks.numbers(benchmark.name))
+        rows.append(
+            benchmark.model_dump()
+            | {
+                "proteins": proteins,
+                "removed": removed.get(benchmark.reason, 0),
+                "similar": reported.filter(pl.col("target").is_in(numbers))["cluster"].n_unique(),
+                "before": _histogram(best["all"], proteins),
+                "after": _histogram(best[after], proteins),
+            }
+        )
+    return {"benchmarks": rows}
 
 
 def _members_left(final: Clusters, result: Audit) -> dict[str, object] | None:

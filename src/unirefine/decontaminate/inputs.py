@@ -1,8 +1,10 @@
 """What several steps share: clusters and their sides, the names of files and FASTA records, the results of parts."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,13 +14,16 @@ import pyarrow.compute as pc
 from unirefine.config import Decontaminate
 from unirefine.core import parquet
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
-from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts
+from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts, take_strings
 from unirefine.errors import UserError
 from unirefine.files.names import search_part
 from unirefine.files.written import delete_stale
 
 SEARCHED = "unirefine_searched"
 """Metadata key of a `hits` file: `{mmseqs: version, level, search: options, audit: options}` as JSON."""
+
+COUNTED = "unirefine_giants"
+"""Metadata key of a `hits` file: what was aligned apart in that part (see `similarity.giants.counts`), as JSON."""
 
 RESULTS = ("hits", "audit", "nearest")
 """The tables that the search of a part writes, each kind into a directory of its own."""
@@ -81,6 +86,11 @@ def read_clusters(clusters: Path, split: Path) -> Clusters:
     return Clusters(clusters, side, level)
 
 
+def names_of(known: Clusters, clusters: np.ndarray, records: Path) -> list[str]:
+    """Ids of clusters as in their records, `UniRef50_P12345`. clusters: int[n] in any order, may repeat."""
+    return take_strings(known.representatives(records), "id", known.column("row")[clusters]).to_pylist()
+
+
 def fasta_names(clusters: np.ndarray, rows: np.ndarray | None = None) -> pa.Array:
     """Names of FASTA records: `<cluster>` for a representative, `<cluster>_<uniref90 row>` for a member.
 
@@ -120,6 +130,17 @@ def read_results(config: Decontaminate, directory: Path, kind: str) -> pl.DataFr
         with open_result(config, directory, kind, part) as file:
             frames.append(pl.DataFrame(pl.from_arrow(file.read())))
     return pl.concat(frames)
+
+
+def read_giants(config: Decontaminate, directory: Path) -> dict[str, int]:
+    """The counts of all parts. Every part has the same held-out sequences."""
+    total: dict[str, Any] = {"train": 0, "held_out": 0, "pairs": 0, "hits": 0}
+    for part in range(config.parts):
+        with open_result(config, directory, "hits", part) as file:
+            found = json.loads((file.schema_arrow.metadata or {}).get(COUNTED.encode(), b"{}"))
+        for name, count in found.items():
+            total[name] = max(total[name], count) if name == "held_out" else total[name] + count
+    return total
 
 
 def target_path(directory: Path) -> Path:

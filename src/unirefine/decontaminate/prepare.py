@@ -18,6 +18,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.fasta import write_fasta
 from unirefine.core.levels import NONE, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate, record_parts
+from unirefine.decontaminate.benchmarks import write_benchmarks
 from unirefine.decontaminate.inputs import (
     Clusters,
     delete_other_parts,
@@ -35,15 +36,16 @@ _BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class Prepared:
-    """Numbers of sequences written, and of parts."""
+    """Numbers of sequences written, of parts, and of benchmark proteins, which are targets beside the others."""
 
     queries: int
     targets: int
     parts: int
+    benchmarks: int = 0
 
 
 def run(config: Decontaminate, *, records: Path, clusters: Path, split: Path, output: Path) -> Prepared:
-    """Write `queries/part-*.fasta` and `target.fasta` to `output`; a file without sequences is written too.
+    """Write `queries/part-*.fasta`, `target.fasta` and `benchmarks.parquet` to `output`, also without sequences.
 
     records, clusters, split: directories of those stages. FASTA ids are `<cluster>` for a representative and
     `<cluster>_<uniref90 row>` for a member. At level `members` every UniRef90 member of a cluster is written, and the
@@ -58,7 +60,8 @@ def run(config: Decontaminate, *, records: Path, clusters: Path, split: Path, ou
             _write_members(files, known, records)
         else:
             _write_representatives(files, known, records, np.ones(len(known.side), bool))
-    return Prepared(files.written_queries, files.written_targets, config.parts)
+        written = write_benchmarks(output, config.against, len(known.side), files.target, config.level)
+    return Prepared(files.written_queries, files.written_targets, config.parts, written)
 
 
 def _open(stack: contextlib.ExitStack, path: Path) -> BinaryIO:

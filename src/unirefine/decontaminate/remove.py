@@ -11,9 +11,17 @@ import pyarrow as pa
 from unirefine.config import Decontaminate
 from unirefine.core.levels import REMOVED, SIDES, TEST, TRAIN
 from unirefine.core.removed import Removed, removed_writer
-from unirefine.core.tables import record_parts, strings_at, table_writer, take_strings
-from unirefine.decontaminate.giants import read_giants
-from unirefine.decontaminate.inputs import SEARCHED, Clusters, open_result, read_clusters, read_results
+from unirefine.core.tables import record_parts, strings_at, table_writer
+from unirefine.decontaminate.benchmarks import Benchmarks, read_benchmarks, target_names
+from unirefine.decontaminate.inputs import (
+    SEARCHED,
+    Clusters,
+    names_of,
+    open_result,
+    read_clusters,
+    read_giants,
+    read_results,
+)
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.counts import level_counts, write_counts
@@ -45,13 +53,14 @@ def run(config: Decontaminate, *, directory: Path, records: Path, clusters: Path
     """
     mmseqs, whole = read_searched(config, directory)
     known = read_clusters(clusters, split)
-    best = _best_hits(config, directory, known)
+    benchmarks = read_benchmarks(config, directory, len(known.side))
+    best = _best_hits(config, directory, known, benchmarks)
     dropped = best["cluster"].to_numpy()
     side = known.side.copy()
     side[dropped] = REMOVED
     size = known.column("size").astype(np.int64)
     with removed_writer(directory / "removed.parquet") as removed:
-        names = _add_clusters(removed, known, best, records)
+        names = _add_clusters(removed, known, benchmarks, best, records)
         _add_members(removed, known, dropped, names, records)
     kept = side != REMOVED
     levels = {
@@ -73,7 +82,8 @@ def run(config: Decontaminate, *, directory: Path, records: Path, clusters: Path
     )
     with table_writer(directory / "split.parquet", SPLIT_SCHEMA) as writer:
         writer.write({"side": side})
-    step = lineage.step("decontaminate", whole, counts=levels, tools={"mmseqs": mmseqs})
+    inputs = [benchmark.file for benchmark in config.against]
+    step = lineage.step("decontaminate", whole, counts=levels, inputs=inputs, tools={"mmseqs": mmseqs})
     lineage.write(directory, step, [split])
     return Removal(len(dropped), int(size[dropped].sum()), by_audit, int((side == TRAIN).sum()))
 
@@ -116,43 +126,46 @@ def read_searched(config: Decontaminate, directory: Path) -> tuple[str, Decontam
     return mmseqs, known
 
 
-def check_hits(hits: pl.DataFrame, known: Clusters, directory: Path) -> None:
-    """Raise UserError unless all hits are of train clusters against held-out clusters of this split."""
-    largest = max(hits["cluster"].max() or 0, hits["target"].max() or 0)  # type: ignore[type-var]
+def check_hits(hits: pl.DataFrame, known: Clusters, benchmarks: Benchmarks, directory: Path) -> None:
+    """Raise UserError unless all hits are of train clusters against held-out clusters of this split or benchmarks."""
+    clusters, targets = hits["cluster"].to_numpy(), hits["target"].to_numpy()
     if len(hits) and (
-        int(largest) >= len(known.side)  # type: ignore[arg-type]
-        or not np.isin(known.side[hits["cluster"].to_numpy()], (TRAIN, REMOVED)).all()
-        or not known.held_out[hits["target"].to_numpy()].all()
+        int(clusters.max()) >= len(known.side)
+        or int(targets.max()) >= benchmarks.end
+        or not np.isin(known.side[clusters], (TRAIN, REMOVED)).all()
+        or not known.held_out[targets[targets < benchmarks.first]].all()
     ):
         raise UserError(
             "the hits are of another split", where=directory, fix="run prepare and search again, with this split"
         )
 
 
-def _best_hits(config: Decontaminate, directory: Path, known: Clusters) -> pl.DataFrame:
+def _best_hits(config: Decontaminate, directory: Path, known: Clusters, benchmarks: Benchmarks) -> pl.DataFrame:
     """The best hit of each cluster to remove, with columns `audit`, whether only the audit found it, and `reason`."""
     hits = read_results(config, directory, "hits").with_columns(audit=pl.lit(False))
     if config.audit_failures == "remove":
         hits = pl.concat([hits, read_results(config, directory, "audit").with_columns(audit=pl.lit(True))])
-    check_hits(hits, known, directory)
-    best = hits.sort("cluster", "identity", "bits", "target", descending=[False, True, True, False]).unique(
-        "cluster", keep="first", maintain_order=True
+    check_hits(hits, known, benchmarks, directory)
+    best = (
+        benchmarks.removing(hits)
+        .sort("cluster", "identity", "bits", "target", descending=[False, True, True, False])
+        .unique("cluster", keep="first", maintain_order=True)
     )
-    tests = pl.Series(known.side[best["target"].to_numpy()] == TEST)
-    return best.with_columns(
-        reason=pl.when(tests).then(pl.lit(REASONS["test"])).otherwise(pl.lit(REASONS["validation"]))
-    )
+    targets = best["target"].to_numpy()
+    own = targets < benchmarks.first
+    reasons = np.full(len(best), REASONS["validation"], object)
+    reasons[np.flatnonzero(own)[known.side[targets[own]] == TEST]] = REASONS["test"]
+    for benchmark in config.against:
+        reasons[np.isin(targets, benchmarks.numbers(benchmark.name))] = benchmark.reason
+    return best.with_columns(reason=pl.Series(reasons.tolist(), dtype=pl.String))
 
 
-def names_of(known: Clusters, clusters: np.ndarray, records: Path) -> list[str]:
-    """Ids of clusters as in their records, `UniRef50_P12345`. clusters: int[n] in any order, may repeat."""
-    return take_strings(known.representatives(records), "id", known.column("row")[clusters]).to_pylist()
-
-
-def _add_clusters(removed: Removed, known: Clusters, best: pl.DataFrame, records: Path) -> list[str]:
+def _add_clusters(
+    removed: Removed, known: Clusters, benchmarks: Benchmarks, best: pl.DataFrame, records: Path
+) -> list[str]:
     """Add the clusters of the k rows of `best` to `removed`; return their k names."""
     names = names_of(known, best["cluster"].to_numpy(), records)
-    targets = names_of(known, best["target"].to_numpy(), records)
+    targets = target_names(known, benchmarks, best["target"].to_numpy(), records)
     evidence = [
         f"identity {identity:.3f} to {target}" + (" (found by the audit)" if audit else "")
         for identity, target, audit in zip(best["identity"], targets, best["audit"], strict=True)

@@ -5,7 +5,6 @@ has no prefilter. Of a sampled cluster every sequence that trains is aligned, al
 searched.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import TRAIN
 from unirefine.core.smith_waterman import as_residues
 from unirefine.core.tables import Parts, record_parts, strings_at
-from unirefine.decontaminate.align import SCHEMA, hits_among
-from unirefine.decontaminate.giants import limits_of, to_frame
+from unirefine.decontaminate.benchmarks import Benchmarks
 from unirefine.decontaminate.inputs import Clusters, fasta_names
+from unirefine.similarity.align import SCHEMA, hits_among
+from unirefine.similarity.giants import limits_of, to_frame
 
 _SEED = 0x5A3B1E
-_Z = 1.959963984540054  # 95% of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,10 @@ class _Sequences:
     """bool[n]."""
 
 
-def align_sample(config: Decontaminate, final: Clusters, records: Path, *, threads: int) -> Sample:
-    """Align a sample of the train clusters, drawn by keyed hash, with all held-out sequences."""
+def align_sample(
+    config: Decontaminate, final: Clusters, benchmarks: Benchmarks, records: Path, *, threads: int
+) -> Sample:
+    """Align a sample of the train clusters, drawn by keyed hash, with all held-out sequences and benchmark proteins."""
     train = np.flatnonzero(final.side == TRAIN)
     count = min(config.audit_sample, len(train))
     nothing = pl.DataFrame(schema=SCHEMA)
@@ -72,13 +73,15 @@ def align_sample(config: Decontaminate, final: Clusters, records: Path, *, threa
     queries = _read(final, sampled, records, representatives=config.level == "representatives", members=True)
     members = config.level == "members"
     targets = _read(final, final.held_out, records, representatives=not members, members=members)
+    targets.names.extend(str(number) for number in range(benchmarks.first, benchmarks.end))
+    targets.residues.extend(as_residues(sequence) for sequence in benchmarks.table["sequence"])
     # with fewest identical residues: MMseqs2 reports any of several best alignments, and its choice is no miss
     limits = limits_of(config.audit)
     found, aligned = align_all(
         queries.residues, targets.residues, limits, most=False, threads=threads, title="exact sample"
     )
     hits = hits_among(to_frame(found, queries.names, targets.names), config.audit)
-    similar = set(hits["query"])
+    similar = set(benchmarks.removing(hits)["query"])
     names = zip(queries.names, queries.is_member, strict=True)
     similar_members = sum(bool(member) and name in similar for name, member in names)
     searched = pl.lit(members) | ~pl.col("query").str.contains("_")
@@ -127,14 +130,3 @@ def _strings(parts: Parts, rows: np.ndarray, names: pa.Array) -> tuple[list[str]
     order = np.argsort(rows, kind="stable")
     found = strings_at(parts, "sequence", rows[order])
     return names.take(pa.array(order)).to_pylist(), [as_residues(text) for text in found.to_pylist()]
-
-
-def interval(found: int, sampled: int, total: int) -> tuple[int, int]:
-    """The 95% interval (Wilson's) of how many of `total` there are, when `found` of `sampled` drawn from them are."""
-    if sampled >= total:
-        return found, found
-    share, spread = found / sampled, _Z**2 / sampled
-    middle = share + spread / 2
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    low, high = ((middle + sign * half) / (1 + spread) for sign in (-1, 1))
-    return max(found, math.floor(low * total)), math.ceil(high * total)

@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
-from unirefine.decontaminate.align import SCHEMA, align, hits_among
-from unirefine.decontaminate.giants import COUNTED, align_giants, counts, with_giants
-from unirefine.decontaminate.inputs import SEARCHED, level_of, query_path, result_path, target_path
+from unirefine.decontaminate.benchmarks import read_benchmarks
+from unirefine.decontaminate.inputs import COUNTED, SEARCHED, level_of, query_path, result_path, target_path
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
 from unirefine.files.names import search_part
+from unirefine.similarity.align import SCHEMA, align, hits_among
+from unirefine.similarity.giants import align_giants, counts, with_giants
 from unirefine.tools import find_mmseqs, tool_version
 
 _ARROW = {
@@ -68,6 +69,7 @@ def run(
     for path in (query, target):
         if not path.exists():
             raise UserError("no such file", where=path, fix="run `unirefine decontaminate prepare` with this config")
+    benchmarks = read_benchmarks(config, directory)
     binary = find_mmseqs(mmseqs)
     with temporary_directory(directory / f"search-{search_part(part, config.parts)}") as work:
         options = {"work": work, "threads": threads, "memory_mb": memory_mb}
@@ -76,12 +78,19 @@ def run(
         searched = with_giants(searched, giants.alignments)
         hits = hits_among(searched, config.search)
         left = work / "left.fasta"
-        copy_without(query, left, hits["cluster"].unique())
+        copy_without(query, left, benchmarks.removing(hits)["cluster"].unique())
         audited = align(binary, left, target, config.audit, **options, title=f"audit of part {part}")
         audited = with_giants(audited, align_giants(left, target, config.audit, threads=threads).alignments)
-        audit = hits_among(audited, config.audit)
+        # clusters with hits that are only reported are searched twice
+        audit = hits_among(audited, config.audit).join(hits, on=["query", "target"], how="anti", maintain_order="left")
     write_hits(result_path(directory, "audit", part, config.parts), audit)
-    write_nearest(result_path(directory, "nearest", part, config.parts), searched, audited, hits, audit)
+    write_nearest(
+        result_path(directory, "nearest", part, config.parts),
+        searched,
+        audited,
+        benchmarks.removing(hits),
+        benchmarks.removing(audit),
+    )
     settings = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
     metadata = {
         SEARCHED: {"mmseqs": tool_version(binary), "level": level_of(target), **settings},

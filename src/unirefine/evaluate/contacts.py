@@ -5,6 +5,7 @@ checkpoints have one; training here does not fit one. Only transformers' eager a
 runs on EsmForMaskedLM.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,13 @@ def run(
             if not np.isfinite(found[-1]).all():
                 raise not_finite(protein.name)
             done.advance(1)
-    result = {"proteins": [_row(*pair) for pair in zip(proteins, found, strict=True)]}
-    result["mean"] = _mean(result["proteins"])
+    rows = [_row(*pair) for pair in zip(proteins, found, strict=True)]
+    result = {
+        "proteins": rows,
+        "mean": _mean(row["precision"] for row in rows),
+        "mean_nearest": _mean(row["nearest"] for row in rows),
+        "mean_chance": {name: _mean_of([row["chance"][name] for row in rows]) for name in RANGES},
+    }
     write_json(output / RESULT, result)
     for protein, predicted in zip(proteins, found, strict=True):
         with atomic_path(output / f"{protein.name}.npy") as temporary, temporary.open("wb") as handle:
@@ -121,13 +127,12 @@ def _is_ours(path: Path) -> bool:
 
 
 def _row(protein: Known, predicted: np.ndarray) -> dict[str, Any]:
-    found = {
-        name: {
-            label: precision(predicted, protein.contacts, nearest=near, farthest=far, divisor=divisor)
-            for label, divisor in FRACTIONS.items()
-        }
-        for name, (near, far) in RANGES.items()
-    }
+    """A protein's precisions, beside two that need no model: of all pairs, and of those nearest in the sequence.
+
+    Chains are compact, so pairs near in the sequence are often in contact; a predictor that knows only this is no news.
+    """
+    residues = np.arange(len(protein.sequence))
+    apart = np.abs(residues[:, None] - residues)
     return {
         "name": protein.name,
         "chain": protein.chain,
@@ -136,16 +141,33 @@ def _row(protein: Known, predicted: np.ndarray) -> dict[str, Any]:
         "length": len(protein.sequence),
         "known": int((~np.isnan(protein.contacts)).any(axis=1).sum()),
         "notes": list(protein.notes),
-        "precision": found,
+        "precision": _precisions(predicted, protein.contacts),
+        "nearest": _precisions(-apart, protein.contacts),
+        "chance": {
+            name: _mean_of(protein.contacts[(apart >= near) & (apart <= (far or len(residues)))])
+            for name, (near, far) in RANGES.items()
+        },
     }
 
 
-def _mean(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
-    means: dict[str, dict[str, float | None]] = {}
-    for name in RANGES:
-        means[name] = {}
-        for label in FRACTIONS:
-            values = [row["precision"][name][label] for row in rows]
-            values = [value for value in values if value is not None]
-            means[name][label] = float(np.mean(values)) if values else None
-    return means
+def _precisions(predicted: np.ndarray, known: np.ndarray) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {
+            label: precision(predicted, known, nearest=near, farthest=far, divisor=divisor)
+            for label, divisor in FRACTIONS.items()
+        }
+        for name, (near, far) in RANGES.items()
+    }
+
+
+def _mean(rows: Iterable[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """Mean over the proteins that have a value, by separation and number of pairs."""
+    rows = list(rows)
+    return {name: {label: _mean_of([row[name][label] for row in rows]) for label in FRACTIONS} for name in RANGES}
+
+
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are known (neither None nor NaN); None without any."""
+    found = np.array([np.nan if value is None else value for value in values], np.float64)
+    found = found[~np.isnan(found)]
+    return float(found.mean()) if len(found) else None

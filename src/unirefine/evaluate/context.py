@@ -59,8 +59,10 @@ def _identity(decontaminated: Path, clusters: int) -> np.ndarray:
         raise UserError("no parts", where=decontaminated / "nearest", fix="run the decontaminate stage again")
     for path in parts:
         found = _columns(path, ("target", column), "decontaminate")
-        # the arrays of an empty part have no dtype to rely on
-        np.fmax.at(best, found["target"].astype(np.int64), found[column].astype(np.float64))
+        # the arrays of an empty part have no dtype to rely on; benchmark proteins are numbered after the clusters
+        targets = found["target"].astype(np.int64)
+        own = targets < clusters
+        np.fmax.at(best, targets[own], found[column].astype(np.float64)[own])
     return best
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unirefine.config import Evaluate, Sampling
-from unirefine.core.alphabet import CLS, EOS
+from unirefine.core.alphabet import CLS, EOS, MASK
 from unirefine.dataset import Side
 from unirefine.dataset.mapped import MappedTables
 from unirefine.sampling import FixedStream
@@ -29,8 +29,23 @@ class Positions:
     """uint8[n]: the true token, to be predicted."""
     right: np.ndarray
     """uint8[n]: the true token after it; `<eos>` after the last residue."""
+    shown: np.ndarray
+    """uint8[n]: the token that a model sees there: `<mask>`, the true one, or another."""
+    alike: np.ndarray
+    """int32[n]: how many of the window's residues that are not predicted are the target."""
+    seen: np.ndarray
+    """int32[n]: how many residues of the window are not predicted."""
     first: np.ndarray
     """int64[sequences + 1]: index of each sequence's first position, then n."""
+
+    def kinds(self) -> dict[str, np.ndarray]:
+        """Which positions are `hidden` (`<mask>`), `kept` (the true token) and `random` (a wrong one): bool[n] each.
+
+        What a model sees decides: a random token may be `<mask>`, or the true one.
+        """
+        hidden = self.shown == MASK
+        kept = ~hidden & (self.shown == self.target)
+        return {"hidden": hidden, "kept": kept, "random": ~hidden & ~kept}
 
 
 class _SideWithKeys:
@@ -66,21 +81,29 @@ class MaskedSide:
         """All predicted positions."""
         windows = self._stream.windows(np.arange(self.sequences))
         counts = np.zeros(self.sequences + 1, np.int64)
-        residues, lefts, targets, rights = [], [], [], []
+        residues, lefts, targets, rights, shown, alike, seen = [], [], [], [], [], [], []
         for sequence in range(self.sequences):
             made = self._stream.packed(np.array([sequence]))
-            at = np.flatnonzero(made.labels >= 0) + windows.start[sequence]  # indices into <cls> + residues + <eos>
+            chosen = np.flatnonzero(made.labels >= 0)
+            at = chosen + windows.start[sequence]  # indices into <cls> + residues + <eos>
             whole = np.concatenate([[CLS], self.side.tokens(sequence), [EOS]]).astype(np.uint8)
             counts[sequence + 1] = len(at)
             residues.append((at - 1).astype(np.int32))
             lefts.append(whole[at - 1])
             targets.append(whole[at])
             rights.append(whole[at + 1])
+            shown.append(made.tokens[chosen])
+            others = made.tokens[(made.labels < 0) & (made.tokens != CLS) & (made.tokens != EOS)]
+            alike.append(np.bincount(others, minlength=256)[whole[at]].astype(np.int32))
+            seen.append(np.full(len(at), len(others), np.int32))
         return Positions(
             sequence=np.repeat(np.arange(self.sequences, dtype=np.int32), counts[1:]),
             residue=np.concatenate(residues),
             left=np.concatenate(lefts),
             target=np.concatenate(targets),
             right=np.concatenate(rights),
+            shown=np.concatenate(shown),
+            alike=np.concatenate(alike),
+            seen=np.concatenate(seen),
             first=np.cumsum(counts),
         )

@@ -8,7 +8,8 @@ neighbours l and r in the unmasked sequence (`<cls>` and `<eos>` at the ends), a
     bigram           p(a | l)    = (c(l, a) + 1) / (c(l) + V)
     both neighbours  p(a | l, r) = (c(l, a, r) + 1) / (c(l, ., r) + V)
 
-The baselines see the true neighbours, while a masked model sees masked ones, so the comparison favours the baselines.
+They see the true neighbours of the residue and never the residue itself. A model sees neighbours that may be masked,
+and where the masking kept the residue, the residue. So the two are compared only where the residue is hidden.
 """
 
 from dataclasses import dataclass

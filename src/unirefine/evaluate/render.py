@@ -2,25 +2,27 @@
 
 from typing import Any
 
+from unirefine.core.summaries import (
+    PERPLEXITY_COLUMNS,
+    aligned,
+    beaten_text,
+    chosen_text,
+    perplexity_cells,
+    perplexity_rows,
+)
+
 SHOWN = 8
 """Rows that are listed."""
 
 
 def lines(result: dict[str, Any]) -> list[str]:
     """perplexity.json: the table, the model card's table (Markdown) and, if computed, the pseudo-perplexities."""
-    width = max(28, *(len(row["model"]) for row in result["table"]))
+    seconds = [f"{row['seconds']:.1f}" for row in result["table"]]
+    rows = [[*row, took] for row, took in zip(perplexity_rows(result), seconds, strict=True)]
     shown = [
-        f"masked perplexity of {result['sequences']:,} validation sequences, {result['masked']:,} masked residues",
-        f"{'model':<{width}} {'perplexity':>10}  {'95% interval':<17} {'model 1 / this':<24} {'seconds':>7}",
-    ]
-    for row in result["table"]:
-        text = f"{row['model']:<{width}} {row['perplexity']:>10.4f}"
-        low, high = row["interval"]
-        ratio = ""
-        if "ratio" in row:
-            ratio = f"{row['ratio']:.4f} ({row['ratio_interval'][0]:.4f}-{row['ratio_interval'][1]:.4f})"
-        shown.append(f"{text}  {f'{low:.4f}-{high:.4f}':<17} {ratio:<24} {row['seconds']:>7.1f}")
-    shown += [
+        *aligned([*PERPLEXITY_COLUMNS, "seconds"], rows),
+        chosen_text(result),
+        beaten_text(result),
         "",
         "| checkpoint | Hugging Face | ours | Lin et al. | difference |",
         "|---|---|---|---|---|",
@@ -32,9 +34,16 @@ def lines(result: dict[str, Any]) -> list[str]:
         ),
         "",
     ]
+    for row in result["parity"]:
+        if largest := row.get("largest_nll_difference"):
+            shown.append(
+                f"{row['model']}: the engines differ by at most {largest['nats']:.1e} nats at a residue "
+                f"({largest['residue']} of {largest['id']})"
+            )
     for row in result["pseudo_perplexity"]:
+        value, interval = perplexity_cells(row)
         shown.append(
-            f"pseudo-perplexity of {row['model']}: {row['perplexity']:.4f} over {row['residues']:,} residues "
+            f"pseudo-perplexity of {row['model']}: {value} ({interval}) over {row['residues']:,} residues "
             f"of {row['sequences']} sequences"
         )
     return shown
@@ -53,18 +62,34 @@ def variant_lines(result: dict[str, Any]) -> list[str]:
     shown += [f"note: {note}" for note in result["notes"]]
     for row in result["proteins"]:
         if row["measured"] > 1:
-            values = ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in row["spearman"].items())
+            intervals = row["spearman_interval"]
+            values = ", ".join(_correlation(name, value, intervals[name]) for name, value in row["spearman"].items())
             shown.append(f"{row['id']}: Spearman over {row['measured']:,} measured variants: {values}")
+            plain = [
+                _correlation(name, found["spearman"], found["interval"])
+                for name, found in row["without_model"].items()
+                if found["spearman"] is not None
+            ]
+            if plain:
+                shown.append(f"{row['id']}: the same without a model: {', '.join(plain)}")
     return shown
 
 
 def contact_lines(result: dict[str, Any]) -> list[str]:
-    """contacts.json: mean precision by separation."""
+    """contacts.json: mean precision by separation, beside what needs no model."""
     shown = [f"note: {row['name']}: {note}" for row in result["proteins"] for note in row["notes"]]
     shown.append(f"precision of contacts, mean over {len(result['proteins'])} proteins")
     for name, values in result["mean"].items():
-        shown.append(f"{name:<8}" + "".join(f"  P@{label} {_number(value)}" for label, value in values.items()))
+        precision = "".join(f"  P@{label} {_number(value)}" for label, value in values.items())
+        nearest = ", ".join(f"P@{label} {_number(value)}" for label, value in result["mean_nearest"][name].items())
+        chance = _number(result["mean_chance"][name])
+        shown.append(f"{name:<8}{precision}  (any pair {chance}; nearest pairs first {nearest})")
     return shown
+
+
+def _correlation(name: str, value: float | None, interval: list[float] | None) -> str:
+    text = f"{name.replace('_', ' ')} {_number(value)}"
+    return text if interval is None else f"{text} ({interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _number(value: float | None) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 
 from unirefine import progress
 from unirefine.config import Evaluate
+from unirefine.config.training import TOLERANCES
 from unirefine.core.alphabet import TOKENS
 from unirefine.dataset import Shards, Side, open_shards
 from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
-from unirefine.evaluate import ngram, statistics
+from unirefine.evaluate import composition, ngram, statistics
 from unirefine.evaluate.context import Context, load_context
 from unirefine.evaluate.elsewhere import judge
 from unirefine.evaluate.masked import MaskedSide, Positions
@@ -59,7 +60,7 @@ def run(
     models: what `model.source.find` takes. clusters: directory of the cluster stage, for cluster
     sizes. decontaminated: directory of the decontaminate stage, for identities. Raises UserError, and writes nothing,
     when the shards are not what was written, and when our perplexity of a checkpoint and Hugging Face's differ by more
-    than `config.tolerance`.
+    than the tolerance.
     """
     names = name_models(models)
     refuse_overwriting({output / "perplexity.json": lambda path: json_of(path, ("table", "parity"))}, [])
@@ -83,7 +84,8 @@ def run(
         scored += found
         if config.pseudo_perplexity:
             pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
-    baselines = score_baselines(opened, positions) if "train" in opened.sides else []
+    baselines = score_baselines(opened, positions, config.masking.max_tokens - 2) if "train" in opened.sides else []
+    kinds = positions.kinds()
     result = {
         "stage": "evaluate",
         "seed": config.seed,
@@ -93,11 +95,12 @@ def run(
         "of_sequences": opened.validation.sequences,
         "clusters": int(context.cluster.max()) + 1,
         "masked": len(positions.target),
-        "table": _table(scored + baselines, positions, context, config),
+        **{kind: int(where.sum()) for kind, where in kinds.items()},
+        "table": _table(scored, baselines, positions, context, config),
         "parity": parity,
         "elsewhere": judge(parity, {name: path for path, name in names.items()}, config),
         "pseudo_perplexity": pseudo,
-        "breakdowns": _breakdowns(scored + baselines, positions, context, opened.validation),
+        "breakdowns": _breakdowns(scored + baselines, positions, kinds["hidden"], context, opened.validation),
         "models": [_facts(directory, name) for directory, name in names.items()],
         "shards": {key: value for key, value in opened.manifest.items() if key not in ("files", "alphabet")},
         "versions": versions("torch", "transformers", "megatron-core"),
@@ -159,10 +162,11 @@ def _parity(
     worst = int(per_position.argmax())
     name, _cluster = side.ids(int(positions.sequence[worst]))
     residue = int(positions.residue[worst]) + 1
-    if not abs(here - there) <= config.tolerance:  # also fails for NaN
+    tolerance = config.tolerance or TOLERANCES[config.precision]
+    if not abs(here - there) <= tolerance:  # also fails for NaN
         raise UserError(
             f"perplexity is {here:.5f} by Megatron-core and {there:.5f} by Hugging Face: the difference is above the "
-            f"tolerance {config.tolerance:g}; largest at residue {residue} of {name}",
+            f"tolerance {tolerance:g}; largest at residue {residue} of {name}",
             where=directory,
             fix="the checkpoint's two layouts hold different weights, or evaluate.precision is too low",
         )
@@ -170,7 +174,7 @@ def _parity(
         "huggingface": there,
         "difference": here - there,
         "relative_difference": here / there - 1,
-        "tolerance": config.tolerance,
+        "tolerance": tolerance,
         "largest_nll_difference": {"nats": float(per_position[worst]), "id": name, "residue": residue},
     }
 
@@ -180,8 +184,8 @@ def _published(directory: Path, name: str, published: dict[str, float]) -> float
     return published.get(name, published.get(find(directory).model().preset or ""))
 
 
-def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
-    """Fit the baselines on the train shards and score the same positions."""
+def score_baselines(shards: Shards, positions: Positions, longest: int) -> list[Scored]:
+    """Fit the baselines on the train shards and score the same positions. longest: residues of a window."""
     begun = time.monotonic()
     counts = np.zeros((ngram.V,) * 3)
     train = shards.train
@@ -191,34 +195,53 @@ def score_baselines(shards: Shards, positions: Positions) -> list[Scored]:
             ngram.count_triples(train.tables, first, end, counts)
             done.advance(end - first)
     fitted = ngram.fit(counts)
+    weight = composition.fit_weight(train.tables, train.documents, fitted.unigram, longest)
     seconds = time.monotonic() - begun
     triples = (positions.left, positions.target, positions.right)
-    return [Scored(name, label, fitted.nll(name, *triples), seconds) for name, label in ngram.BASELINES.items()]
+    found = {name: fitted.nll(name, *triples) for name in ngram.BASELINES}
+    found["composition"] = composition.nll(fitted.unigram, weight, positions.target, positions.alike, positions.seen)
+    labels = {"composition": "composition", **ngram.BASELINES}
+    return [Scored(name, label, found[name], seconds) for name, label in labels.items()]
 
 
-def _table(scored: list[Scored], positions: Positions, context: Context, config: Evaluate) -> list[dict[str, Any]]:
+def _table(
+    scored: list[Scored], baselines: list[Scored], positions: Positions, context: Context, config: Evaluate
+) -> list[dict[str, Any]]:
+    """A row per model and baseline, as in perplexity.json.
+
+    A baseline does not use what stands at the position itself, and a model does. So baselines and ratios are there only
+    where it is hidden.
+    """
     groups = int(context.cluster.max()) + 1
     group = context.cluster[positions.sequence]
-    sums = {model.key: statistics.sum_by(group, model.nll, groups) for model in scored}
-    intervals = statistics.bootstrap(sums, seed=config.seed, reference=scored[0].key)
+
+    def measure(models: list[Scored], where: np.ndarray, reference: str | None = None) -> dict[str, dict[str, Any]]:
+        sums = {model.key: statistics.sum_by(group[where], model.nll[where], groups) for model in models}
+        return statistics.bootstrap(sums, seed=config.seed, reference=reference)
+
+    everything = measure(scored, np.ones(len(group), bool))
+    kinds = positions.kinds()
+    parts = {kind: measure(scored, where) for kind, where in kinds.items() if kind != "hidden"}
+    hidden = measure(scored + baselines, kinds["hidden"], scored[0].key)
     rows: list[dict[str, Any]] = []
-    for model in scored:
-        rows.append(
-            {
-                "key": model.key,
-                "model": model.label,
-                "perplexity": float(np.exp(model.nll.mean())),
-                "masked": len(model.nll),
-                "seconds": round(model.seconds, 1),
-                **intervals[model.key],
-            }
-        )
+    for model in scored + baselines:
+        row: dict[str, Any] = {"key": model.key, "model": model.label, "seconds": round(model.seconds, 1)}
+        if model.key in everything:
+            measured = everything[model.key]
+            row |= {"perplexity": measured["perplexity"], "interval": measured["interval"]}
+            row["masked"] = measured["residues"]
+        row["hidden"] = hidden[model.key]
+        row |= {kind: found[model.key] for kind, found in parts.items() if model.key in found}
+        rows.append(row)
     return rows
 
 
-def _breakdowns(scored: list[Scored], positions: Positions, context: Context, side: Side) -> dict[str, Any]:
-    nll = {model.key: model.nll for model in scored}
-    sequence = positions.sequence
+def _breakdowns(
+    scored: list[Scored], positions: Positions, hidden: np.ndarray, context: Context, side: Side
+) -> dict[str, Any]:
+    """Rows by axis, over the hidden positions. hidden: bool[n]."""
+    nll = {model.key: model.nll[hidden] for model in scored}
+    sequence = positions.sequence[hidden]
     lengths = np.asarray(side.lengths[: len(context.cluster)], np.float64)
     axes: dict[str, tuple[np.ndarray, list[str]]] = {"length": statistics.edge_bins(lengths, LENGTH_EDGES)}
     if context.size is not None:
@@ -229,7 +252,7 @@ def _breakdowns(scored: list[Scored], positions: Positions, context: Context, si
     result: dict[str, Any] = {
         name: statistics.breakdown(bins[sequence], labels, sequence, nll) for name, (bins, labels) in axes.items()
     }
-    result["residue"] = statistics.breakdown(positions.target.astype(np.int64), TOKENS, None, nll)
+    result["residue"] = statistics.breakdown(positions.target[hidden].astype(np.int64), TOKENS, None, nll)
     return result
 
 
@@ -242,11 +265,12 @@ def _pseudo(directory: Path, name: str, side: Side, sequences: int, config: Eval
     for number, values in enumerate(nll):
         if not np.isfinite(values).all():
             raise not_finite(side.ids(number)[0])
+    owner = np.repeat(np.arange(len(nll)), [len(values) for values in nll])
+    sums = statistics.sum_by(owner, joined, len(nll))
     return {
         "model": name,
         "sequences": len(chosen),
-        "residues": len(joined),
-        "perplexity": float(np.exp(joined.mean())),
+        **statistics.bootstrap({name: sums}, seed=config.seed)[name],
         "mean_of_sequences": float(np.mean([np.exp(values.mean()) for values in nll if len(values)])),
         "seconds": round(time.monotonic() - begun, 1),
     }

@@ -1,4 +1,4 @@
-"""From negative log-likelihoods at masked positions to perplexities, intervals and breakdowns."""
+"""From negative log-likelihoods at positions to perplexities, intervals and breakdowns."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -17,37 +17,43 @@ class Sums:
 
     nll: np.ndarray
     """float64[groups], in nats."""
-    masked: np.ndarray
-    """int64[groups]: masked positions."""
+    positions: np.ndarray
+    """int64[groups]: positions that were added up."""
 
 
 def sum_by(group: np.ndarray, nll: np.ndarray, groups: int) -> Sums:
-    """Sums per group. group: int[n], 0 <= group < groups, and nll: float[n], one of each per masked position."""
+    """Sums per group. group: int[n], 0 <= group < groups, and nll: float[n], one of each per position."""
     return Sums(
         np.bincount(group, weights=np.asarray(nll, np.float64), minlength=groups), np.bincount(group, minlength=groups)
     )
 
 
-def perplexity(nll_sum: float, masked: float) -> float | None:
-    """exp(nll_sum / masked), None without masked positions."""
-    return float(np.exp(nll_sum / masked)) if masked else None
+def perplexity(nll_sum: float, positions: float) -> float | None:
+    """exp(nll_sum / positions), None without positions."""
+    return float(np.exp(nll_sum / positions)) if positions else None
 
 
-def bootstrap(models: Mapping[str, Sums], *, seed: int, reference: str) -> dict[str, dict[str, Any]]:
-    """95% percentile intervals of each model's perplexity and of the ratio reference / model, over resampled groups.
+def bootstrap(models: Mapping[str, Sums], *, seed: int, reference: str | None = None) -> dict[str, dict[str, Any]]:
+    """Each model's perplexity with its 95% percentile interval over resampled groups; with a reference, ratios.
 
     Groups (clusters) are resampled, not positions, because only groups are independent. All models share the resamples
-    and the masked positions, so the ratio is a paired comparison: `reference` is better than a model when the upper end
-    of the ratio's interval is below 1.
+    and the positions, so the ratio reference / model is a paired comparison: `reference` is better than a model when
+    the upper end of the ratio's interval is below 1.
 
-    Returns per model `{interval: [low, high], ratio: x, ratio_interval: [low, high]}` (no ratio for the reference).
+    Returns per model `{residues: n, perplexity: x, interval: [low, high]}` and, for all but the reference, `ratio: x,
+    ratio_interval: [low, high]`. Without positions there are 0 residues and every number is None.
     """
     names = list(models)
-    masked = models[reference].masked
+    positions = models[names[0]].positions
     for name in names:
-        assert np.array_equal(models[name].masked, masked), f"{name} was scored at other positions"
-    groups = len(masked)
-    values = np.stack([models[name].nll for name in names] + [masked.astype(np.float64)])
+        assert np.array_equal(models[name].positions, positions), f"{name} was scored at other positions"
+    found = int(positions.sum())
+    if not found:
+        nothing = {"residues": 0, "perplexity": None, "interval": None}
+        no_ratio = {"ratio": None, "ratio_interval": None}
+        return {name: nothing | (no_ratio if reference not in (None, name) else {}) for name in names}
+    groups = len(positions)
+    values = np.stack([models[name].nll for name in names] + [positions.astype(np.float64)])
     rng = np.random.Generator(np.random.Philox(seed))
     draws = np.empty((RESAMPLES, len(names) + 1))
     for resample in range(RESAMPLES):
@@ -55,18 +61,24 @@ def bootstrap(models: Mapping[str, Sums], *, seed: int, reference: str) -> dict[
         draws[resample] = values @ weights
     with np.errstate(divide="ignore", invalid="ignore"):
         means = draws[:, :-1] / draws[:, -1:]
-    means = means[np.isfinite(means).all(axis=1)]  # a resample of a tiny set may have no masked position
-    base, total = names.index(reference), values.sum(axis=1)
+    means = means[np.isfinite(means).all(axis=1)]  # a resample of a tiny set may have no position
+    total = values.sum(axis=1)
     result: dict[str, dict[str, Any]] = {}
     for column, name in enumerate(names):
-        result[name] = {"interval": _interval(np.exp(means[:, column]))}
-        if name != reference:
+        result[name] = {
+            "residues": found,
+            "perplexity": perplexity(total[column], found),
+            "interval": percentiles(np.exp(means[:, column])),
+        }
+        if reference not in (None, name):
+            base = names.index(reference)
             result[name]["ratio"] = float(np.exp((total[base] - total[column]) / total[-1]))
-            result[name]["ratio_interval"] = _interval(np.exp(means[:, base] - means[:, column]))
+            result[name]["ratio_interval"] = percentiles(np.exp(means[:, base] - means[:, column]))
     return result
 
 
-def _interval(samples: np.ndarray) -> list[float]:
+def percentiles(samples: np.ndarray) -> list[float]:
+    """The middle 95% of samples: `[low, high]`."""
     tail = (1 - LEVEL) / 2
     return [float(value) for value in np.quantile(samples, [tail, 1 - tail])]
 
@@ -74,13 +86,13 @@ def _interval(samples: np.ndarray) -> list[float]:
 def breakdown(
     bins: np.ndarray, labels: Sequence[str], sequence: np.ndarray | None, nll: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """One row per bin with a masked position: `{bin, sequences, masked, <model>: perplexity, ...}`.
+    """One row per bin with a position: `{bin, sequences, residues, <model>: perplexity, ...}`.
 
-    bins: int[n], bin of each masked position, negative for none. sequence: int[n], sequence of each position, or None
+    bins: int[n], bin of each position, negative for none. sequence: int[n], sequence of each position, or None
     when bins do not divide sequences (but residues). nll: float[n] per model.
     """
     inside = bins >= 0
-    masked = np.bincount(bins[inside], minlength=len(labels))
+    residues = np.bincount(bins[inside], minlength=len(labels))
     sums = {
         name: np.bincount(bins[inside], weights=values[inside], minlength=len(labels)) for name, values in nll.items()
     }
@@ -90,13 +102,13 @@ def breakdown(
         sequences = np.bincount(pairs // several, minlength=len(labels))
     rows = []
     for index, label in enumerate(labels):
-        if not masked[index]:
+        if not residues[index]:
             continue
         row: dict[str, Any] = {"bin": label}
         if sequence is not None:
             row["sequences"] = int(sequences[index])
-        row["masked"] = int(masked[index])
-        row |= {name: perplexity(sums[name][index], masked[index]) for name in nll}
+        row["residues"] = int(residues[index])
+        row |= {name: perplexity(sums[name][index], residues[index]) for name in nll}
         rows.append(row)
     return rows
 

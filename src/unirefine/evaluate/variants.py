@@ -22,12 +22,12 @@ from typing import Any
 from unirefine.megatron import platform
 
 import numpy as np
-import polars as pl
 
 from unirefine import progress
 from unirefine.config import Evaluate
 from unirefine.core.alphabet import AMINO_ACIDS, MASK, encode
 from unirefine.errors import UserError
+from unirefine.evaluate.correlation import correlations, without_model
 from unirefine.evaluate.heat_map import heat_map_files, is_heat_map, write_heat_map
 from unirefine.evaluate.mutants import (
     Unscored,
@@ -143,14 +143,6 @@ def _pseudo_log_likelihoods(
     return total[len(wild) :] - total[owner], mean[len(wild) :] - mean[owner]
 
 
-def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's rank correlation, with mean ranks for ties; None for fewer than 2 values or a constant array."""
-    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return None
-    ranks = [pl.Series(values).rank("average").to_numpy() for values in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
 def run(
     model: Path,
     fasta: Path,
@@ -254,12 +246,13 @@ def _is_ours(path: Path) -> bool:
 def _summary(protein: str, variants: Sequence[Variant], scores: dict[str, np.ndarray]) -> dict[str, Any]:
     mine = np.array([variant.protein == protein for variant in variants])
     measured = np.array([np.nan if variant.measured is None else variant.measured for variant in variants])
-    known = ~np.isnan(measured) & mine
-    compared = {name: known & ~np.isnan(values) for name, values in scores.items()}
+    measured[~mine] = np.nan
+    by_model, plain = correlations(scores, measured), correlations(without_model(variants), measured)
     return {
         "id": protein,
         "variants": int(mine.sum()),
-        "measured": int(known.sum()),
-        "spearman": {name: spearman(values[compared[name]], measured[compared[name]])
-                     for name, values in scores.items()},
-    }  # fmt: skip
+        "measured": int((~np.isnan(measured)).sum()),
+        "spearman": {name: found["spearman"] for name, found in by_model.items()},
+        "spearman_interval": {name: found["interval"] for name, found in by_model.items()},
+        "without_model": plain,
+    }

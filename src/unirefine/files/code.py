@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("core", "dataset", "model", "sampling")
+LIBRARIES = ("core", "dataset", "model", "sampling", "similarity")
 """Packages that decide results besides a stage's own. The others are about how stages are run and results stored."""
 PACKAGE = Path(__file__).parents[1]
 

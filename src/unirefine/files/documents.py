@@ -9,9 +9,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from unirefine.errors import UserError
@@ -133,6 +133,20 @@ class _Histograms(TypedDict, total=False):
 
 
 @_strict
+class _Benchmark(TypedDict, total=False):
+    """Of identity.json."""
+
+    name: str
+    file: str
+    action: str
+    proteins: int
+    removed: int
+    similar: int
+    before: _Histogram
+    after: _Histogram
+
+
+@_strict
 class _Identity(TypedDict, total=False):
     """identity.json."""
 
@@ -144,8 +158,23 @@ class _Identity(TypedDict, total=False):
     before: _Histogram
     after: _Histogram
     test: _Histograms | None
+    benchmarks: list[_Benchmark]
     search: dict[str, Any]
     audit: dict[str, Any]
+
+
+_Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+@_strict
+class _Measured(TypedDict, total=False):
+    """Of perplexity.json: the positions of one kind."""
+
+    residues: int
+    perplexity: float | None
+    interval: _Interval | None
+    ratio: float | None
+    ratio_interval: _Interval | None
 
 
 @_strict
@@ -155,9 +184,11 @@ class _Row(TypedDict, total=False):
     key: str
     model: str
     perplexity: float
-    ratio: float
-    interval: list[float]
+    interval: _Interval
     masked: int
+    hidden: _Measured
+    kept: _Measured
+    random: _Measured
 
 
 @_strict
@@ -166,6 +197,9 @@ class _Evaluation(TypedDict, total=False):
 
     sequences: int
     masked: int
+    hidden: int
+    kept: int
+    random: int
     table: list[_Row]
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]

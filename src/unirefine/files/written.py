@@ -29,7 +29,7 @@ FILES = {
     "split": rf"split\.parquet|missing_ids\.txt|{_ALWAYS}",
     "decontaminate": (
         rf"queries/part-{_PART}\.fasta|target\.fasta|(hits|audit|nearest)/part-{_PART}\.parquet"
-        rf"|(split|removed|audit)\.parquet|identity\.json|{_ALWAYS}"
+        rf"|(split|removed|audit|benchmarks)\.parquet|identity\.json|{_ALWAYS}"
     ),
     "shard": rf"(train-{_PART}|validation|test)\.({_SUFFIXES})|manifest\.json|{_ALWAYS}",
     # all of final/: while that directory is there, Snakemake takes the model for made

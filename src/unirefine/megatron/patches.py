@@ -1,7 +1,7 @@
 """All patches of Megatron-core's and torch's internals: what each needs, and the versions they were written for.
 
-Megatron-core is written for CUDA. With a GPU only the patches of checkpoints are applied. Without one, Megatron is
-imported without torch's compiler, and its CUDA calls are sent to the CPU.
+Megatron-core is written for CUDA. With a GPU only the patches of checkpoints are applied, and one of Transformer
+Engine. Without one, Megatron is imported without torch's compiler, and its CUDA calls are sent to the CPU.
 
 A patch is a function under `@patch`. It names what it replaces or calls, and a line that needs it. A target that is
 missing or takes other parameters is an error with the patch's name, when it is applied and in
@@ -19,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +31,8 @@ from unirefine.errors import UserError
 VERSIONS = {"megatron-core": ((0, 16), (0, 19)), "torch": ((2, 9), (2, 14))}
 """First and last minor version for which the patches were written. pyproject.toml has the same bounds."""
 
-When = Literal["import", "always", "cpu"]
-"""While Megatron is imported on a CPU; in `apply`; in `apply` on a CPU."""
+When = Literal["import", "always", "cpu", "gpu"]
+"""While Megatron is imported on a CPU; in `apply`; in `apply` on a CPU; in `apply` on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,15 +196,15 @@ def without_wandb() -> Iterator[None]:
 
 
 def apply() -> None:
-    """Apply the patches of kind "always" and, without a GPU, those of kind "cpu": once per process.
+    """Apply the patches of kind "always" and those of this process's device: once per process.
 
     `platform.initialize` calls it. Raises UserError when a patch does not fit the installed versions.
     """
     cpu = not torch.cuda.is_available()
     assert not cpu or sys.modules["transformer_engine"] is None, "import unirefine.megatron before transformer_engine"
+    kinds = {"always", "cpu"} if cpu else {"always", "gpu"} if find_spec("transformer_engine") else {"always"}
     for each in PATCHES.values():
-        wanted = each.when == "always" or (each.when == "cpu" and cpu)
-        if wanted and each.name not in _applied and minor_version("megatron-core") >= each.since:
+        if each.when in kinds and each.name not in _applied and minor_version("megatron-core") >= each.since:
             require(each)
             each.function()
             _applied.add(each.name)
@@ -298,6 +299,37 @@ def no_code_in_checkpoints() -> None:
             self.state_dict[name] = found
 
     FileSystemReader.read_metadata, DefaultLoadPlanner.load_bytes = read_metadata, load_bytes
+
+
+# ---------------------------------------------------------------- Transformer Engine, on GPUs
+
+_ATTENTION = "transformer_engine.pytorch.attention.dot_product_attention"
+
+
+@patch(
+    "gpu",
+    targets={f"{_ATTENTION}.utils:get_attention_backend": ("attention_params",)},
+    needed_by={
+        "transformer_engine/pytorch/attention/dot_product_attention/dot_product_attention.py": (
+            "dpa_utils.get_attention_backend(attention_params)"
+        )
+    },
+)
+def attention_kernels_noted() -> None:
+    """Tell `megatron.kernels` which attention kernel is taken. It is chosen anew for every shape of a batch, without a
+    word (dot_product_attention.py): the slowest one would take its memory and time unnoticed.
+    """
+    from unirefine.megatron import kernels
+
+    utils = importlib.import_module(f"{_ATTENTION}.utils")
+    choose = utils.get_attention_backend
+
+    def noted(attention_params: Any) -> tuple:
+        choice = choose(attention_params)
+        kernels.note(attention_params, choice)
+        return choice
+
+    utils.get_attention_backend = noted
 
 
 # ---------------------------------------------------------------- running on a CPU

@@ -4,9 +4,11 @@ With a GPU: NCCL and the Transformer Engine layer spec. Without one, the same pr
 local spec, after the patches of `patches.apply`.
 """
 
+import contextlib
 import datetime
 import os
 import random
+from collections.abc import Iterator
 
 from unirefine.megatron import patches
 
@@ -20,6 +22,9 @@ from unirefine.errors import UserError
 
 TIMEOUT = datetime.timedelta(minutes=10)
 """A collective that waits longer than this fails, so a dead rank ends the job."""
+
+PATIENCE = datetime.timedelta(hours=3)
+"""As TIMEOUT, where the others wait until one process has written a whole model: 60 GB for 15B."""
 
 
 def on_gpu() -> bool:
@@ -77,6 +82,8 @@ def initialize(parallel: Parallel, seed: int) -> None:
         pipeline_model_parallel_size=parallel.pipeline,
         context_parallel_size=parallel.context,
         distributed_timeout_minutes=TIMEOUT.seconds // 60,
+        # with NCCL nothing uses them, and gloo finds no way to the others where a host's name is 127.0.1.1
+        create_gloo_process_groups=not on_gpu(),
     )
     seed_everything(seed)
 
@@ -87,6 +94,31 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries below use the legacy generator
     torch.manual_seed(seed)
     model_parallel_cuda_manual_seed(seed)
+
+
+def only_deterministic() -> None:
+    """Make torch refuse kernels without a deterministic form. The variables of `train.environment` do the rest."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # only results count, and all memory is written first
+
+
+def exact_fp32() -> None:
+    """Compute products of fp32 matrices in fp32, not in TF32, as torch's own are by default.
+
+    Transformer Engine's are TF32 otherwise. Before the first CUDA call; a value that the user has set stays.
+    """
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
+
+@contextlib.contextmanager
+def until_all_are_done() -> Iterator[None]:
+    """A block that ends on every process when it has ended on the last, which may take PATIENCE. Collective."""
+    group = torch.distributed.new_group(timeout=PATIENCE)
+    try:
+        yield
+        torch.distributed.barrier(group)
+    finally:
+        torch.distributed.destroy_process_group(group)
 
 
 def shutdown() -> None:

@@ -15,6 +15,11 @@ IGNORE = -100
 """Label of a position without loss, as in torch and transformers."""
 
 
+def on_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on the CPU, such as the bounds of slots, on `device`: copied without waiting for the GPU."""
+    return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
+
+
 def row_bounds(tokens: torch.Tensor) -> torch.Tensor:
     """Bounds of the slots of a flattened padded batch [b, s]: int32[b + 1] on the CPU."""
     rows, length = tokens.shape
@@ -22,9 +27,9 @@ def row_bounds(tokens: torch.Tensor) -> torch.Tensor:
 
 
 def slot_sums(values: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
-    """Sum per slot. values: int or bool[t]; bounds: int32[n + 1]; returns int64[n] on the device of `values`."""
+    """Sum per slot. values: int or bool[t]; bounds: int32[n + 1] on the same device; returns int64[n]."""
     running = torch.nn.functional.pad(values.to(torch.int64).cumsum(0), (1, 0))
-    return running[bounds[1:].to(values.device, torch.int64)] - running[bounds[:-1].to(values.device, torch.int64)]
+    return running[bounds].diff()
 
 
 def without_padding(
@@ -54,14 +59,13 @@ def token_scale(tokens: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
     0 for `<mask>` and `<pad>`; elsewhere (1 - 0.15 x 0.8) / (1 - n_mask / n_nonpad) of the sequence, with `<cls>` and
     `<eos>` counted. The same in training and inference.
 
-    tokens: int64[b, s]; bounds: int32[n + 1] over the flattened tokens; returns float32[b, s].
+    tokens: int64[b, s]; bounds: int32[n + 1] over the flattened tokens, on the same device; returns float32[b, s].
     """
     flat = tokens.reshape(-1)
     lengths = slot_sums(flat != PAD, bounds).clamp(min=1)
     observed = slot_sums(flat == MASK, bounds) / lengths
     factor = (1 - TRAINED_MASK_RATIO) / (1 - observed)
-    widths = (bounds[1:] - bounds[:-1]).to(tokens.device, torch.int64)
-    spread = factor.repeat_interleave(widths, output_size=flat.numel())
+    spread = factor.repeat_interleave(bounds.diff(), output_size=flat.numel())
     return spread.masked_fill((flat == MASK) | (flat == PAD), 0.0).view_as(tokens)
 
 
@@ -89,5 +93,6 @@ def context_slice(values: torch.Tensor, bounds: torch.Tensor | None = None, *, s
     """
     if size == 1:
         return values
-    index = context_index(row_bounds(values) if bounds is None else bounds, size, rank).to(values.device)
+    index = context_index(row_bounds(values) if bounds is None else bounds, size, rank)
+    index = on_device(index, values.device)
     return values.reshape(-1)[index].view(values.shape[0], -1)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unirefine.megatron import platform
+
 import torch
 from megatron.core import parallel_state
 from safetensors.torch import save_file
@@ -151,6 +153,11 @@ def export_huggingface(model: Any, directory: Path | str) -> None:
     Collective. Rank 0 writes to a temporary directory and renames it. The dtype is the model's.
     """
     esm2, directory = unwrap(model), Path(directory)
+    with platform.until_all_are_done():
+        _export(esm2, directory)
+
+
+def _export(esm2: Esm2, directory: Path) -> None:
     temporary = temporary_directory(directory)
     writer = None
     if torch.distributed.get_rank() == 0:
@@ -169,7 +176,6 @@ def export_huggingface(model: Any, directory: Path | str) -> None:
         write_json(temporary / CONFIG, huggingface_config(*sizes, config.params_dtype))
         write_tokenizer(temporary)
         replace_directory(temporary, directory)
-    torch.distributed.barrier()
 
 
 class WeightFiles:

@@ -11,7 +11,10 @@ model takes its own slice (`batch.context_slice` takes the same of labels or mas
 `settings.length_multiple` tokens.
 """
 
-from unirefine.megatron import platform
+import importlib
+import math
+
+from unirefine.megatron import layers, platform
 
 import torch
 from megatron.core import parallel_state, tensor_parallel
@@ -34,6 +37,9 @@ from unirefine.model.layout import mark_split_parameters
 from unirefine.model.settings import VOCABULARY, padded_vocabulary, pipeline_stages, transformer_config
 from unirefine.model.spec import block_spec
 
+ROPE_ROWS = 128
+"""On GPUs, angles are computed for a multiple of this many positions, of which Megatron keeps 32 tables."""
+
 
 def build_esm2(
     model: Model,
@@ -49,6 +55,8 @@ def build_esm2(
     rank). `weights=False` leaves the weights unset, for a model that is loaded next. Call `platform.initialize` first.
     """
     gpu = platform.on_gpu()
+    if gpu:
+        importlib.import_module("transformer_engine")  # Megatron would go on without it, and fail somewhere
     config = transformer_config(model, train, gpu=gpu)
     first, last = parallel_state.is_pipeline_first_stage(), parallel_state.is_pipeline_last_stage()
     esm2 = Esm2(
@@ -130,6 +138,11 @@ class Esm2(LanguageModule):
             post_process=post_process,
             pg_collection=groups,
         )
+        for layer in self.encoder.layers:
+            if gpu:
+                layers.add_bias_in_product(layer.mlp.linear_fc1)
+            if config.recompute_granularity == "selective":
+                layers.copy_bias_of(layer.mlp)
         if post_process:
             self.head = Head(config)
             self.output_layer = tensor_parallel.ColumnParallelLinear(
@@ -198,11 +211,13 @@ class Esm2(LanguageModule):
             bounds = batch.row_bounds(tokens)
             if not self.gpu or size > 1:  # rows become slots: Transformer Engine's CP wants packed sequences
                 tokens, packed = tokens.reshape(1, -1), True
-        scale = batch.token_scale(tokens, bounds)
+        there = batch.on_device(bounds, tokens.device)  # once: each copy that waits would stop the host
+        scale = batch.token_scale(tokens, there)
         mask = rotary = None
         if self.gpu:
-            mask, slots = self._attention_on_gpu(tokens, bounds, packed=packed)
-            rotary = self.rotary_pos_emb(int((bounds[1:] - bounds[:-1]).max()), packed_seq=packed)
+            longest = int(bounds.diff().max())
+            mask, slots = self._attention_on_gpu(tokens, there, longest, packed=packed)
+            rotary = self.rotary_pos_emb(math.ceil(longest / ROPE_ROWS) * ROPE_ROWS, packed_seq=packed)
         else:
             slots = self._slots(tokens, bounds)
         embedded = None
@@ -229,19 +244,18 @@ class Esm2(LanguageModule):
         return slots
 
     def _attention_on_gpu(
-        self, tokens: torch.Tensor, bounds: torch.Tensor, *, packed: bool
+        self, tokens: torch.Tensor, bounds: torch.Tensor, longest: int, *, packed: bool
     ) -> tuple[torch.Tensor | None, PackedSeqParams | None]:
+        """The mask of a padded batch, or the bounds of a packed one. bounds: on the device of the tokens."""
         if not packed:
             return (tokens == PAD)[:, None, None, :], None
-        longest = int((bounds[1:] - bounds[:-1]).max())
-        slots = bounds.to(tokens.device, torch.int32)
         params = PackedSeqParams(
-            qkv_format="thd", cu_seqlens_q=slots, cu_seqlens_kv=slots, max_seqlen_q=longest, max_seqlen_kv=longest
+            qkv_format="thd", cu_seqlens_q=bounds, cu_seqlens_kv=bounds, max_seqlen_q=longest, max_seqlen_kv=longest
         )
         if self.cp_group.size() > 1:  # slots may end in padding
             lengths = batch.slot_sums((tokens != PAD).reshape(-1), bounds)
             real = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-            params.cu_seqlens_q_padded, params.cu_seqlens_kv_padded = slots, slots
+            params.cu_seqlens_q_padded, params.cu_seqlens_kv_padded = bounds, bounds
             params.cu_seqlens_q, params.cu_seqlens_kv = real, real
         return None, params
 

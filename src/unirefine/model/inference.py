@@ -93,6 +93,12 @@ def start(layout: Layout | None = None) -> None:
     platform.initialize(_parallel(layout), seed=0)
 
 
+def _before_cuda(precision: Precision) -> None:
+    """fp32 means fp32 here: what is compared with transformers must not differ from it by TF32."""
+    if precision == "fp32":
+        platform.exact_fp32()
+
+
 def _parallel(layout: Layout) -> Parallel:
     return Parallel(processes_per_node=platform.world_size(), tensor=layout.tensor, pipeline=layout.pipeline)
 
@@ -105,6 +111,7 @@ def open_megatron(
     Every process reads its slice. Starts the process group if needed. Raises UserError when `directory` is no model, or
     `layout` does not fit the model or the number of processes.
     """
+    _before_cuda(precision)
     start(layout)
     found = source.find(directory)
     model = _empty(found.model(), precision, layout)
@@ -114,6 +121,7 @@ def open_megatron(
 
 def open_huggingface(directory: Path, precision: Precision = "fp32") -> "HuggingfaceEngine":
     """transformers' EsmForMaskedLM of `directory`, which is anything that `source.find` takes. Raises UserError."""
+    _before_cuda(precision)
     if platform.world_size() > 1:
         start()  # the processes divide the work, which needs a process group
     return HuggingfaceEngine(load_esm_for_masked_lm(directory, precision))
@@ -127,6 +135,7 @@ def load_esm_for_masked_lm(directory: Path, precision: Precision = "fp32", atten
     from transformers import EsmConfig, EsmForMaskedLM
     from transformers.utils import logging
 
+    _before_cuda(precision)
     found = source.find(directory)
     if found.huggingface is not None:
         check_whole(found.huggingface)

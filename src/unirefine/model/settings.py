@@ -6,7 +6,7 @@ import torch
 from megatron.core.transformer.enums import AttnBackend
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from unirefine.config.training import Model, Parallel, Train
+from unirefine.config.training import FP8_BLOCK, Model, Parallel, Train
 from unirefine.core.alphabet import TOKENS
 from unirefine.errors import UserError
 
@@ -18,12 +18,18 @@ VOCABULARY_MULTIPLE = 8
 """The embedding's rows per TP rank are a multiple of this: tensor cores want 8."""
 
 FP8_TOKENS = 32
-"""Rows of FP8 matrices are a multiple of this: MXFP8's blocks are 32, other recipes need 16."""
+"""Rows of FP8 matrices are a multiple of this at least, or of the recipe's block if that is larger."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# (fp8 format, Megatron's recipe name) of each `train.fp8`
-FP8_RECIPES = {"delayed": ("hybrid", "delayed"), "current": ("hybrid", "tensorwise"), "mxfp8": ("e4m3", "mxfp8")}
+# Megatron's options of each `train.fp8`. Blocks of one scale need no e5m2 for gradients.
+FP8_RECIPES: dict[str, dict] = {
+    "delayed": {"fp8": "hybrid", "fp8_recipe": "delayed", "fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"},
+    "current": {"fp8": "hybrid", "fp8_recipe": "tensorwise"},
+    "blockwise": {"fp8": "e4m3", "fp8_recipe": "blockwise"},
+    "mxfp8": {"fp8": "e4m3", "fp8_recipe": "mxfp8"},
+    "nvfp4": {"fp4": "e2m1", "fp4_recipe": "nvfp4"},
+}
 
 
 def padded_vocabulary(tensor: int) -> int:
@@ -36,9 +42,9 @@ def length_multiple(parallel: Parallel, fp8: str = "off") -> int:
     """What the length of a row must be a multiple of: s of a padded batch [b, s], t of a packed one [1, t].
 
     Context parallelism cuts a sequence into 2 x CP chunks, sequence parallelism a CP rank's tokens into TP pieces.
-    Under FP8 each of these ranks has a multiple of FP8_TOKENS tokens. Slots have `slot_multiple`.
+    Under FP8 each of these ranks has a multiple of FP8_TOKENS or the recipe's block. Slots have `slot_multiple`.
     """
-    per_rank = slot_multiple(parallel) // parallel.context if fp8 == "off" else FP8_TOKENS
+    per_rank = slot_multiple(parallel) // parallel.context if fp8 == "off" else max(FP8_TOKENS, FP8_BLOCK[fp8])
     return parallel.context * (parallel.tensor if parallel.sequence else 1) * per_rank
 
 
@@ -88,15 +94,19 @@ def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerC
             "moe_token_dispatcher_type": "alltoall",  # unused, but the option above requires it
         }
     if train.fp8 != "off":
-        form, recipe = FP8_RECIPES[train.fp8]
         # data-parallel ranks may run different numbers of micro-batches, so amax is shared within TP only
-        options |= {"fp8": form, "fp8_recipe": recipe, "tp_only_amax_red": True}
-        if train.fp8 == "delayed":
-            options |= {"fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"}
+        options |= FP8_RECIPES[train.fp8] | {"tp_only_amax_red": True}
+        if train.fp8_skip_layers:
+            options |= {
+                "first_last_layers_bf16": True,
+                "num_layers_at_start_in_bf16": train.fp8_skip_layers,
+                "num_layers_at_end_in_bf16": train.fp8_skip_layers,
+            }
     if train.recompute == "full":
         options |= {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
     elif train.recompute == "selective":
-        options |= {"recompute_granularity": "selective"}
+        # not Megatron's default, the attention: fused kernels keep no scores that could be computed again
+        options |= {"recompute_granularity": "selective", "recompute_modules": ["mlp"]}
     return TransformerConfig(
         num_layers=layers,
         hidden_size=hidden,
@@ -117,7 +127,8 @@ def transformer_config(model: Model, train: Train, *, gpu: bool) -> TransformerC
         init_method_std=INIT_STD,
         perform_initialization=False,  # model/init.py does it, identically at every layout
         attention_softmax_in_fp32=True,
-        attention_backend=AttnBackend.auto,
+        attention_backend=AttnBackend[train.attention] if gpu else AttnBackend.auto,
+        deterministic_mode=gpu and train.deterministic,
         apply_rope_fusion=gpu,
         bias_activation_fusion=False,
         bias_dropout_fusion=gpu,

@@ -18,10 +18,12 @@ _IDENTITY = (
 )
 _CAPTIONS = {
     "loss": (
-        "Masked loss; the thin line is training without smoothing. Both curves should fall together, and validation"
-        " should cross the dashed lines: below one of them the model knows more than that baseline, which knows the"
-        " frequencies of residues (unigram) or of pairs of neighbours (bigram). Validation that rises while training"
-        " falls is overfitting."
+        "Masked loss; the thin line is training without smoothing. Training and validation are over all chosen"
+        " residues, of which some are left as they are, and should fall together; validation that rises while training"
+        " falls is overfitting. The broken lines are baselines and belong to the curve of hidden residues alone: where"
+        " it is below one of them, the model knows more than that baseline, which knows the frequencies of residues"
+        " (unigram), of residues after another (bigram), between two others (both neighbours), or in the rest of the"
+        " same protein (composition)."
     ),
     "throughput": (
         "Tokens per second over all processes. The gap between the lines is what padding costs; both should stay level,"

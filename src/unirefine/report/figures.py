@@ -63,15 +63,20 @@ def histogram(
 
 
 def losses(metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float]) -> str:
-    """Training and validation loss over steps, with the baselines' losses (natural log) as lines."""
+    """Training and validation loss over steps, with the baselines' losses (natural log) of hidden residues as lines."""
     figure, axes = canvas(height=3.6)
     steps, values = _column(metrics, "loss")
     axes.plot(steps, values, color=SERIES[0], linewidth=0.9, alpha=0.5)
     axes.plot(steps, _smooth(values), color=SERIES[0], linewidth=1.6, label="training (smoothed)")
     steps, values = _column(metrics, "validation_loss")
     axes.plot(steps, values, color=SERIES[1], linewidth=1.6, marker="o", markersize=3.5, label="validation")
-    for color, (name, value) in zip(SERIES[2:], baselines.items(), strict=False):
-        axes.axhline(value, color=color, linewidth=1.2, linestyle="--", label=name)
+    steps, values = _column(metrics, "validation_hidden_loss")
+    if len(steps):  # metrics of older versions have none
+        style = {"linewidth": 1.6, "marker": "s", "markersize": 3.5}
+        axes.plot(steps, values, color=SERIES[2], label="validation, hidden residues", **style)
+    dashes = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))
+    for dash, (name, value) in zip(dashes, baselines.items(), strict=False):
+        axes.axhline(value, color=SERIES[3], linewidth=1.2, linestyle=dash, label=name)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("masked loss (nats per residue)")
     axes.legend(labelcolor=INK)

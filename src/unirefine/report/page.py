@@ -62,6 +62,15 @@ def write_report(
     for picture in pictures:
         write_text(directory / "figures" / f"{picture.name}.svg", standalone(picture.svg))
     delete_stale(directory, "report", ["report.html", *(f"figures/{picture.name}.svg" for picture in pictures)])
+    path = directory / "report.html"
+    write_text(path, render_page(title=title, summary=summary, tiles=tiles, sections=sections, footer=footer))
+    return path
+
+
+def render_page(
+    *, title: str, summary: str, tiles: Sequence[tuple[str, str]], sections: Sequence[Section], footer: str
+) -> str:
+    """The page as HTML. tiles: (value, what it is)."""
     values: Mapping[str, Any] = {
         "title": title,
         "summary": summary,
@@ -71,6 +80,4 @@ def write_report(
     }
     text = resources.files("unirefine.report").joinpath("template.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
-    path = directory / "report.html"
-    write_text(path, template.render(values) + "\n")
-    return path
+    return template.render(values) + "\n"

@@ -9,7 +9,7 @@ import numpy as np
 from unirefine.config import Model
 from unirefine.core import summaries
 from unirefine.core.levels import LEVELS
-from unirefine.core.summaries import UNITS, is_own, units
+from unirefine.core.summaries import UNITS, beaten_text, chosen_text, is_own, units
 from unirefine.files.atomic import read_json
 from unirefine.files.lineage import code_of
 from unirefine.files.stages import stage_path
@@ -19,6 +19,8 @@ from unirefine.report.captions import captions
 from unirefine.report.ledger import Entry, first_and_last, removals
 from unirefine.report.page import Picture, Section, Table
 
+KINDS = ("hidden", "kept", "random")
+"""Of chosen positions, by what the model sees there."""
 KEPT = {"uniref50": " for training and validation", "uniref90": " for training"}
 """Of a validation cluster only the representative is kept, which is no UniRef90 sequence; of an own FASTA it is one."""
 
@@ -122,7 +124,7 @@ def shape_section(results: Path, release: Mapping[str, Any]) -> Section:
 def training_section(
     final: Mapping[str, Any], metrics: list[Mapping[str, Any]], baselines: Mapping[str, float]
 ) -> Section:
-    """Loss curves and throughput. baselines: name to masked loss in nats."""
+    """Loss curves and throughput. baselines: name to loss of hidden residues in nats."""
     layers, hidden, heads = _sizes(final["config"]["model"])
     text = (
         f"{final['parameters']:,} parameters ({layers} layers, hidden size {hidden}, {heads} heads), "
@@ -159,7 +161,11 @@ def split_section(identity: Mapping[str, Any]) -> Section:
         f"{_settings(identity['search'])}), found {audit['hits']:,} hits. {summaries.sample_text(identity)}"
     )
     pictures = [_identity_picture(name, side, identity) for name, side in sides.items()]
-    return Section(heading="How similar train and validation are", text=text, figures=pictures)
+    tables = []
+    if rows := summaries.benchmark_rows(identity):
+        columns = summaries.BENCHMARK_COLUMNS
+        tables = [Table(title="Proteins of benchmarks", columns=columns, rows=rows, numeric=range(1, len(columns)))]
+    return Section(heading="How similar train and validation are", text=text, tables=tables, figures=pictures)
 
 
 def _settings(search: Mapping[str, Any]) -> str:
@@ -184,31 +190,44 @@ def _identity_picture(name: str, side: Mapping[str, Any], identity: Mapping[str,
 
 def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
     """The perplexity table and its breakdowns."""
-    columns = {row["key"]: row["model"] for row in evaluation["table"] if "masked" in row}
-    tables = [perplexity_table(evaluation), card_table(evaluation)]
+    columns = {row["key"]: row["model"] for row in evaluation["table"]}
+    tables = [perplexity_table(evaluation), kinds_table(evaluation), card_table(evaluation)]
     for name, rows in evaluation["breakdowns"].items():
-        body = [[row["bin"], f"{row['masked']:,}", *(f"{row[key]:.2f}" for key in columns)] for row in rows]
+        body = [[row["bin"], f"{row['residues']:,}", *(f"{row[key]:.2f}" for key in columns)] for row in rows]
         group = name.replace("_", " ")
         tables.append(
             Table(
-                title=f"Perplexity by {group}",
-                columns=[group, "masked", *columns.values()],
+                title=f"Perplexity of hidden residues by {group}",
+                columns=[group, "hidden", *columns.values()],
                 rows=body,
                 numeric=range(1, len(columns) + 2),
             )
         )
     text = [
-        f"{evaluation['masked']:,} masked residues of {evaluation['sequences']:,} validation sequences. The mask is a "
-        "fixed function of seed, sequence and position, so every row is about the same residues. Intervals: 95%, over "
-        "resampled clusters.",
+        beaten_text(evaluation),
+        chosen_text(evaluation),
+        "The mask is a fixed function of seed, sequence and position, so every row is about the same residues. "
+        "Intervals: 95%, over resampled clusters.",
     ]
     return Section(heading="Perplexity", text=text, tables=tables)
 
 
 def perplexity_table(evaluation: Mapping[str, Any]) -> Table:
-    """Model, perplexity, its interval, and the ratio of ours to it."""
-    rows = summaries.perplexity_rows(evaluation)
-    return Table(title="Masked perplexity", columns=summaries.PERPLEXITY_COLUMNS, rows=rows, numeric=[1, 2, 3])
+    """Model, both perplexities with their intervals, and the ratio of ours to it."""
+    rows, columns = summaries.perplexity_rows(evaluation), summaries.PERPLEXITY_COLUMNS
+    return Table(title="Masked perplexity", columns=columns, rows=rows, numeric=range(1, len(columns)))
+
+
+def kinds_table(evaluation: Mapping[str, Any]) -> Table:
+    """Perplexity of each model by what stands at the position that it predicts."""
+    rows = [
+        [row["model"], *(cell for kind in KINDS for cell in summaries.perplexity_cells(row[kind]))]
+        for row in evaluation["table"]
+        if "perplexity" in row
+    ]
+    columns = ["model", *(name for kind in KINDS for name in (f"{kind} ({evaluation[kind]:,})", "95% interval"))]
+    title = "By what the model sees at the position"
+    return Table(title=title, columns=columns, rows=rows, numeric=range(1, len(columns)))
 
 
 def card_table(evaluation: Mapping[str, Any]) -> Table:

@@ -87,7 +87,7 @@ class _Stream:
         s = -(-(longest if width is None else width) // multiple) * multiple
         tokens, labels = np.empty((len(indices), s), np.uint8), np.empty((len(indices), s), np.int8)
         offsets = np.arange(len(indices), dtype=np.int64) * s
-        self._fill(windows, offsets, tokens.reshape(-1), labels.reshape(-1))
+        self.fill(windows, offsets, tokens.reshape(-1), labels.reshape(-1))
         pad(tokens, labels, windows.length)
         return Batch(tokens, labels, windows.length.astype(np.int32))
 
@@ -97,10 +97,14 @@ class _Stream:
         offsets = np.zeros(len(indices) + 1, np.int64)
         np.cumsum(windows.length, out=offsets[1:])
         tokens, labels = np.empty(int(offsets[-1]), np.uint8), np.empty(int(offsets[-1]), np.int8)
-        self._fill(windows, offsets, tokens, labels)
+        self.fill(windows, offsets, tokens, labels)
         return PackedBatch(tokens, labels, offsets.astype(np.int32))
 
-    def _fill(self, windows: Windows, offsets: np.ndarray, tokens: np.ndarray, labels: np.ndarray) -> None:
+    def fill(self, windows: Windows, offsets: np.ndarray, tokens: np.ndarray, labels: np.ndarray) -> None:
+        """Write the masked tokens and the labels of each sample at offsets int64[b] of tokens uint8[t], labels int8[t].
+
+        windows: from `windows`. Raises UserError for a sequence that has something else than the 33 tokens.
+        """
         bad = fill(
             self.side.tables, windows.sequence, windows.start, windows.length, windows.state, offsets,
             self._thresholds, self._amino_acids, tokens, labels,

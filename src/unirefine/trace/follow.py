@@ -221,10 +221,12 @@ def _similar(results: Path, cluster: _Cluster, side: int) -> str:
     audit = stage_path(results, "decontaminate") / "audit.parquet"
     if not audit.exists():
         return ", not audited yet"
-    left = select(audit, "decontaminate", ["cluster"], cluster=cluster.index)
-    return (
-        f", but the audit found {_counted(len(left), 'hit')}" if len(left) else ", no similar held-out sequence found"
-    )
+    rows = select(audit, "decontaminate", ["cluster", "check"], cluster=cluster.index)
+    reported = sum(row["check"] == "report" for row in rows)
+    of_benchmarks = f", {_counted(reported, 'hit')} with proteins of decontaminate.against reported" if reported else ""
+    if left := len(rows) - reported:
+        return f", but the audit found {_counted(left, 'hit')}{of_benchmarks}"
+    return f", no similar held-out sequence found{of_benchmarks}"
 
 
 def _shard(results: Path, record: Record, cluster: _Cluster, side: int, offset: Callable[[Path, int], int]) -> str:

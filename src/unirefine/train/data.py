@@ -1,8 +1,9 @@
 """This process's micro-batches, as the tensors that `Esm2.forward` takes."""
 
 import itertools
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +11,18 @@ import numpy as np
 import torch
 
 from unirefine.config import Train
-from unirefine.core.alphabet import PAD
+from unirefine.core.alphabet import CLS, EOS, PAD
 from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.model.batch import IGNORE
 from unirefine.model.batching import micro_batches
 from unirefine.model.settings import length_multiple, slot_multiple
-from unirefine.sampling import FixedStream, SampleStream, prefetch
+from unirefine.sampling import FixedStream, SampleStream, Windows, prefetch
 from unirefine.train import plan
+
+GPU_ROW = 64
+"""Padded rows on a GPU have a multiple of this many tokens."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,16 @@ class MicroBatch:
     lengths: np.ndarray
     """Tokens of each sample without padding: int64[b]."""
     tokens: torch.Tensor
-    """int64[b, s], or packed int64[1, t]."""
+    """uint8[b, s], or packed uint8[1, t]; the device widens them."""
     labels: torch.Tensor
-    """Shape of `tokens`; -100 where there is no loss."""
+    """int8, shape of `tokens`; -100 where there is no loss."""
     cu_seqlens: torch.Tensor | None
     """Bounds of the slots, int32[slots + 1]; None when not packed."""
+
+    def pinned(self) -> "MicroBatch":
+        """The same in memory from which the GPU copies without waiting."""
+        tensors = {name: getattr(self, name) for name in ("tokens", "labels", "cu_seqlens")}
+        return replace(self, **{name: each.pin_memory() for name, each in tensors.items() if each is not None})
 
 
 class MicroBatchPlan(NamedTuple):
@@ -46,6 +55,10 @@ class MicroBatchPlan(NamedTuple):
     """int64[b]: tokens without padding."""
     slots: np.ndarray
     """int64[b]: tokens with the padding that the layout needs."""
+    windows: Windows
+    """Which tokens each sample has."""
+    rows: int
+    """Rows of the micro-batch: those beyond the samples hold `<cls>` and `<eos>` alone. 1 when packed."""
 
 
 def check_shards(directory: Path) -> None:
@@ -58,38 +71,48 @@ def check_shards(directory: Path) -> None:
 
 
 def plan_micro_batches(
-    stream: SampleStream | FixedStream, indices: np.ndarray, config: Train, rank: int, ranks: int
+    stream: SampleStream | FixedStream, indices: np.ndarray, config: Train, rank: int, ranks: int, *, gpu: bool = False
 ) -> list[MicroBatchPlan]:
     """Divide the samples of data-parallel rank `rank` of `ranks`, out of `indices`, into micro-batches.
 
     A micro-batch has at most `micro_batch` x `sampling.max_tokens` tokens, padding included, and samples of similar
-    length.
+    length. gpu: padded rows have a multiple of GPU_ROW tokens, and their number follows from it, so that there are few
+    shapes: cuDNN plans its kernels anew for each.
     """
-    lengths = stream.lengths_of(indices)
-    mine = plan.share(lengths, rank, ranks)
-    indices, lengths = indices[mine], lengths[mine].astype(np.int64)
+    windows = stream.windows(indices)
+    mine = plan.share(windows.length, rank, ranks)
+    indices, windows = indices[mine], _part(windows, mine)
     # packed slots are cut by context parallelism one by one; otherwise only the whole row has to be divisible
     multiple = slot_multiple(config.parallel) if config.packed else length_multiple(config.parallel, config.fp8)
-    slots = _round_up(lengths, multiple)
+    fixed = gpu and not config.packed
+    slots = _round_up(windows.length, math.lcm(multiple, GPU_ROW) if fixed else multiple)
     budget = config.micro_batch * config.sampling.max_tokens
     parts = plan.packs(slots, budget) if config.packed else micro_batches(slots, budget)
-    return [MicroBatchPlan(indices[part], lengths[part], slots[part]) for part in parts]
+    made = []
+    for part in parts:
+        rows = 1 if config.packed else part.stop - part.start
+        if fixed:
+            rows = max(1, budget // int(slots[part].max()))
+        made.append(MicroBatchPlan(indices[part], windows.length[part], slots[part], _part(windows, part), rows))
+    return made
 
 
 def make_micro_batch(stream: SampleStream | FixedStream, samples: MicroBatchPlan, config: Train) -> MicroBatch:
     """Read, crop and mask the samples of a micro-batch."""
-    made = stream.batch(samples.indices, width=int(samples.slots.max()))
-    tokens, labels = made.tokens.astype(np.int64), made.labels.astype(np.int64)
-    columns = np.arange(tokens.shape[1])
     bounds = None
     if config.packed:
-        in_slot = columns < samples.slots[:, None]
         bounds = np.concatenate([[0], np.cumsum(samples.slots)])
-        rest = -int(bounds[-1]) % length_multiple(config.parallel, config.fp8)
+        offsets, width = bounds[:-1], int(bounds[-1])
+        rest = -width % length_multiple(config.parallel, config.fp8)
         if rest:
-            bounds = np.append(bounds, bounds[-1] + rest)
-        tokens = np.pad(tokens[in_slot], (0, rest), constant_values=PAD)[None]
-        labels = np.pad(labels[in_slot], (0, rest), constant_values=IGNORE)[None]
+            bounds, width = np.append(bounds, width + rest), width + rest
+    else:
+        width = int(samples.slots.max())
+        offsets = np.arange(len(samples.slots)) * width
+    tokens, labels = np.full((samples.rows, width), PAD, np.uint8), np.full((samples.rows, width), IGNORE, np.int8)
+    stream.fill(samples.windows, offsets, tokens.reshape(-1), labels.reshape(-1))
+    if not config.packed:  # a row without any token would have nothing to attend to
+        tokens[len(samples.slots) :, :2] = CLS, EOS
     return MicroBatch(
         indices=samples.indices,
         lengths=samples.lengths,
@@ -97,6 +120,10 @@ def make_micro_batch(stream: SampleStream | FixedStream, samples: MicroBatchPlan
         labels=torch.from_numpy(labels),
         cu_seqlens=None if bounds is None else torch.from_numpy(bounds.astype(np.int32)),
     )
+
+
+def _part(windows: Windows, part: np.ndarray | slice) -> Windows:
+    return Windows(*(values[part] for values in windows))
 
 
 class Step(NamedTuple):
@@ -108,13 +135,14 @@ class Step(NamedTuple):
 
 
 def training_steps(
-    stream: SampleStream, config: Train, first: int, count: int, rank: int, ranks: int
+    stream: SampleStream, config: Train, first: int, count: int, rank: int, ranks: int, *, gpu: bool = False
 ) -> Iterator[Step]:
-    """Yield `count` steps from sample `first` on, prepared on a background thread."""
+    """Yield `count` steps from sample `first` on, prepared on a background thread. gpu: for a GPU, in pinned memory."""
 
     def make_step(samples: np.ndarray) -> Step:
-        plans = plan_micro_batches(stream, samples, config, rank, ranks)
-        return Step(int(samples[-1]) + 1, [make_micro_batch(stream, each, config) for each in plans])
+        plans = plan_micro_batches(stream, samples, config, rank, ranks, gpu=gpu)
+        made = [make_micro_batch(stream, each, config) for each in plans]
+        return Step(int(samples[-1]) + 1, [each.pinned() for each in made] if gpu else made)
 
     return prefetch(make_step, itertools.islice(plan.steps(stream.lengths_of, config, first), count))
 

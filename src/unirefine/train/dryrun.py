@@ -2,21 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from unirefine.config import Train
 from unirefine.dataset import open_shards
 from unirefine.progress import human
-from unirefine.sampling import SampleStream
+from unirefine.train import forecast, machine, schedule
 from unirefine.train.flops import flops_per_token, parameters
 from unirefine.train.memory import memory_per_process, rank_parameters
 
-LENGTH_SAMPLES = 10_000
-"""Samples from which the mean length is estimated."""
-
 
 def dry_run(config: Train, shards: Path | None) -> str:
-    """The cost of `config` as text; with a shard directory also the samples' mean length and the number of epochs."""
+    """The cost of `config` as text, whether it fits this machine, and warnings.
+
+    With a shard directory also the samples' mean length and the number of epochs.
+    """
     layers, hidden, heads = config.model.sizes
     layout = config.parallel
     longest = config.sampling.max_tokens
@@ -36,6 +34,7 @@ def dry_run(config: Train, shards: Path | None) -> str:
             f"{config.accumulated} accumulated; at most {human(config.step_tokens, ' tokens')}",
         ),
         ("steps", f"{config.steps:,}, at most {human(tokens, ' tokens')}"),
+        ("learning rate", schedule.describe(config.steps, config.optimizer)),
         ("FLOPs per token", f"{human(flops, ' FLOP')} at {longest} tokens (forward and backward)"),
         ("FLOPs of the run", f"at most {flops * tokens:.3g}"),
     ]
@@ -43,12 +42,29 @@ def dry_run(config: Train, shards: Path | None) -> str:
     parts = ", ".join(f"{name} {human(size, 'B')}" for name, size in memory.items() if name != "total")
     rows.append(("memory a process", f"about {human(memory['total'], 'B')}: {parts}"))
     rows.append(("parameters a process", f"{rank_parameters(config):,} on the fullest"))
+    here = machine.this_machine()
+    missing = machine.problem(config, here)
+    rows += [
+        ("GPUs", forecast.describe_cards(config)),
+        ("this machine", f"{forecast.describe_device(config, here)}; {forecast.describe_fit(config, here)}"),
+    ]
+    data = None
     if shards is not None:
-        side = open_shards(shards).train
-        mean = SampleStream(side, config.sampling).lengths_of(np.arange(LENGTH_SAMPLES)).mean()
-        samples = config.steps * (config.global_batch or config.step_tokens / mean)
+        data = forecast.data_of(open_shards(shards), config)
+        found = forecast.epochs(config, data)
         rows += [
-            ("samples", f"{human(samples, ' samples')} of {mean:.0f} tokens (mean of the first {LENGTH_SAMPLES:,})"),
-            ("epochs", f"{samples / side.documents:.2f} over {side.documents:,} train clusters (one sample a cluster)"),
+            (
+                "samples",
+                f"{human(found.samples, ' samples')} of {data.mean_length:.0f} tokens (mean of the first "
+                f"{forecast.LENGTH_SAMPLES:,}): {human(found.tokens, ' tokens')}",
+            ),
+            (
+                "epochs",
+                f"{forecast.rounded(found.passes)} over {data.clusters:,} train clusters (one sample a cluster)",
+            ),
         ]
-    return "\n".join(f"{name:<21} {text}" for name, text in rows)
+    if time := forecast.shortest(config, tokens if data is None else forecast.epochs(config, data).tokens):
+        rows.append(("time", time))
+    lines = [f"{name:<21} {text}" for name, text in rows]
+    lines += [f"{'cannot start here':<21} {missing}"] if missing else []
+    return "\n".join(lines + [f"{'warning':<21} {text}" for text in forecast.warnings(config, here, data)])

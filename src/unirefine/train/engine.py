@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 
-from unirefine.megatron import platform
+from unirefine.megatron import layers, platform
 
 import torch
 from megatron.core import parallel_state
@@ -15,6 +15,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.utils import get_model_config
 
 from unirefine.config import Train
+from unirefine.core.alphabet import MASK, PAD
 from unirefine.model.batch import IGNORE, context_slice
 from unirefine.train.data import MicroBatch
 
@@ -37,7 +38,10 @@ def wrap(model: torch.nn.Module, config: Train) -> DistributedDataParallel:
         overlap_param_gather=sharded,
         use_distributed_optimizer=sharded,
     )
-    return DistributedDataParallel(config=get_model_config(model), ddp_config=buffers, module=model)
+    wrapped = DistributedDataParallel(config=get_model_config(model), ddp_config=buffers, module=model)
+    if platform.on_gpu():
+        layers.accumulate_in_product(wrapped)
+    return wrapped
 
 
 def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOptimizer:
@@ -62,7 +66,7 @@ def build_optimizer(model: DistributedDataParallel, config: Train) -> MegatronOp
         use_distributed_optimizer=config.parallel.distributed_optimizer,
         overlap_param_gather=model.ddp_config.overlap_param_gather,
     )
-    optimizer = get_megatron_optimizer(settings, [model])
+    optimizer = get_megatron_optimizer(settings, [model], use_gloo_process_groups=not platform.on_gpu())
     schedules = get_model_config(model)
     schedules.grad_scale_func = optimizer.scale_loss
     schedules.finalize_model_grads_func = finalize_model_grads
@@ -93,15 +97,21 @@ def set_rate(optimizer: MegatronOptimizer, rate: float, weight_decay: float) -> 
         group["weight_decay"] = weight_decay * group["wd_mult"]
 
 
+def rate(optimizer: MegatronOptimizer) -> float:
+    """The learning rate of the last update, also of one before a restart."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatch], *, train: bool) -> torch.Tensor:
     """Run micro-batches forward through the pipeline and, if `train`, backward, up to reduced gradients.
 
     Gradients are divided by the number of chosen positions in the micro-batches of all processes together. Returns
     float64[n, 2] on the last pipeline stage: summed loss and chosen positions of each micro-batch, of this
-    context-parallel rank's slice; float64[0, 2] on the other stages.
+    context-parallel rank's slice; float64[0, 2] on the other stages. Unless `train`, two columns more: the same of the
+    chosen positions that `<mask>` hides.
     """
     reported = get_forward_backward_func()(
-        forward_step_func=_forward_step,
+        forward_step_func=_forward_step if train else _validation_step,
         data_iterator=iter(batches),
         model=[model],
         num_microbatches=len(batches),
@@ -110,15 +120,15 @@ def forward_backward(model: DistributedDataParallel, batches: Sequence[MicroBatc
         forward_only=not train,
     )
     if not reported:
-        return torch.zeros(0, 2, dtype=torch.float64, device=platform.device())
+        return torch.zeros(0, 2 if train else 4, dtype=torch.float64, device=platform.device())
     return torch.stack(reported)
 
 
 def _forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, Callable]:
     """Megatron's forward-step function: returns the stage's output, and the loss function for the last stage."""
     micro = next(batches)
-    tokens = micro.tokens.to(platform.device(), non_blocking=True)
-    labels = micro.labels.to(platform.device(), non_blocking=True)
+    # a byte each on the way, widened where they are used
+    tokens, labels = (each.to(platform.device(), non_blocking=True).long() for each in (micro.tokens, micro.labels))
     size, rank = parallel_state.get_context_parallel_world_size(), parallel_state.get_context_parallel_rank()
 
     def loss(losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -127,6 +137,21 @@ def _forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel)
         return total, chosen.to(torch.int32), torch.stack([total.detach().double(), chosen.double()])
 
     return model(tokens, micro.cu_seqlens, labels), loss
+
+
+def _validation_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[torch.Tensor, Callable]:
+    """As `_forward_step`, with the sums over hidden positions beside those over all chosen ones."""
+    micro = next(batches)
+    output, loss = _forward_step(iter([micro]), model)
+    size, rank = parallel_state.get_context_parallel_world_size(), parallel_state.get_context_parallel_rank()
+
+    def both(losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        tokens = micro.tokens.masked_fill(micro.labels == IGNORE, PAD).to(platform.device())
+        hidden = context_slice(tokens, micro.cu_seqlens, size=size, rank=rank) == MASK
+        total, chosen, sums = loss(losses)
+        return total, chosen, torch.cat([sums, torch.stack([(losses.detach() * hidden).sum(), hidden.sum()]).double()])
+
+    return output, both
 
 
 def holds_loss() -> bool:

@@ -10,37 +10,57 @@ from unirefine.megatron import platform
 import torch
 
 from unirefine.config import Train
+from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
 from unirefine.files.hashes import wrong_size
 from unirefine.model import checkpoint, integrity
 from unirefine.model.convert import export_huggingface
-from unirefine.train import origin
+from unirefine.train import checkpoints, origin
 from unirefine.train.flops import parameters
 from unirefine.train.measure import Progress
 
 FACTS = "train.json"
+NOTHING_LEFT = "no checkpoint is left to continue from"
+START_OVER = "delete it to start over"
 
 
 def is_finished(output: Path, config: Train, identity: dict[str, str]) -> bool:
     """Whether `<output>/final` is the result of this config, these shards and this number of steps.
 
-    It is not when a file is missing or of another size than its lineage says; then it is written again.
+    It is not when a file is missing or of another size than its lineage says; then it is written again. Raises
+    UserError when it is not, but no checkpoint is left to continue from: a new start would replace it.
     """
-    final = output / "final"
-    if not (final / FACTS).exists() or not (final / lineage.FILE).exists():
+    final, is_alone = output / "final", not checkpoints.complete(output / "checkpoints")
+    if not (final / FACTS).exists():
         return False
     found = read_json(final / FACTS)
+    if is_alone:
+        checkpoints.check_identity(final, found, identity)
+        if found["step"] != config.steps:
+            raise UserError(
+                f"this is the model of {found['step']:,} steps, train.steps is {config.steps:,}, and {NOTHING_LEFT}",
+                where=final, fix=f"{START_OVER}, or train into another --output with this as train.init",
+            )  # fmt: skip
     if found["identity"] != identity or found["step"] != config.steps:
         return False
-    for file in lineage.read(final).get("files", []):
-        if wrong := wrong_size(final, file):
-            if platform.rank() == 0:
-                warning = f"{final / file['name']}: {wrong}; final/ is made again from the newest checkpoint"
-                print(f"unirefine train: warning: {warning}", file=sys.stderr)
-            return False
+    if wrong := _damage(final):
+        if is_alone:
+            raise UserError(f"{wrong}; {NOTHING_LEFT}", where=final, fix=START_OVER)
+        if platform.rank() == 0:
+            warning = f"{final}: {wrong}; final/ is made again from the newest checkpoint"
+            print(f"unirefine train: warning: {warning}", file=sys.stderr)
+        return False
     return True
+
+
+def _damage(final: Path) -> str | None:
+    """What is wrong with the first file of `final/` that is missing or of another size; None when none is."""
+    if not (final / lineage.FILE).exists():
+        return f"{lineage.FILE}: missing"
+    found = ((file["name"], wrong_size(final, file)) for file in lineage.read(final).get("files", []))
+    return next((f"{name}: {wrong}" for name, wrong in found if wrong), None)
 
 
 def finish(

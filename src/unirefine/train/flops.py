@@ -5,7 +5,14 @@ from unirefine.core.alphabet import TOKENS
 VOCABULARY = len(TOKENS)
 
 # Dense peak of the tensor cores in bf16/fp16, FLOP/s: NVIDIA's data sheets, without sparsity
-PEAK_FLOPS = {"A100": 312e12, "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12}
+PEAK_FLOPS = {
+    "A100": 312e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200 NVL": 835e12,
+    "H200": 989e12,
+}
 
 
 def parameters(layers: int, hidden: int) -> int:

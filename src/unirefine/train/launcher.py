@@ -7,9 +7,12 @@ and exit codes: SIGTERM from Slurm or Snakemake is forwarded to the workers, and
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import re
+import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -19,6 +22,7 @@ from typing import NoReturn
 
 from unirefine.config import Parallel, Train
 from unirefine.errors import UserError
+from unirefine.faults import LOST_PEER
 
 EXIT_PREEMPTED = 75
 """Exit status after SIGTERM or SIGUSR1 with the checkpoint saved (EX_TEMPFAIL): start again to continue."""
@@ -56,7 +60,16 @@ def has_rank() -> bool:
 def use_slurm_rank(parallel: Parallel) -> None:
     """Under `srun` with one task per process: set torch.distributed's variables from Slurm's."""
     environment = os.environ
-    if has_rank() or parallel.world == 1 or environment.get("SLURM_NTASKS") != str(parallel.world):
+    if has_rank():
+        return
+    tasks = environment.get("SLURM_STEP_NUM_TASKS")
+    if tasks is not None and tasks not in (str(parallel.nodes), str(parallel.world)):
+        raise UserError(
+            f"srun has started {tasks} of this command, and train.parallel asks for {parallel.nodes} node(s) x "
+            f"{parallel.processes_per_node} processes",
+            fix=f"start one a node (--ntasks {parallel.nodes}) or one a process (--ntasks {parallel.world})",
+        )
+    if parallel.world == 1 or environment.get("SLURM_NTASKS") != str(parallel.world):
         return
     environment["RANK"] = environment["SLURM_PROCID"]
     environment["LOCAL_RANK"] = environment["SLURM_LOCALID"]
@@ -95,9 +108,16 @@ def exec_srun(config: Train, shards: Path, output: Path) -> None:
     """
     if "SLURM_JOB_ID" not in os.environ or "SLURM_STEP_ID" in os.environ or has_rank():
         return
+    if shutil.which("srun") is None:
+        raise UserError(
+            "this is a job of Slurm (SLURM_JOB_ID is set), and there is no srun to start the training with",
+            fix="put it on PATH; in a container, start the container by srun; outside of a job, unset SLURM_JOB_ID",
+        )
     nodes = str(config.parallel.nodes)
     srun = ["srun", "--nodes", nodes, "--ntasks", nodes, "--ntasks-per-node", "1"]
     srun += ["--cpu-bind=none"]  # the workers of a node share the CPUs that the job has there
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # since Slurm 22.05 a step takes one unless it asks for more
+        srun += [f"--cpus-per-task={cores}"]
     srun += [f"--wait={SRUN_WAIT_S}"]
     sys.stdout.flush()
     os.execvp("srun", [*srun, sys.executable, *_command(config, shards, output)])
@@ -117,8 +137,10 @@ def launch(config: Train, shards: Path, output: Path) -> None:
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    _quieten_agent()
     parallel, timeout = config.parallel, shutdown_seconds()
     endpoint = _rendezvous_endpoint() if parallel.nodes > 1 else "127.0.0.1:0"
+    check_address(endpoint)
     with (
         tempfile.TemporaryDirectory(prefix="unirefine-train-") as scratch,
         _forwarded_signals(Path(scratch)),
@@ -145,26 +167,36 @@ def launch(config: Train, shards: Path, output: Path) -> None:
             raise KeyboardInterrupt from stopped
         except ChildFailedError as failed:
             _raise_failure(failed)
-        except RendezvousError as error:
+        except RendezvousError:
             # The node that serves the rendezvous was the first to notice that its workers had ended, and left. By now
             # the agent has waited for the workers of this node too.
             if (Path(scratch) / SAVED_FILE).exists():
                 raise SystemExit(EXIT_PREEMPTED) from None
             raise UserError(
-                f"this node lost its connection to the others at {endpoint}: {error}",
-                fix="see the messages of the other nodes; start again to continue from the newest checkpoint",
+                f"this node has lost, or never had, a connection to the others at {endpoint}",
+                fix="see the messages of the other nodes, and whether this one reaches that port; start again to "
+                "continue from the newest checkpoint",
             ) from None
+
+
+def quiet_torch() -> contextlib.AbstractContextManager[None]:
+    """When torch is imported within the block, its C++ code does not log in this process (to its children it does)."""
+    return _environment(TORCH_CPP_LOG_LEVEL=os.environ.get("TORCH_CPP_LOG_LEVEL", "FATAL"))
+
+
+def _quieten_agent() -> None:
+    """Keep what the elastic agent logs about its processes off stderr: `launch` says it in one line."""
+    agent = logging.getLogger("torch.distributed.elastic")
+    agent.propagate = False
+    agent.addHandler(logging.NullHandler())  # without any handler, Python prints warnings itself
 
 
 def shutdown_seconds() -> int:
     """Seconds between SIGTERM and SIGKILL for the other workers of a node when one of them has died.
 
-    UNIREFINE_SHUTDOWN_S in the environment, 10 by default. Raises UserError when it is not a whole number.
+    UNIREFINE_SHUTDOWN_S in the environment, 10 by default.
     """
-    text = os.environ.get(SHUTDOWN_VARIABLE, str(SHUTDOWN_S))
-    if not text.isdecimal():
-        raise UserError(f"{SHUTDOWN_VARIABLE}={text!r} is not a whole number of seconds", fix="correct it or unset it")
-    return int(text)
+    return _number(SHUTDOWN_VARIABLE, SHUTDOWN_S)
 
 
 def _command(config: Train, shards: Path, output: Path) -> list[str]:
@@ -175,23 +207,22 @@ def _command(config: Train, shards: Path, output: Path) -> list[str]:
 
 def _raise_failure(failed: Exception) -> NoReturn:
     """Raise SystemExit or UserError for the agent's ChildFailedError."""
-    failures = failed.failures.values()  # type: ignore[attr-defined]
-    if EXIT_PREEMPTED in {failure.exitcode for failure in failures}:
+    failures = failed.failures  # type: ignore[attr-defined]
+    if EXIT_PREEMPTED in {failure.exitcode for failure in failures.values()}:
         raise SystemExit(EXIT_PREEMPTED) from None
-    rank, first = failed.get_first_failure()  # type: ignore[attr-defined]
-    messages = [
-        failure.error_file_data["message"]["message"]
-        for failure in failures
-        if isinstance(failure.error_file_data.get("message"), dict)
-    ]
-    if messages:
-        raise UserError(messages[0]) from None
-    how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"failed with status {first.exitcode}"
-    raise UserError(
-        f"process {rank} {how}",
-        fix="see the messages above; start again to continue from the newest checkpoint; if memory ran out, lower "
-        "train.micro_batch",
-    ) from None
+    said = {rank: failure.error_file_data.get("message") for rank, failure in failures.items()}
+    messages = [message["message"] for message in said.values() if isinstance(message, dict)]
+    silent = [rank for rank, message in said.items() if not isinstance(message, dict)]
+    # those that have lost another process say so too, but are not the reason
+    reasons = [message for message in messages if not message.startswith(LOST_PEER)]
+    if reasons or not silent:
+        raise UserError((reasons or messages)[0]) from None
+    rank = min(silent, key=lambda each: failures[each].timestamp)
+    code, again = failures[rank].exitcode, "start again to continue from the newest checkpoint"
+    if code < 0:
+        fix = f"{again}; if memory ran out, lower train.micro_batch"
+        raise UserError(f"process {rank} was killed by signal {-code}", fix=fix) from None
+    raise UserError(f"process {rank} failed with status {code}", fix=f"see the messages above; {again}") from None
 
 
 class StopRequest:
@@ -250,20 +281,43 @@ def _forwarded_signals(directory: Path) -> Iterator[None]:
 
 
 def _thread_variables(parallel: Parallel) -> dict[str, str]:
-    """Variables that give a worker its threads: OMP_NUM_THREADS of this process (Snakemake's `threads`), or else the
-    cores, divided evenly. Snakemake also sets MKL_NUM_THREADS, which torch prefers.
+    """Variables that give a worker its threads: the node's, divided evenly. torch prefers MKL's, which Snakemake sets.
+
+    The node's are the cores of the Slurm task, else OMP_NUM_THREADS of this process (Snakemake's `threads`), else the
+    cores. Snakemake's `threads` of a training is its number of processes, which Slurm's profile multiplies.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
+    variable = "SLURM_CPUS_PER_TASK" if os.environ.get("SLURM_CPUS_PER_TASK") else "OMP_NUM_THREADS"
+    threads = _number(variable, len(os.sched_getaffinity(0)))
     share = str(max(1, threads // parallel.processes_per_node))
     return {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}
 
 
+def _number(name: str, default: int) -> int:
+    """A whole number from the environment. Raises UserError for anything else."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise UserError(f"{name}={text!r} is not a whole number", fix="correct it or unset it")
+    return int(text)
+
+
+def check_address(endpoint: str) -> None:
+    """Raise UserError when the name at which the nodes meet does not resolve, which torch tries for minutes."""
+    address, port = endpoint.rsplit(":", 1)
+    try:
+        socket.getaddrinfo(address, int(port))
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"the nodes are to meet at {address}, which this node does not find ({error})",
+            fix="set MASTER_ADDR to a name or address of the first node that every node knows",
+        ) from None
+
+
 def _rendezvous_endpoint() -> str:
     """`host:port` at which the nodes meet: MASTER_ADDR and MASTER_PORT, or the first node of the Slurm job."""
-    port = os.environ.get("MASTER_PORT")
-    if port is None:
-        # the same on every node of a job, different for jobs that share a node
-        port = str(20_000 + int(os.environ.get("SLURM_JOB_ID", "9500")) % 10_000)
+    # without MASTER_PORT: the same on every node of a job, different for jobs that share a node
+    port = _number("MASTER_PORT", 20_000 + _number("SLURM_JOB_ID", 9500) % 10_000)
+    if not 0 < port < 65_536:
+        raise UserError(f"MASTER_PORT={port} is no port", fix="take one between 1024 and 65535, the same on every node")
     if "MASTER_ADDR" in os.environ:
         return f"{os.environ['MASTER_ADDR']}:{port}"
     nodes = os.environ.get("SLURM_JOB_NODELIST")

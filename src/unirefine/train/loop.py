@@ -7,26 +7,28 @@ of steps and samples.
 
 import contextlib
 import math
+import os
 from pathlib import Path
 from time import perf_counter
 
-from unirefine.megatron import platform
+from unirefine.megatron import kernels, platform
 
 from unirefine.config import Train
 from unirefine.dataset import open_shards
+from unirefine.errors import UserError
 from unirefine.files import locks
 from unirefine.files.hashes import sha256_file
 from unirefine.model.esm2 import build_esm2
-from unirefine.model.source import find
 from unirefine.progress import duration, human
 from unirefine.sampling import SampleStream
-from unirefine.train import checkpoints, engine, launcher, origin
+from unirefine.train import checkpoints, engine, launcher, machine, origin, schedule
 from unirefine.train.data import check_shards, training_steps
 from unirefine.train.finish import finish, is_finished
+from unirefine.train.forecast import data_of
+from unirefine.train.initial import find_initial
 from unirefine.train.measure import Progress
 from unirefine.train.reporter import Reporter, memory_bytes, peak
 from unirefine.train.saving import Saver
-from unirefine.train.schedule import learning_rate
 from unirefine.train.step import train_step
 from unirefine.train.validate import Validation
 
@@ -40,41 +42,58 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
     with locks.exclusive(output / ".lock", wait=False) if main else contextlib.nullcontext():
         if is_finished(output, config, identity):
             if main:
-                print(f"already trained: {output / 'final'}")
+                print(f"already trained: {config.steps:,} steps, model in {output / 'final'}")
             return
+        here = machine.this_machine()
+        if missing := machine.problem(config, here):
+            raise missing
+        if "SLURM_PROCID" not in os.environ:  # srun may show each process its own GPU only
+            machine.check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), here.gpus)
+        init = find_initial(config)
 
         # Model and optimizer, as the newest checkpoint has them
         platform.initialize(config.parallel, config.seed)
+        prepare_device(config)
         check_shards(shards_directory)
         model = engine.wrap(build_esm2(config.model, config), config)
-        if config.init is not None:
-            find(config.init).load(model)
+        if init is not None:
+            init.load(model)
         optimizer = engine.build_optimizer(model, config)
         saver = Saver(output / "checkpoints", model, optimizer, config, identity)
         progress = saver.resume()
+        first = progress.step
+        schedule.check(config.steps, config.optimizer, first)
         if main:
-            origin.write_run(output, shards_directory, config, resumed=progress.step > 0)
+            origin.write_run(output, shards_directory, config, resumed=first > 0)
 
         # Data: pure functions of the sample index
         rank, ranks = engine.data_rank()
         stream = SampleStream(shards.train, config.sampling)
-        steps = training_steps(stream, config, progress.samples, config.steps - progress.step, rank, ranks)
+        left, gpu = config.steps - progress.step, platform.on_gpu()
+        steps = training_steps(stream, config, progress.samples, left, rank, ranks, gpu=gpu)
         validation = Validation(shards.validation, config, rank, ranks)
-        reporter = Reporter(output, config, progress) if main else None
+        reporter = None
+        if main:
+            reporter = Reporter(output, config, progress, machine=here, data=data_of(shards, config))
 
-        preempted = False
+        preempted, before = False, progress.seconds
         while progress.step < config.steps and not preempted:
             started = perf_counter()
             samples, micro_batches = next(steps)
             waited = perf_counter() - started
 
-            rate = learning_rate(progress.step, config.steps, config.optimizer)
+            rate = schedule.learning_rate(progress.step, config.steps, config.optimizer)
             engine.set_rate(optimizer, rate, config.optimizer.weight_decay)
             done = train_step(
                 model, optimizer, micro_batches,
                 step=progress.step, waited=waited, stop=stop.requested, directory=saver.directory,
             )  # fmt: skip
             progress.count(samples, done.sums, perf_counter() - started)
+            if reporter is not None and progress.step == first + 1:
+                reporter.first_step(progress.step, progress.seconds - before)
+
+            if reporter is not None:
+                reporter.attention(kernels.seen())
 
             last, preempted = progress.step == config.steps, done.stop
             validated = validation.run(model) if last or progress.step % config.validate_every == 0 else {}
@@ -92,6 +111,15 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
             if main:
                 print(f"stopped by a signal after step {progress.step:,}: checkpoint saved, start again to continue")
             launcher.exit_preempted()
+        if progress.latest.get("validated_step") != progress.step:  # it was stopped where train.steps now ends
+            validated = validation.run(model)
+            line = progress.line(
+                config, peak=peak(config), learning_rate=engine.rate(optimizer), grad_norm=math.nan,
+                memory=int(engine.largest(memory_bytes())), **validated,
+            )  # fmt: skip
+            if reporter is not None:
+                reporter.amend(progress.step, line, validated)
+            saver.save(progress)
         with engine.parameters_synced(model):
             finish(output, model, config, progress, identity, shards.manifest)
         if reporter is not None:
@@ -99,10 +127,28 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
             print(summary(progress, config, output))
 
 
+def prepare_device(config: Train) -> None:
+    """Set what `config` asks of this process's device. Raises UserError for what it does not have."""
+    if platform.on_gpu():
+        kernels.refuse_slow(config.precision != "fp32" and config.attention != "unfused")
+        if config.fp8 != "off":
+            kernels.require_recipe(config.fp8)
+        if config.deterministic:
+            platform.only_deterministic()
+        return
+    for name, value, without in (("fp8", config.fp8, "off"), ("attention", config.attention, "auto")):
+        if value != without:
+            raise UserError(
+                f"train.{name} {value} needs an NVIDIA GPU, and torch finds none", fix=f"set it to {without}"
+            )
+
+
 def summary(progress: Progress, config: Train, output: Path) -> str:
     """The last line that the command prints."""
     perplexity = math.exp(progress.latest["validation_loss"])
+    hidden = progress.latest.get("validation_hidden_perplexity")
+    only = "" if hidden is None else f", of hidden residues {hidden:.3f}"
     return (
         f"trained {progress.step:,} steps, {human(progress.tokens, ' tokens')} in {duration(progress.seconds)}: "
-        f"validation perplexity {perplexity:.3f}, model in {output / 'final'}"
+        f"validation perplexity {perplexity:.3f}{only}, model in {output / 'final'}"
     )

@@ -67,7 +67,7 @@ class Progress:
     interval: Interval = field(default_factory=Interval)
     """Sums since the last logged line."""
     latest: dict[str, float] = field(default_factory=dict)
-    """The last `loss`, `validation_loss` and `validation_perplexity`, and `validated_step`."""
+    """The last `loss` and what `Validation.run` returned last, and `validated_step`."""
 
     def count(self, samples: int, sums: Interval, seconds: float) -> None:
         """Count one more update. samples: index of the next sample. sums: over all processes. seconds: its duration."""
@@ -90,9 +90,11 @@ class Progress:
     ) -> dict[str, float | int]:
         """Values for a line of metrics.jsonl, over the steps since the last line. Resets the interval.
 
+        Without a step since then, as when a finished run is only validated, those of that line stay.
         memory: bytes of the process that uses most.
         """
-        loss = self.interval.loss / max(self.interval.chosen, 1)
+        new = self.interval.chosen > 0 or "loss" not in self.latest
+        loss = self.interval.loss / max(self.interval.chosen, 1) if new else self.latest["loss"]
         values: dict[str, float | int] = {
             "samples": self.samples,
             "tokens": self.tokens,
@@ -100,7 +102,7 @@ class Progress:
             "loss": loss,
             "perplexity": math.exp(min(loss, 100.0)),
             "learning_rate": learning_rate,
-            **self.interval.speed(config, peak),
+            **(self.interval.speed(config, peak) if self.interval.seconds > 0 else {}),
             "memory_bytes": memory,
             **validation,
         }

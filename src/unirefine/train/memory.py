@@ -49,6 +49,9 @@ def memory_per_process(config: Train) -> dict[str, float]:
     per_layer = tokens * width * (shared + 12 * hidden / layout.tensor)
     if config.recompute == "full":
         kept = in_flight * stage * tokens * width * hidden + per_layer
+    elif config.recompute == "selective":  # neither the second layer norm's output nor the GELU's input and output
+        inner = tokens * width * (shared / 4 + 8 * hidden / layout.tensor)
+        kept = in_flight * stage * (per_layer - inner) + inner
     else:
         kept = in_flight * stage * per_layer
     head = tokens * (width * 4 * hidden + 4 * 3 * VOCABULARY)

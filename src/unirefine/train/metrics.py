@@ -18,6 +18,8 @@ TAGS = {
     "perplexity": "perplexity/train",
     "validation_loss": "loss/validation",
     "validation_perplexity": "perplexity/validation",
+    "validation_hidden_loss": "loss/validation_hidden",
+    "validation_hidden_perplexity": "perplexity/validation_hidden",
     "learning_rate": "optimizer/learning_rate",
     "grad_norm": "optimizer/grad_norm",
     "tokens_per_second": "speed/tokens_per_second",
@@ -90,6 +92,16 @@ class Metrics:
         self._lines = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1 if step else None)
         self._wandb = wandb_run
+
+    def amend(self, step: int, values: dict[str, float | int], added: dict[str, float | int]) -> None:
+        """Add `added` to the line of `step`, the last one; where it is not there, write `values`."""
+        last = next(reversed(read(self.path)), {})
+        if last.get("step") == step:
+            self._lines.close()
+            truncate(self.path, step - 1)
+            self._lines = self.path.open("a", encoding="utf-8")
+            values = {name: value for name, value in last.items() if name != "step"} | added
+        self.write(step, values)
 
     def write(self, step: int, values: dict[str, float | int]) -> None:
         """Append the line `{"step": step, **values}`."""

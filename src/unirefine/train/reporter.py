@@ -12,32 +12,69 @@ import torch
 
 from unirefine.config import Train
 from unirefine.progress import PLAIN_INTERVAL_S, duration, human
+from unirefine.train import forecast
 from unirefine.train.flops import parameters, peak_flops
+from unirefine.train.forecast import Data
+from unirefine.train.machine import Machine
 from unirefine.train.measure import Progress
 from unirefine.train.metrics import Metrics, open_wandb
 
 
 class Reporter:
-    """Process 0 has one. Metrics go to files at once, and to stderr every ten seconds and after every validation."""
+    """Process 0 has one. Metrics go to files at once, and to stderr every ten seconds and after every validation.
 
-    def __init__(self, output: Path, config: Train, progress: Progress, stream: TextIO | None = None) -> None:
+    Before the first step it says what the training will do, and warns of what is doubtful.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        config: Train,
+        progress: Progress,
+        *,
+        machine: Machine,
+        data: Data,
+        stream: TextIO | None = None,
+    ) -> None:
         self.config, self.stream = config, stream or sys.stderr
         project = config.wandb_project
         board = open_wandb(project, output, config.model_dump(mode="json")) if project else None
         self.metrics = Metrics(output, progress.step, board)
+        self._kernels: list[str] = []
         self._started, self._first, self._printed = monotonic(), progress.step, 0.0
         layers, hidden, _heads = config.model.sizes
         layout = config.parallel
         start = f"continues after step {progress.step:,}" if progress.step else "starts"
+        if progress.step == config.steps:
+            start += ", the last"
         self._print(
             f"train: {start}: {human(parameters(layers, hidden), ' parameters')}, {config.steps:,} steps of "
             f"{config.step_size}, {layout.world} processes (TP {layout.tensor}, PP {layout.pipeline}, "
-            f"CP {layout.context}, DP {layout.data}), {config.precision} on {device_name()}"
+            f"CP {layout.context}, DP {layout.data})"
         )
+        if progress.step == config.steps:
+            return
+        self._print(f"train: {forecast.describe_epochs(config, data)}")
+        self._print(f"train: {forecast.describe_device(config, machine)}; {forecast.describe_fit(config, machine)}")
+        for warning in forecast.warnings(config, machine, data):
+            self._print(f"unirefine train: warning: {warning}")
+
+    def first_step(self, step: int, seconds: float) -> None:
+        """Say how long the training takes at the speed of its first step after this start."""
+        if step < self.config.steps:
+            self._print(f"train: {forecast.after_first_step(self.config, step, seconds)}")
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Write the metrics of `step`, and print them when the last printed line is old enough."""
         self.metrics.write(step, values)
+        self._show(step, values)
+
+    def amend(self, step: int, values: dict[str, float], validation: dict[str, float]) -> None:
+        """As `log`, for a step that was done before and is validated now: its line stays, with `validation` added."""
+        self.metrics.amend(step, values, validation)
+        self._show(step, values)
+
+    def _show(self, step: int, values: dict[str, float]) -> None:
         now = monotonic()
         if "validation_perplexity" not in values and now - self._printed < PLAIN_INTERVAL_S:
             return
@@ -45,11 +82,20 @@ class Reporter:
         text = f"step {step:,}/{self.config.steps:,}  loss {values['loss']:.4f}"
         if "validation_perplexity" in values:
             text += f"  validation perplexity {values['validation_perplexity']:.3f}"
-        text += f"  {human(values['tokens_per_second'], ' tokens')}/s"
+        if "validation_hidden_perplexity" in values:
+            text += f", of hidden residues {values['validation_hidden_perplexity']:.3f}"
+        if "tokens_per_second" in values:
+            text += f"  {human(values['tokens_per_second'], ' tokens')}/s"
         if "mfu" in values:
             text += f"  MFU {100 * values['mfu']:.1f}%"
         left = (now - self._started) / max(step - self._first, 1) * (self.config.steps - step)
-        self._print(f"train: {text}  ETA {duration(left)}")
+        self._print(f"train: {text}" + (f"  ETA {duration(left)}" if left else ""))
+
+    def attention(self, kernels: list[str]) -> None:
+        """Print the attention kernels in use, from `megatron.kernels.seen`, when there are others than before."""
+        if kernels != self._kernels:
+            self._print(f"train: attention: {', '.join(kernels)}")
+            self._kernels = kernels
 
     def close(self) -> None:
         """Close the files."""

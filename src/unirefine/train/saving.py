@@ -62,7 +62,8 @@ class Saver:
         """Load the newest good checkpoint into model and optimizer, and return its progress: step 0 without any.
 
         A damaged one is renamed and named on stderr, and the one before it is taken. Raises UserError when all are
-        damaged, or when the newest good one belongs to another config or to other shards.
+        damaged, or when the newest good one belongs to another config or to other shards, or is of a later step than
+        `train.steps`.
         """
         main = platform.rank() == 0
         if main:
@@ -92,6 +93,7 @@ class Saver:
     def _load(self, path: Path) -> Progress:
         state = checkpoint.read(path)["extra"]
         checkpoints.check_identity(path, state, self.identity)
+        checkpoints.check_steps(path, state["step"], self.config.steps)
         checkpoint.load(path, self.model, self.optimizer, checked=True)
         names = {field.name for field in fields(Progress)} - {"interval"}
         return Progress(interval=Interval(**state["interval"]), **{name: state[name] for name in names})

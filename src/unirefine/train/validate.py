@@ -2,7 +2,7 @@
 
 import math
 
-import unirefine.megatron  # noqa: F401 - before Megatron
+from unirefine.megatron import platform
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from unirefine.dataset import Side
 from unirefine.errors import UserError
 from unirefine.sampling import FixedStream, prefetch
 from unirefine.train import engine
-from unirefine.train.data import MicroBatchPlan, make_micro_batch, plan_micro_batches
+from unirefine.train.data import MicroBatch, MicroBatchPlan, make_micro_batch, plan_micro_batches
 
 GROUP = 16
 """Micro-batches in one run of the pipeline schedule."""
@@ -30,19 +30,30 @@ class Validation:
             )
         self.config = config
         self.stream = FixedStream(side, config.sampling, config.sampling.seed)
-        self.plans: list[MicroBatchPlan] = plan_micro_batches(self.stream, np.arange(count), config, rank, ranks)
+        self.plans: list[MicroBatchPlan] = plan_micro_batches(
+            self.stream, np.arange(count), config, rank, ranks, gpu=platform.on_gpu()
+        )
 
     @torch.no_grad()
     def run(self, model: DistributedDataParallel) -> dict[str, float]:
-        """Return `validation_loss` (nats per chosen position) and `validation_perplexity`. Collective."""
-        sums = torch.zeros(2, dtype=torch.float64)
-        batches = prefetch(lambda samples: make_micro_batch(self.stream, samples, self.config), self.plans)
+        """Return `validation_loss`, nats per chosen position, `validation_hidden_loss`, nats per hidden one, and both
+        as perplexities. What is hidden (`<mask>`) is left out where nothing is. Collective.
+        """
+        sums = torch.zeros(4, dtype=torch.float64)
+        batches = prefetch(self._make, self.plans)
         model.eval()
         with engine.parameters_synced(model):
             for start in range(0, len(self.plans), GROUP):
                 group = [next(batches) for _ in self.plans[start : start + GROUP]]
                 sums += engine.forward_backward(model, group, train=False).sum(0).cpu()
         model.train()
-        loss, chosen = engine.add_up(sums if engine.holds_loss() else torch.zeros(2))
-        mean = loss / max(chosen, 1)
-        return {"validation_loss": mean, "validation_perplexity": math.exp(min(mean, 100.0))}
+        loss, chosen, hidden_loss, hidden = engine.add_up(sums if engine.holds_loss() else torch.zeros(4))
+        means = {"validation": loss / max(chosen, 1)}
+        if hidden:
+            means["validation_hidden"] = hidden_loss / hidden
+        losses = {f"{name}_loss": mean for name, mean in means.items()}
+        return losses | {f"{name}_perplexity": math.exp(min(mean, 100.0)) for name, mean in means.items()}
+
+    def _make(self, samples: MicroBatchPlan) -> MicroBatch:
+        made = make_micro_batch(self.stream, samples, self.config)
+        return made.pinned() if platform.on_gpu() else made

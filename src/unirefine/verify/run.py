@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from unirefine.core import parquet
 from unirefine.dataset.verify import verify_shards
@@ -16,7 +17,7 @@ Check = Callable[[], str]
 
 
 def run(path: Path, *, threads: int = 2, report: Callable[[str], None] = print) -> None:
-    """Verify shards, a checkpoint, `final/`, a Hugging Face directory, a training, or the directory of any stage.
+    """Verify shards, an export, a checkpoint, `final/`, a Hugging Face directory, a training, or a stage's directory.
 
     report: is called with one line for each thing that was checked. threads: files that are hashed at a time. Raises
     UserError for what is damaged, after all is checked, and for a directory with nothing to verify.
@@ -27,7 +28,7 @@ def run(path: Path, *, threads: int = 2, report: Callable[[str], None] = print) 
     if not checks:
         raise UserError(
             "nothing in it that was recorded", where=path,
-            fix="give shards, a checkpoint, final/, a Hugging Face directory, or the directory of a stage",
+            fix="give shards, a checkpoint, final/, a Hugging Face directory, an export, or the directory of a stage",
         )  # fmt: skip
     damaged: list[UserError] = []
     for directory, check in checks:
@@ -46,6 +47,8 @@ def _checks(path: Path, threads: int) -> Iterator[tuple[Path, Check]]:
     """(directory, function that checks it and returns what it found in words)."""
     if (path / "manifest.json").exists():
         yield path, lambda: _shards(path, threads)
+    elif (path / "export.json").exists():
+        yield path, lambda: _export(path, threads)
     elif (path / "complete.json").exists():
         yield path, lambda: _checkpoint(path)
     elif (path / "config.json").exists() or any(path.glob("*.safetensors*")):
@@ -98,11 +101,20 @@ def _huggingface(path: Path, threads: int) -> str:
     return f"Hugging Face directory, {_listed(path, threads)}; {agree}"
 
 
+def _export(path: Path, threads: int) -> str:
+    listed = path / "export.json"
+    return f"export, {_compared(path, read_json(listed).get('files', []), listed, threads)}"
+
+
 def _listed(path: Path, threads: int) -> str:
     """Compare the files that a lineage lists."""
-    files = lineage.read(path).get("files", [])
+    return _compared(path, lineage.read(path).get("files", []), path / lineage.FILE, threads)
+
+
+def _compared(path: Path, files: Any, listed: Path, threads: int) -> str:
+    """Compare files below a directory with what `listed` records of them."""
     if not is_record(files):
-        raise UserError("its list of files is not one of names, sizes and hashes", where=path / lineage.FILE, fix=AGAIN)
+        raise UserError("its list of files is not one of names, sizes and hashes", where=listed, fix=AGAIN)
     if change := first_change(path, files, threads=threads):
         raise UserError(change[1], where=path / change[0], fix=AGAIN)
     return f"{_counted(files)}: all as they were written"

@@ -113,6 +113,9 @@ def container_prefix(image: str, arguments: str, nodes: int) -> str:
     `srun` starts the containers, because an image has no Slurm in it. arguments: of `apptainer exec`.
     """
     step = f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 --cpu-bind=none --wait=60"
+    step += (
+        "${SLURM_CPUS_PER_TASK:+ --cpus-per-task=$SLURM_CPUS_PER_TASK}"  # a step has one core unless it asks for more
+    )
     return f'${{SLURM_JOB_ID:+{step}}} apptainer exec --home "$PWD" {arguments} {image}'
 
 

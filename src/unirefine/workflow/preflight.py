@@ -87,6 +87,7 @@ def _own_files(config: Config) -> Iterator[tuple[str, str]]:
         "train.init": config.train.init if Paths(config, {}).initial_weights() else None,
         "embed.fasta": config.embed.fasta,
     }
+    files |= {f"decontaminate.against[{at}]": one.file for at, one in enumerate(config.decontaminate.against)}
     yield from ((key, path) for key, path in files.items() if path is not None)
     for entry in config.curate.exclude:
         options = ((f"curate.exclude ({entry.name})", path) for path in (entry.purge_list, entry.designs))

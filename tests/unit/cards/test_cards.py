@@ -11,6 +11,7 @@ from unirefine.config import Curate, Train
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import write_json
+from unirefine.report.run import perplexity_lines
 
 SIDE = {"shards": ["x"], "documents": 9, "sequences": 1200, "tokens": 5000, "longest": 80, "unknown": 1}
 PUBLISHED = {"file": "uniref50.release_note", "what": "entries", "found": "12", "published": "9", "source": "a paper"}
@@ -28,6 +29,18 @@ IDENTITY = {"level": "representatives", "threshold": 0.5, "coverage": 0.8, "sear
             "audit": AUDIT, "giants": dict.fromkeys(("train", "held_out", "pairs", "hits"), 0)}  # fmt: skip
 
 
+HIDDEN = {"residues": 1000, "perplexity": 9.5, "interval": [9.1, 9.9]}
+OURS = {
+    "key": "ours", "model": "ESM-2 (Megatron-core)", "perplexity": 7.0014, "interval": [6.5, 7.5], "hidden": HIDDEN,
+    "kept": {"perplexity": 1.2, "interval": [1.1, 1.3]}, "random": {"perplexity": None, "interval": None},
+}  # fmt: skip
+RATIO = {"ratio": 0.528, "ratio_interval": [0.511, 0.545]}
+UNIGRAM = {"key": "unigram", "model": "unigram", "hidden": {"perplexity": 18.0, "interval": [17.9, 18.1]} | RATIO}
+EVALUATION = {
+    "table": [OURS, UNIGRAM], "masked": 1234, "hidden": 1000, "kept": 234, "random": 0, "sequences": 7,
+}  # fmt: skip
+
+
 @pytest.fixture
 def results(tmp_path):
     run = tmp_path / "tiny"
@@ -40,11 +53,7 @@ def results(tmp_path):
     write_json(run / "decontaminate/identity.json", IDENTITY)
     trained = {"step": 30, "tokens": 4000, "parameters": 27681, "config": Train().model_dump(mode="json")}
     write_json(run / "train/final/train.json", trained)
-    rows = [
-        {"key": "ours", "model": "ESM-2 (Megatron-core)", "perplexity": 7.0014, "interval": [6.5, 7.5]},
-        {"key": "unigram", "model": "unigram", "perplexity": 18.0, "interval": [17.9, 18.1], "ratio": 0.389},
-    ]
-    write_json(run / "evaluate/perplexity.json", {"table": rows, "masked": 1234, "sequences": 7})
+    write_json(run / "evaluate/perplexity.json", EVALUATION)
     return run
 
 
@@ -83,12 +92,32 @@ def test_the_hub_reads_the_model_card_and_its_perplexity(results):
     _data, model = stage.run(results, results / "cards")
     assert model == results / "cards/model/README.md"
     card = ModelCard.load(model)
-    (result,) = card.data.eval_results
-    assert (result.metric_type, result.metric_value) == ("perplexity", 7.0014)
+    assert [(one.metric_type, one.metric_name, one.metric_value) for one in card.data.eval_results] == [
+        ("perplexity", "masked perplexity, all chosen residues", 7.0014),
+        ("perplexity", "masked perplexity, hidden residues alone", 9.5),
+    ]
     assert card.data.pipeline_tag == "fill-mask"
-    pieces = ("| ESM-2 (Megatron-core) | 7.001 | 6.50 to 7.50 |", "27,681 parameters", "1,234 residues", "Intended use")
-    for piece in pieces:
+    for piece in (
+        "| ESM-2 (Megatron-core) | 7.001 | 6.50 to 7.50 | 9.500 | 9.10 to 9.90 |  |",
+        "| unigram |  |  | 18.000 | 17.90 to 18.10 | 0.528 (0.511 to 0.545) |",
+        "is better than every baseline where the residue is hidden: unigram.",
+        "1,000 hidden by the mask token (perplexity 9.50), 234 left as they are (perplexity 1.20) and 0 replaced by",
+        "27,681 parameters",
+        "1,234 residues",
+        "Intended use",
+    ):
         assert piece in card.text
+
+
+def test_an_evaluation_of_an_older_version_is_one_line(results):
+    old = {"key": "ours", "model": "ESM-2 (Megatron-core)", "perplexity": 7.0014, "interval": [6.5, 7.5]}
+    write_json(results / "evaluate/perplexity.json", {"table": [old], "masked": 1234, "sequences": 7})
+    with pytest.raises(
+        UserError, match=r"perplexity\.json: it has no 'hidden'; delete it and run the evaluate stage again"
+    ):
+        stage.run(results, results / "cards")
+    with pytest.raises(UserError, match=r"perplexity\.json: it has no 'hidden'"):
+        perplexity_lines(results)
 
 
 def test_sequences_of_your_own_keep_their_licence_and_have_nothing_of_uniref(results):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -7,6 +8,7 @@ from unirefine.config import Cluster, Decontaminate, Split, Train, load_block, l
 from unirefine.errors import UserError
 from unirefine.workflow.directories import release_files
 
+ROOT = Path(__file__).parents[3]
 PUBLISHED = {"direction": "published", "sensitivity": 7}
 
 
@@ -80,6 +82,23 @@ def test_an_option_like_no_other_gets_the_list():
         (
             {"train": {"fp8": "mxfp8", "model": {"preset": "35M"}, "parallel": {"tensor": 4}}},
             "hidden / parallel.tensor = 480 / 4 is not a multiple; possible values of parallel.tensor: [1, 5]",
+        ),
+        (
+            {"train": {"fp8": "blockwise", "model": {"preset": "8M"}}},
+            "of 128: hidden / parallel.tensor = 320 / 1 is not a multiple; possible values of parallel.tensor: none",
+        ),
+        ({"train": {"fp8": "nvfp4", "precision": "fp16"}}, "train.fp8 nvfp4 needs train.precision bf16"),
+        ({"train": {"fp8_skip_layers": 1}}, "train.fp8_skip_layers needs train.fp8"),
+        ({"train": {"fp8": "delayed", "fp8_skip_layers": 1}}, "does not work with train.fp8 delayed"),
+        ({"train": {"fp8": "current", "fp8_skip_layers": 17}}, "17 leaves no layer in FP8; at most: 16"),
+        (
+            {"train": {"fp8": "current", "fp8_skip_layers": 5, "parallel": {"pipeline": 8}}},
+            "5 leaves no layer in FP8; at most: 4",
+        ),
+        ({"train": {"attention": "flash", "precision": "fp32"}}, "train.attention flash has no fp32 kernel"),
+        (
+            {"train": {"attention": "unfused", "parallel": {"context": 2}}},
+            "train.attention unfused does not work with parallel.context above 1",
         ),
         ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16; nearest: [16]"),
         ({"train": {"parallel": {"sequence": True}}}, "parallel.sequence needs parallel.tensor above 1"),
@@ -193,7 +212,13 @@ def test_more_purge_lists_than_a_command_line_holds_are_one_line(tmp_path):
             (3, 64, 4),
         ),
         ("megatron/complete.json", {"model": {"layers": 2, "hidden": 32, "heads": 2}}, (2, 32, 2)),
+        ("final/megatron/complete.json", {"model": {"layers": 2, "hidden": 32, "heads": 2}}, (2, 32, 2)),
         ("config.json", {"num_hidden_layers": "6"}, {"preset": "650M"}),
+        (
+            "config.json",
+            {"num_hidden_layers": 6, "hidden_size": 64, "num_attention_heads": 5},
+            {"preset": "650M"},
+        ),
         ("config.json", [], {"preset": "650M"}),
     ],
 )
@@ -206,8 +231,38 @@ def test_the_sizes_of_the_initial_model_need_not_be_repeated(tmp_path, file, con
     else:
         assert train.model.preset is None and train.model.sizes == expected
     assert Train.model_validate_json(train.model_dump_json()) == train
-    given = load_block(Train, "train", json.dumps({"init": str(tmp_path), "model": {"preset": "35M"}}), {})
-    assert given.model.preset == "35M", "what is given stays, and is compared when the model is opened"
+    other = json.dumps({"init": str(tmp_path), "model": {"preset": "35M"}})
+    if expected == {"preset": "650M"}:
+        assert load_block(Train, "train", other, {}).model.preset == "35M", "compared when the model is opened"
+        return
+    with pytest.raises(UserError, match="12 layers, hidden 480, 20 heads, and the model of"):
+        load_block(Train, "train", other, {})
+
+
+def test_what_the_config_gives_of_an_initial_model_must_be_true_and_the_rest_is_taken(tmp_path):
+    sizes = {"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+
+    def model(**given):
+        return load_block(Train, "train", json.dumps({"init": str(tmp_path), "model": given}), {}).model
+
+    for given in ({}, {"preset": None}, {"layers": 3}, {"preset": None, "hidden": 64}, {"layers": 3, "heads": 4}):
+        assert model(**given).sizes == (3, 64, 4)
+    for given in ({"layers": 6}, {"preset": None, "hidden": 128}, {"heads": 2}, {"preset": "650M"}):
+        with pytest.raises(UserError, match="3 layers, hidden 64, 4 heads; leave"):
+            model(**given)
+
+
+@pytest.mark.parametrize(
+    ("init", "preset"),
+    [
+        ("facebook/esm2_t6_8M_UR50D", "8M"), ("facebook/esm2_t48_15B_UR50D", "15B"),
+        ("facebook/esm2_t9_9M_UR50D", "650M"), ("me/model", "650M"),
+    ],
+)  # fmt: skip
+def test_a_published_model_has_its_size_in_its_name(init, preset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_block(Train, "train", json.dumps({"init": init}), {}).model.preset == preset
 
 
 @pytest.mark.parametrize("name", ["my (odd) $dir; é", "2024", "a'b", 'a"b', "$(id)", "a.b-c_d", "~a"])
@@ -269,3 +324,10 @@ def test_config_files_and_what_snakemakes_config_gives_are_laid_over_each_other(
     assert merge_configs([], {}) == parse_config({})
     with pytest.raises(UserError, match="no such config file"):
         merge_configs([tmp_path / "none.yaml"], {})
+
+
+def test_batches_are_packed_unless_asked_otherwise():
+    assert Train().packed and not Train(packed=False).packed
+    for name in ("uniref-2024_03", "uniref-current"):
+        train = load_config(ROOT / f"config/{name}.yaml").train
+        assert (train.model.preset, train.packed, train.micro_batch, train.accumulated) == ("650M", True, 32, 8)

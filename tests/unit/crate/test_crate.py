@@ -28,7 +28,7 @@ def results(tmp_path):
     step = lineage.step("train", Train(), packages=["torch"])
     weights = [{"name": "huggingface/model.safetensors", "bytes": 9, "sha256": "w" * 64}]
     lineage.write(run / "train/final", step, [run / "shard"], files=weights)
-    write_json(run / "evaluate/perplexity.json", {"table": [{"perplexity": 7.0}]})
+    write_json(run / "evaluate/perplexity.json", {"table": [{"perplexity": 7.0, "hidden": {"perplexity": 9.0}}]})
     write_text(run / "cards/data/README.md", "# card\n")
     return run
 

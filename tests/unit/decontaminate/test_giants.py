@@ -14,9 +14,9 @@ from unirefine.core.exact import align_all
 from unirefine.core.giants import FULL_SCORE, is_giant
 from unirefine.core.smith_waterman import bits
 from unirefine.decontaminate import search
-from unirefine.decontaminate.align import SCHEMA, align
-from unirefine.decontaminate.giants import Giants, align_giants, limits_of, to_frame, with_giants
 from unirefine.errors import UserError
+from unirefine.similarity.align import SCHEMA, align
+from unirefine.similarity.giants import Giants, align_giants, limits_of, to_frame, with_giants
 from unirefine.tools import find_mmseqs
 
 CONFIG = Decontaminate(parts=1)

@@ -13,8 +13,8 @@ import pytest
 
 from unirefine.cli.main import main
 from unirefine.config import Decontaminate, Search
-from unirefine.decontaminate.align import SCHEMA, hits_among
 from unirefine.errors import UserError
+from unirefine.similarity.align import SCHEMA, hits_among
 
 PUBLISHED_LEVEL = Decontaminate(parts=1, level="representatives")
 
@@ -59,7 +59,8 @@ def test_an_mmseqs_that_fails_is_one_line_and_leaves_nothing(stage, capfd, body,
     assert main(search_command(stage, fake_mmseqs(stage.directory, body))) == 1
     line = capfd.readouterr().err
     assert line.count("\n") == 1 and "mmseqs" in line and message in line
-    assert sorted(path.name for path in stage.path().iterdir()) == [".search-000.lock", "queries", "target.fasta"]
+    left = [".search-000.lock", "benchmarks.parquet", "queries", "target.fasta"]
+    assert sorted(path.name for path in stage.path().iterdir()) == left
 
 
 def test_a_killed_search_leaves_no_result_and_its_directory_goes_with_the_next(stage):

@@ -106,6 +106,12 @@ FAULTS = {
     "the disk, or a quota, is full": lambda d, m: raising(m, d, OSError(errno.ENOSPC, "x", "y.bin")),
     "standard output goes to a full disk": lambda d, m: to_full_disk(m),
     "no memory is left": lambda d, m: raising(m, d, MemoryError("Unable to allocate 3 TiB")),
+    "another process of a job, or its node, is gone": lambda d, m: raising(
+        m, d, RuntimeError("[/x/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:27846")
+    ),
+    "torch is built for other GPUs or drivers, or another process has the GPU for itself": lambda d, m: raising(
+        m, d, RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors")
+    ),
     "a package of an extra is missing": lambda d, m: raising(m, d, ModuleNotFoundError("x", name="torch")),
     "no directory at all can be written": lambda d, m: raising(m, d, NO_TEMPORARY),
 }

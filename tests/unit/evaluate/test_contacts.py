@@ -112,8 +112,14 @@ def test_the_command(small_esm2, tmp_path, capsys):
     arguments = ["evaluate", "contacts", "--contacts", str(tmp_path / "p.csv"), "--fasta", str(tmp_path / "in.fasta")]
     output = tmp_path / "out"
     assert main([*arguments, "--model", str(small_esm2[0]), "--output", str(output)]) == 0
-    assert "long" in capsys.readouterr().out
+    shown = capsys.readouterr().out
     result = json.loads((output / "contacts.json").read_text())
+    # 21 pairs are 24 and more apart, of which (1, 25) and (2, 28) are contacts; of the 6 nearest, (1, 25)
+    assert result["mean_chance"]["long"] == pytest.approx(2 / 21)
+    assert result["mean_nearest"]["long"]["L/5"] == pytest.approx(1 / 6)
+    assert result["mean_chance"]["short"] == result["mean_nearest"]["short"]["L"] == 0
+    (line,) = [line for line in shown.splitlines() if line.startswith("long")]
+    assert "any pair 0.095; nearest pairs first P@L/5 0.167" in line
     assert 0 <= result["mean"]["long"]["L"] <= 1 and result["proteins"][0]["name"] == "p"
     assert np.load(output / "p.npy").shape == (30, 30)
 

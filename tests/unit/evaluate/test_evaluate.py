@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from unirefine.cli.main import main
 from unirefine.config import PRESETS, Evaluate, Sampling
 from unirefine.core.ids import key_of
+from unirefine.core.summaries import beaten_text
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
 from unirefine.evaluate import run as stage
@@ -28,8 +29,8 @@ CONFIG = Evaluate(seed=2, masking={"max_tokens": 60}, batch_tokens=512)
 
 
 @pytest.fixture(scope="module")
-def plain_nll(written, small_esm2) -> list[tuple[int, int, float]]:
-    """(sequence, target, nll) of every masked residue: EsmForMaskedLM on one unpadded sequence after another."""
+def plain_nll(written, small_esm2) -> list[tuple[int, int, float, int]]:
+    """(sequence, target, nll, token shown) of every chosen residue: EsmForMaskedLM on one sequence after another."""
     side, model, config = open_shards(written.directory).validation, small_esm2[1], CONFIG
     found = []
     for sequence in range(side.sequences):
@@ -40,26 +41,76 @@ def plain_nll(written, small_esm2) -> list[tuple[int, int, float]]:
             logits = model(tokens, attention_mask=torch.ones_like(tokens)).logits[0]
         for position in np.flatnonzero(batch.labels[0] >= 0):
             target = int(batch.labels[0, position])
-            found.append((sequence, target, -float(logits[position].log_softmax(-1)[target])))
+            nll = -float(logits[position].log_softmax(-1)[target])
+            found.append((sequence, target, nll, int(batch.tokens[0, position])))
     return found
 
 
 def test_perplexity_equals_a_plain_loop_over_sequences(written, small_esm2, tmp_path, plain_nll):
     directory, expected = small_esm2[0], plain_nll
     result = stage.run(written.directory, [directory], tmp_path, CONFIG)
-    perplexity = np.exp(np.mean([nll for _, _, nll in expected]))
+    perplexity = np.exp(np.mean([nll for _, _, nll, _ in expected]))
     rows = {row["key"]: row for row in result["table"]}
-    assert list(rows) == ["ours", "huggingface", "neighbours", "bigram", "unigram"]
+    assert list(rows) == ["ours", "huggingface", "composition", "neighbours", "bigram", "unigram"]
     assert rows["huggingface"]["perplexity"] == pytest.approx(perplexity, rel=1e-5)
     assert rows["ours"]["perplexity"] == pytest.approx(perplexity, rel=1e-5)
-    assert {row["masked"] for row in rows.values()} == {len(expected)}
+    assert rows["ours"]["masked"] == rows["huggingface"]["masked"] == result["masked"] == len(expected)
     assert abs(result["parity"][0]["relative_difference"]) < 1e-5
     assert result["parity"][0]["largest_nll_difference"]["nats"] < 1e-3
     residues = {row["bin"]: row for row in result["breakdowns"]["residue"]}
-    alanines = [nll for _, target, nll in expected if target == 5]
-    assert residues["A"]["masked"] == len(alanines)
+    alanines = [nll for _, target, nll, shown in expected if target == 5 and shown == 32]
+    assert residues["A"]["residues"] == len(alanines)
     assert residues["A"]["ours"] == pytest.approx(np.exp(np.mean(alanines)), rel=1e-4)
     assert read_json(tmp_path / "perplexity.json") == json.loads(json.dumps(result))
+
+
+def test_hidden_kept_and_random_residues_are_measured_apart(written, small_esm2, tmp_path, plain_nll):
+    result = stage.run(written.directory, [small_esm2[0]], tmp_path, CONFIG)
+    kinds = {
+        "hidden": [nll for _, _, nll, shown in plain_nll if shown == 32],
+        "kept": [nll for _, target, nll, shown in plain_nll if shown == target],
+        "random": [nll for _, target, nll, shown in plain_nll if shown not in (32, target)],
+    }
+    assert sum(map(len, kinds.values())) == result["masked"] == len(plain_nll)
+    for kind, values in kinds.items():
+        assert result[kind] == len(values) > 0
+        for row in result["table"][:2]:
+            measured = row[kind]
+            assert measured["residues"] == len(values)
+            assert measured["perplexity"] == pytest.approx(np.exp(np.mean(values)), rel=1e-5)
+            assert measured["interval"][0] < measured["perplexity"] < measured["interval"][1]
+    for row in result["table"][2:]:  # baselines are measured where they are asked the same as a model
+        assert not row.keys() & {"perplexity", "interval", "masked", "kept", "random", "ratio"}
+        ratio = result["table"][0]["hidden"]["perplexity"] / row["hidden"]["perplexity"]
+        assert row["hidden"]["ratio"] == pytest.approx(ratio)
+
+
+def test_without_hidden_residues_there_is_no_ratio(written, small_esm2, tmp_path):
+    masking = {"max_tokens": 60, "mask_token_fraction": 0, "random_tokens": "amino_acids"}
+    config = Evaluate(seed=2, masking=masking, huggingface=False)
+    result = stage.run(written.directory, [small_esm2[0]], tmp_path, config)
+    assert result["hidden"] == 0 and result["kept"] + result["random"] == result["masked"]
+    assert all(row["hidden"]["perplexity"] is None for row in result["table"])
+    assert "No residue is hidden, so nothing says whether the model is better than a baseline." in lines(result)
+
+
+@pytest.mark.parametrize(
+    ("high", "text"),
+    [
+        ({}, "ours is better than every baseline where the residue is hidden: bigram, unigram."),
+        ({"bigram": 1.0}, "ours is NOT better than bigram where the residue is hidden, but better than unigram."),
+        (
+            {"bigram": 1.2, "unigram": 1.1},
+            "ours is NOT better than bigram, unigram where the residue is hidden, nor than any other baseline.",
+        ),
+    ],
+)
+def test_which_baselines_are_beaten_is_said(high, text):
+    table = [{"key": "ours", "model": "ours", "perplexity": 7.0, "hidden": {}}]
+    for name in ("bigram", "unigram"):
+        hidden = {"ratio": 0.9, "ratio_interval": [0.8, high.get(name, 0.999)]}
+        table.append({"key": name, "model": name, "hidden": hidden})
+    assert beaten_text({"table": table}) == text
 
 
 @pytest.mark.parametrize("batch_tokens", [64, 100_000])
@@ -69,9 +120,10 @@ def test_nll_does_not_depend_on_the_batches(written, small_esm2, opened, batch_t
     side = MaskedSide(open_shards(written.directory).validation, CONFIG)
     positions = side.positions()
     nll, _seconds = score(opened(directory), side, positions, batch_tokens)
-    assert positions.sequence.tolist() == [sequence for sequence, _, _ in expected]
-    assert positions.target.tolist() == [target for _, target, _ in expected]
-    np.testing.assert_allclose(nll, [nll for _, _, nll in expected], atol=1e-4)
+    assert positions.sequence.tolist() == [sequence for sequence, _, _, _ in expected]
+    assert positions.target.tolist() == [target for _, target, _, _ in expected]
+    assert positions.shown.tolist() == [shown for _, _, _, shown in expected]
+    np.testing.assert_allclose(nll, [nll for _, _, nll, _ in expected], atol=1e-4)
 
 
 def test_positions_have_the_true_neighbours(written):
@@ -148,8 +200,8 @@ def test_cluster_sizes_and_identities_come_from_their_stages(written, small_esm2
     result = stage.run(
         written.directory, [small_esm2[0]], tmp_path / "out", CONFIG, clusters=tmp_path, decontaminated=tmp_path
     )
-    by_size = {row["bin"]: row["masked"] for row in result["breakdowns"]["cluster_size"]}
-    assert sum(by_size.values()) == result["masked"] and set(by_size) == {"1", "2", "3-4"}
+    by_size = {row["bin"]: row["residues"] for row in result["breakdowns"]["cluster_size"]}
+    assert sum(by_size.values()) == result["hidden"] and set(by_size) == {"1", "2", "3-4"}
     by_identity = {row["bin"]: row["sequences"] for row in result["breakdowns"]["identity"]}
     assert set(by_identity) == {"0.4-0.5", "no hit"}
     assert by_identity["0.4-0.5"] <= sum(side.ids(i)[1] == f"UniRef50_{longest}" for i in range(side.sequences))
@@ -203,7 +255,7 @@ def test_checkpoints_of_the_same_name_get_different_names(tmp_path):
 def test_without_hugging_face_there_is_nothing_to_compare(written, small_esm2, tmp_path):
     config = CONFIG.model_copy(update={"huggingface": False})
     result = stage.run(written.directory, [small_esm2[0]], tmp_path / "out", config)
-    assert [row["key"] for row in result["table"]] == ["ours", "neighbours", "bigram", "unigram"]
+    assert [row["key"] for row in result["table"]] == ["ours", "composition", "neighbours", "bigram", "unigram"]
     (row,) = result["parity"]
     assert row["huggingface"] is None and row["difference"] is None and row["ours"] > 1
     assert any(text.startswith(f"| {row['model']} | - | {row['ours']:.3f} | - | - |") for text in lines(result))

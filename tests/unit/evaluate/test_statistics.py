@@ -12,8 +12,8 @@ def test_breakdown_equals_hand_computed_perplexities():
     nll = {"ours": np.log([2.0, 8.0, 1.0, 50.0, 3.0, 9.0])}
     rows = breakdown(bins, ["short", "none", "long"], sequence, nll)
     assert rows == [
-        {"bin": "short", "sequences": 2, "masked": 2, "ours": pytest.approx(4.0)},
-        {"bin": "long", "sequences": 2, "masked": 3, "ours": pytest.approx(3.0)},
+        {"bin": "short", "sequences": 2, "residues": 2, "ours": pytest.approx(4.0)},
+        {"bin": "long", "sequences": 2, "residues": 3, "ours": pytest.approx(3.0)},
     ]
 
 
@@ -33,7 +33,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
         masked = rng.integers(5, 40, 60)
         group = np.repeat(np.arange(60), masked)
         nll = truth + rng.normal(0, 0.4, 60)[group] + rng.normal(0, 0.3, len(group))
-        low, high = bootstrap({"ours": sum_by(group, nll, 60)}, seed=run, reference="ours")["ours"]["interval"]
+        low, high = bootstrap({"ours": sum_by(group, nll, 60)}, seed=run)["ours"]["interval"]
         hits += low <= np.exp(truth) <= high
     assert 0.88 <= hits / runs <= 0.99
 
@@ -51,6 +51,13 @@ def test_the_paired_ratio_shows_a_small_but_constant_gain():
     assert found["unigram"]["ratio_interval"][1] < 1
     assert found["ours"]["interval"][1] > found["unigram"]["interval"][0]  # the single intervals overlap
     assert "ratio" not in found["ours"]
+
+
+def test_without_positions_there_are_no_numbers():
+    nothing = sum_by(np.array([], int), np.array([]), 4)
+    found = bootstrap({"ours": nothing, "unigram": nothing}, seed=0, reference="ours")
+    assert found["ours"] == {"residues": 0, "perplexity": None, "interval": None}
+    assert found["unigram"] == found["ours"] | {"ratio": None, "ratio_interval": None}
 
 
 def test_the_same_seed_gives_the_same_interval():

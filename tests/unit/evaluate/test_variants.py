@@ -14,7 +14,7 @@ from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
 from unirefine.evaluate.edits import Substitution, parse_mutant
 from unirefine.evaluate.mutants import Variant, read_variants, variants_of_fasta
-from unirefine.evaluate.variants import marginals, score_variants, spearman, window_start
+from unirefine.evaluate.variants import marginals, score_variants, window_start
 from unirefine.model.inference import open_huggingface, open_megatron
 
 WILD = "MKVLAAGICDERWYHPQNST"
@@ -76,7 +76,8 @@ def test_the_command_writes_every_variant_in_order_and_the_correlation(files, sm
     output = files / "out"
     arguments = ["evaluate", "variants", "--model", str(small_esm2[0]), "--fasta", str(files / "wild.fasta")]
     assert main([*arguments, "--csv", str(files / "assay.csv"), "--output", str(output)]) == 0
-    assert "one: Spearman over 3 measured variants: masked marginal" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "one: Spearman over 3 measured variants: masked marginal" in shown
     rows = list(csv.DictReader((output / "variants.csv").open()))
     assert [row["mutant"] for row in rows] == ["M1A", "T1W:S2A", "K2R:T20C", "V3L", "G7W"]
     assert [row["measured"] for row in rows] == ["0.5", "1.5", "-2.0", "", "3.0"]
@@ -86,14 +87,11 @@ def test_the_command_writes_every_variant_in_order_and_the_correlation(files, sm
     order = np.argsort(np.argsort(scores))
     expected = 1 - 6 * sum((order - np.array([1, 0, 2])) ** 2) / (3 * 8)  # Spearman's formula without ties
     assert one["spearman"]["masked_marginal"] == pytest.approx(expected)
-
-
-def test_spearman_with_ties_is_the_correlation_of_mean_ranks():
-    assert spearman(np.array([1.0, 2, 2, 9]), np.array([10.0, 20, 30, 40])) == pytest.approx(
-        np.corrcoef([1, 2.5, 2.5, 4], [1, 2, 3, 4])[0, 1]
-    )
-    assert spearman(np.array([1.0, 1, 1]), np.array([1.0, 2, 3])) is None
-    assert spearman(np.array([1.0]), np.array([1.0])) is None
+    assert one["spearman_interval"]["masked_marginal"] is None  # of three values
+    plain = one["without_model"]  # fewer substitutions: -1, -2, -1 beside 0.5, -2, 3
+    assert plain["fewer_substitutions"]["spearman"] == pytest.approx(np.sqrt(3) / 2)
+    assert plain["longer"]["spearman"] is None
+    assert "one: the same without a model: blosum62" in shown and "fewer substitutions 0.866" in shown
 
 
 def test_variants_of_a_fasta(tmp_path):

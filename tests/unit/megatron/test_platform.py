@@ -1,7 +1,9 @@
 """Groups, devices and seeds; the CPU patches act on Megatron's calls only, and a GPU sees none of them."""
 
+import os
 import subprocess
 import sys
+from unittest import mock
 
 from unirefine.megatron import platform
 
@@ -89,7 +91,11 @@ patches.apply()
 after = torch.cuda.current_device, torch.cuda.synchronize, torch.Tensor.cuda, torch.cuda.current_stream
 assert before == after
 assert mine == megatrons()
-assert patches._applied == {"results_queue_in_process", "optimizer_state_by_owner", "no_code_in_checkpoints"}
+from importlib.util import find_spec
+engine = {"attention_kernels_noted"} if find_spec("transformer_engine") else set()
+assert patches._applied == engine | {
+    "results_queue_in_process", "optimizer_state_by_owner", "no_code_in_checkpoints"
+}
 assert torch.ones(1).type() == "torch.FloatTensor"
 from megatron.core import jit
 assert jit.jit_fuser is torch.compile
@@ -122,3 +128,48 @@ def test_the_import_prints_nothing():
     program = "import unirefine.megatron.platform, unirefine.model.esm2"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_gloo_groups_are_made_on_cpus_only(monkeypatch):
+    """NCCL uses none of them, and gloo fails where a host's name is 127.0.1.1."""
+    made = []
+    monkeypatch.setattr(parallel_state, "initialize_model_parallel", lambda **options: made.append(options))
+    monkeypatch.setattr(platform, "seed_everything", lambda seed: None)
+    monkeypatch.setattr(platform, "_start_process_group", lambda: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    for gpu in (False, True):
+        monkeypatch.setattr(platform, "on_gpu", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(platform, "device", lambda: torch.device("cpu"))
+        platform.initialize(Parallel(processes_per_node=1), seed=0)
+    assert [options["create_gloo_process_groups"] for options in made] == [True, False]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "0"), ("1", "1")])
+def test_exact_fp32_leaves_what_the_user_set(before, after):
+    with mock.patch.dict(os.environ):
+        os.environ.pop("NVIDIA_TF32_OVERRIDE", None)
+        if before:
+            os.environ["NVIDIA_TF32_OVERRIDE"] = before
+        platform.exact_fp32()
+        assert os.environ["NVIDIA_TF32_OVERRIDE"] == after
+
+
+@pytest.mark.usefixtures("alone")
+def test_waiting_for_one_process_has_a_longer_timeout(monkeypatch):
+    made, new = [], torch.distributed.new_group
+    monkeypatch.setattr(torch.distributed, "new_group", lambda **options: made.append(options) or new(**options))
+    with platform.until_all_are_done():
+        pass
+    assert made == [{"timeout": platform.PATIENCE}] and platform.PATIENCE > 10 * platform.TIMEOUT
+    with pytest.raises(KeyError), platform.until_all_are_done():
+        raise KeyError
+    assert torch.distributed.is_initialized()
+
+
+def test_only_deterministic_kernels():
+    try:
+        platform.only_deterministic()
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.utils.deterministic.fill_uninitialized_memory = True

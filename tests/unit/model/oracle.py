@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import esm
 import torch
 from transformers import EsmConfig, EsmForMaskedLM
 
@@ -27,7 +26,7 @@ def on_meta() -> Iterator[None]:
         torch.cuda.current_device, torch.Tensor.cuda = current_device, to_gpu
 
 
-def random_huggingface(layers: int, hidden: int, heads: int, seed: int = 0) -> EsmForMaskedLM:
+def random_huggingface(layers: int, hidden: int, heads: int, seed: int = 0, noise: float = 0.1) -> EsmForMaskedLM:
     """An EsmForMaskedLM in fp32 whose weights, biases and layer norms are all far from their initial values."""
     config = EsmConfig(
         vocab_size=33, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
@@ -39,7 +38,7 @@ def random_huggingface(layers: int, hidden: int, heads: int, seed: int = 0) -> E
     model = EsmForMaskedLM(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(noise * torch.randn_like(parameter))
     return model
 
 
@@ -103,8 +102,10 @@ def per_layer(ours, theirs: EsmForMaskedLM, tokens: torch.Tensor) -> str:
     return "\n".join(f"layer {i}: {(a - b[real]).abs().max():.2e}" for i, (a, b) in enumerate(pairs))
 
 
-def fair_esm(theirs: EsmForMaskedLM) -> esm.ESM2:
+def fair_esm(theirs: EsmForMaskedLM) -> torch.nn.Module:
     """fair-esm's ESM2 with the weights of a Hugging Face model."""
+    import esm  # not where only a GPU is tested
+
     config = theirs.config
     model = esm.ESM2(config.num_hidden_layers, config.hidden_size, config.num_attention_heads, token_dropout=True)
     names = {

@@ -28,7 +28,7 @@ class Rank:
 def test_padded_batches_mask_padding(build):
     model = build(2, 64, 4)
     tokens = oracle.batch([9, 16, 3])
-    mask, packed = model._attention_on_gpu(tokens, batch.row_bounds(tokens), packed=False)
+    mask, packed = model._attention_on_gpu(tokens, batch.row_bounds(tokens), 16, packed=False)
     assert packed is None and mask.shape == (3, 1, 1, 16) and mask.dtype == torch.bool
     assert torch.equal(mask[:, 0, 0], tokens == PAD)  # True: not attended
 
@@ -36,7 +36,7 @@ def test_padded_batches_mask_padding(build):
 def test_packed_batches_give_bounds(build):
     bounds = torch.tensor([0, 9, 25, 28], dtype=torch.int32)
     tokens = torch.full((1, 28), 5)
-    mask, packed = build(2, 64, 4)._attention_on_gpu(tokens, bounds, packed=True)
+    mask, packed = build(2, 64, 4)._attention_on_gpu(tokens, bounds, 16, packed=True)
     assert mask is None and packed.qkv_format == "thd"
     assert packed.cu_seqlens_q.tolist() == packed.cu_seqlens_kv.tolist() == [0, 9, 25, 28]
     assert packed.max_seqlen_q == packed.max_seqlen_kv == 16 and packed.cu_seqlens_q_padded is None
@@ -47,7 +47,7 @@ def test_context_parallel_batches_give_real_and_padded_bounds(build):
     model.cp_group = Rank(2, 0)
     tokens = oracle.batch([9, 16, 3])
     bounds = batch.row_bounds(tokens)
-    mask, packed = model._attention_on_gpu(tokens.reshape(1, -1), bounds, packed=True)
+    mask, packed = model._attention_on_gpu(tokens.reshape(1, -1), bounds, 16, packed=True)
     assert mask is None and packed.max_seqlen_q == 16
     assert packed.cu_seqlens_q.tolist() == packed.cu_seqlens_kv.tolist() == [0, 9, 25, 28]
     assert packed.cu_seqlens_q_padded.tolist() == packed.cu_seqlens_kv_padded.tolist() == [0, 16, 32, 48]

@@ -74,6 +74,57 @@ def test_padded_vocabulary_splits_evenly(tensor):
 def test_length_multiple(layout, multiple, with_fp8):
     assert settings.length_multiple(Parallel(**layout)) == multiple
     assert settings.length_multiple(Parallel(**layout), "mxfp8") == with_fp8
+    for wide in ("blockwise", "nvfp4"):  # 128 tokens a rank
+        assert settings.length_multiple(Parallel(**layout), wide) == 4 * with_fp8
+
+
+@pytest.fixture
+def configured(monkeypatch):
+    """configured(gpu, **train options): what Megatron's TransformerConfig is given. On a CPU it refuses a GPU's."""
+    monkeypatch.setattr(settings, "TransformerConfig", lambda **options: options)
+
+    def configure(*, gpu: bool = True, **options) -> dict:
+        train = Train(model=Model(preset="650M"), parallel=Parallel(processes_per_node=1), **options)
+        return settings.transformer_config(train.model, train, gpu=gpu)
+
+    return configure
+
+
+@pytest.mark.parametrize(
+    ("fp8", "expected"),
+    [
+        ("off", {}),
+        ("delayed", {"fp8": "hybrid", "fp8_amax_compute_algo": "max"}),
+        ("current", {"fp8": "hybrid", "fp8_recipe": "tensorwise"}),
+        ("blockwise", {"fp8": "e4m3", "fp8_recipe": "blockwise"}),
+        ("mxfp8", {"fp8": "e4m3", "fp8_recipe": "mxfp8"}),
+        ("nvfp4", {"fp4": "e2m1", "fp4_recipe": "nvfp4"}),
+    ],
+)
+def test_megatrons_options_of_a_recipe(fp8, expected, configured):
+    options = configured(fp8=fp8)
+    assert options | expected == options
+    assert "first_last_layers_bf16" not in options and ("fp8" in options or "fp4" in options) == bool(expected)
+    # data-parallel ranks may run different numbers of micro-batches
+    assert options.get("tp_only_amax_red", False) == bool(expected)
+
+
+def test_layers_at_both_ends_stay_out_of_fp8(configured):
+    options = configured(fp8="current", fp8_skip_layers=2)
+    names = ("first_last_layers_bf16", "num_layers_at_start_in_bf16", "num_layers_at_end_in_bf16")
+    assert [options[name] for name in names] == [True, 2, 2]
+
+
+def test_selective_recomputes_the_feed_forward_network(configured):
+    """Fused attention keeps no scores: Megatron's default would compute it again for nothing."""
+    assert configured(recompute="selective")["recompute_modules"] == ["mlp"]
+
+
+def test_kernels_are_chosen_on_gpus_only(configured):
+    options = {"attention": "flash", "deterministic": True}
+    for gpu, expected in ((False, ("auto", False)), (True, ("flash", True))):
+        found = configured(gpu=gpu, **options)
+        assert (found["attention_backend"].name, found["deterministic_mode"]) == expected
 
 
 def test_gelu_is_exact_and_never_fused():

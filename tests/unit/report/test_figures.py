@@ -8,7 +8,7 @@ from unirefine.report.gather import LENGTH_EDGES, column_counts, size_edges
 
 METRICS = [
     {"step": step, "loss": 3 - step / 100, "tokens_per_second": 900 + step, "padded_tokens_per_second": 1000 + step}
-    | ({"validation_loss": 2.9 - step / 100} if step % 20 == 0 else {})
+    | ({"validation_loss": 2.9 - step / 100, "validation_hidden_loss": 3 - step / 100} if step % 20 == 0 else {})
     for step in range(10, 101, 10)
 ]
 SVGS = {
@@ -19,7 +19,7 @@ SVGS = {
     "histogram": lambda: figures.histogram(
         np.arange(5.0), {"a": np.array([1, 2, 3, 4])}, "x", "y", log_x=False, log_y=False, mark=2.0
     ),
-    "losses": lambda: figures.losses(METRICS, {"unigram": 2.9}),
+    "losses": lambda: figures.losses(METRICS, dict.fromkeys("abcd", 2.9)),
     "throughput": lambda: figures.throughput(METRICS),
 }
 

@@ -7,7 +7,14 @@ import pytest
 from unirefine.config import Decontaminate, Search
 from unirefine.files.atomic import write_json
 from unirefine.report.ledger import Entry
-from unirefine.report.sections import release_section, removal_section, shape_section, shard_section, split_section
+from unirefine.report.sections import (
+    evaluation_section,
+    release_section,
+    removal_section,
+    shape_section,
+    shard_section,
+    split_section,
+)
 
 EDGES = [i / 50 for i in range(51)]
 CONFIG = Decontaminate()
@@ -55,6 +62,28 @@ def test_the_split_section_claims_no_more_than_was_searched():
     )
     assert "4 train and 2 held-out proteins are too long for MMseqs2's scores: 5 pairs of them were aligned" in searched
     assert "2 had a train representative at or above" in validation
+
+
+def test_the_evaluation_section_compares_with_baselines_where_the_residue_is_hidden():
+    def measured(value, ratio=None):
+        found = {"residues": 80, "perplexity": value, "interval": None if value is None else [value - 1, value + 1]}
+        return found if ratio is None else found | {"ratio": ratio, "ratio_interval": [ratio - 0.01, ratio + 0.01]}
+
+    ours = {"key": "ours", "model": "ours", "perplexity": 14.0, "interval": [13.0, 15.0], "hidden": measured(17.0)}
+    ours |= {"kept": measured(1.7), "random": measured(None)}
+    table = [ours, {"key": "bigram", "model": "bigram", "hidden": measured(17.5, 0.995)}]
+    breakdowns = {"residue": [{"bin": "A", "residues": 7, "ours": 10.0, "bigram": 11.0}]}
+    counts = {"masked": 100, "hidden": 80, "kept": 20, "random": 0, "sequences": 5}
+    section = evaluation_section({"table": table, "parity": [], "breakdowns": breakdowns} | counts)
+    compared, kinds, _card, by_residue = section.tables
+    assert compared.rows == [
+        ["ours", "14.000", "13.00 to 15.00", "17.000", "16.00 to 18.00", ""],
+        ["bigram", "", "", "17.500", "16.50 to 18.50", "0.995 (0.985 to 1.005)"],
+    ]
+    assert kinds.columns[1::2] == ["hidden (80)", "kept (20)", "random (0)"]
+    assert kinds.rows == [["ours", "17.000", "16.00 to 18.00", "1.700", "0.70 to 2.70", "-", "-"]]
+    assert by_residue.rows == [["A", "7", "10.00", "11.00"]]
+    assert "ours is NOT better than bigram where the residue is hidden, nor than any other" in section.text[0]
 
 
 def test_a_test_split_has_its_own_sentence_and_figure():

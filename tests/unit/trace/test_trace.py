@@ -11,8 +11,8 @@ import pytest
 
 from unirefine.cli.main import main
 from unirefine.decontaminate import inputs
-from unirefine.decontaminate.align import SCHEMA
 from unirefine.decontaminate.search import write_hits, write_nearest
+from unirefine.similarity.align import SCHEMA
 
 LETTERS = "LAGVSERTIDPKQNFYMHWC"
 CLUSTERS = 12

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from unirefine.config import Train
-from unirefine.core.alphabet import PAD
+from unirefine.core.alphabet import CLS, EOS, PAD
 from unirefine.model.settings import length_multiple
-from unirefine.sampling import Batch
-from unirefine.train.data import make_micro_batch, plan_micro_batches
+from unirefine.sampling import Windows
+from unirefine.train.data import MicroBatch, make_micro_batch, plan_micro_batches
 
 LENGTHS = np.random.default_rng(0).integers(10, 101, 48)
 FIRST = 1000
@@ -17,17 +17,14 @@ FIRST = 1000
 class Counting:
     """Samples whose tokens identify them: token i of sample g is 5 + (g + i) % 20."""
 
-    def lengths_of(self, indices):
-        return LENGTHS[indices - FIRST].astype(np.int32)
+    def windows(self, indices):
+        lengths = LENGTHS[indices - FIRST]
+        return Windows(np.asarray(indices), np.zeros_like(lengths), lengths, indices.astype(np.uint64))
 
-    def batch(self, indices, *, width):
-        lengths = self.lengths_of(indices)
-        tokens = np.full((len(indices), width), PAD, np.uint8)
-        labels = np.full((len(indices), width), -100, np.int8)
-        for row, (index, length) in enumerate(zip(indices, lengths, strict=True)):
-            tokens[row, :length] = 5 + (index + np.arange(length)) % 20
-            labels[row, 3] = index % 20
-        return Batch(tokens, labels, lengths)
+    def fill(self, windows, offsets, tokens, labels):
+        for index, length, offset in zip(windows.sequence, windows.length, offsets, strict=True):
+            tokens[offset : offset + length] = 5 + (index + np.arange(length)) % 20
+            labels[offset + 3] = index % 20
 
 
 def config(**changes) -> Train:
@@ -37,24 +34,25 @@ def config(**changes) -> Train:
 
 
 LAYOUTS = {
-    "plain": config(parallel={"processes_per_node": 1}),
+    "plain": config(parallel={"processes_per_node": 1}, packed=False),
     "packed": config(parallel={"processes_per_node": 1}, packed=True),
-    "cp2": config(parallel={"processes_per_node": 2, "context": 2}),
+    "cp2": config(parallel={"processes_per_node": 2, "context": 2}, packed=False),
     "cp2-packed": config(parallel={"processes_per_node": 2, "context": 2}, packed=True),
     "tp2-sp-packed": config(parallel={"processes_per_node": 2, "tensor": 2, "sequence": True}, packed=True),
     "fp8-packed": config(parallel={"processes_per_node": 1}, packed=True, fp8="mxfp8"),
+    "blockwise-packed": config(parallel={"processes_per_node": 1}, fp8="blockwise", model={"preset": "650M"}),
     "fp8-cp2-sp": config(
         parallel={"processes_per_node": 4, "tensor": 2, "sequence": True, "context": 2}, fp8="delayed", packed=True
     ),
 }
 
 
-def all_batches(train: Train, ranks: int):
+def all_batches(train: Train, ranks: int, *, gpu: bool = False) -> list[MicroBatch]:
     indices = FIRST + np.arange(48)
     return [
         make_micro_batch(Counting(), plan, train)
         for rank in range(ranks)
-        for plan in plan_micro_batches(Counting(), indices, train, rank, ranks)
+        for plan in plan_micro_batches(Counting(), indices, train, rank, ranks, gpu=gpu)
     ]
 
 
@@ -104,3 +102,32 @@ def test_sorting_keeps_padding_small():
     batches = all_batches(LAYOUTS["plain"], 1)
     padded = sum(batch.tokens.numel() for batch in batches)
     assert padded < 1.12 * LENGTHS.sum()
+
+
+def test_a_byte_a_token_travels():
+    batch = all_batches(LAYOUTS["packed"], 1)[0]
+    assert (batch.tokens.dtype, batch.labels.dtype) == (torch.uint8, torch.int8)
+
+
+def test_padded_batches_on_gpus_have_few_shapes():
+    """64 and 128 tokens a row; as many rows as the budget of 400 tokens allows, also when samples are few."""
+    train = LAYOUTS["plain"]
+    batches = all_batches(train, 1, gpu=True)
+    assert {tuple(batch.tokens.shape) for batch in batches} == {(3, 128), (6, 64)}
+    assert sum(len(batch.indices) for batch in batches) == 48 < sum(len(batch.tokens) for batch in batches)
+    for batch in batches:
+        added = batch.tokens[len(batch.indices) :]
+        assert (added[:, :2] == torch.tensor([CLS, EOS])).all() and (added[:, 2:] == PAD).all()
+        assert (batch.labels[len(batch.indices) :] == -100).all()
+    plain = {
+        index: row for batch in all_batches(train, 1) for index, row in zip(batch.indices, batch.tokens, strict=True)
+    }
+    for batch in batches:
+        for index, length, row in zip(batch.indices, batch.lengths, batch.tokens, strict=False):
+            assert torch.equal(row[:length], plain[index][:length])
+
+
+def test_packed_batches_on_gpus_are_those_of_a_cpu():
+    train = LAYOUTS["packed"]
+    for here, there in zip(all_batches(train, 1), all_batches(train, 1, gpu=True), strict=True):
+        assert torch.equal(here.tokens, there.tokens) and torch.equal(here.cu_seqlens, there.cu_seqlens)

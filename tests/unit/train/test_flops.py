@@ -47,6 +47,8 @@ def test_peak_is_known_for_data_centre_gpus_only():
     assert peak_flops("NVIDIA A100-SXM4-80GB", "bf16", "off") == 312e12
     assert peak_flops("NVIDIA H100 80GB HBM3", "bf16", "off") == 989e12
     assert peak_flops("NVIDIA H100 PCIe", "bf16", "off") == 756e12
+    assert peak_flops("NVIDIA H100 NVL", "bf16", "off") == peak_flops("NVIDIA H200 NVL", "bf16", "off") == 835e12
+    assert peak_flops("NVIDIA H200", "bf16", "off") == 989e12
     assert peak_flops("NVIDIA H100 80GB HBM3", "bf16", "delayed") == 1978e12
     assert peak_flops("NVIDIA H100 80GB HBM3", "fp32", "off") is None
     assert peak_flops("cpu", "bf16", "off") is None
@@ -63,6 +65,9 @@ def test_memory_shrinks_with_the_layout():
     assert one["total"] == sum(size for name, size in one.items() if name != "total")
     assert 3.5 < one["parameters"] / sharded["parameters"] < 4
     assert recomputed["activations"] < one["activations"] / 8
+    selective = memory_per_process(train(recompute="selective"))
+    # of 16 h values a token and layer, the second norm's output and the GELU's input and output are computed again
+    assert 7 / 16 < selective["activations"] / one["activations"] < 8 / 16
 
 
 def test_the_published_micro_batch_fits_an_a100_and_twice_of_it_does_not():

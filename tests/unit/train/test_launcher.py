@@ -11,6 +11,7 @@ import pytest
 
 from unirefine.config import Parallel, Train
 from unirefine.errors import UserError
+from unirefine.faults import LOST_PEER
 from unirefine.train import launcher
 
 CONFIG = Train.model_validate({"parallel": {"nodes": 2}})
@@ -35,12 +36,20 @@ def test_a_batch_script_runs_the_command_as_a_step_on_every_node(monkeypatch):
         launcher.exec_srun(CONFIG, *PATHS)
         assert not replaced.called  # no job
         monkeypatch.setenv("SLURM_JOB_ID", "7")
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        with pytest.raises(UserError, match="there is no srun to start the training with; put it on PATH"):
+            launcher.exec_srun(CONFIG, *PATHS)
+        monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
         launcher.exec_srun(CONFIG, *PATHS)
         program, command = replaced.call_args.args
         assert program == command[0] == "srun"
         assert command[1:7] == ["--nodes", "2", "--ntasks", "2", "--ntasks-per-node", "1"]
         assert command[-7:-5] == ["train", "--config"]
         assert command[-4:] == ["--shards", "shards", "--output", "x"]
+        assert not any(word.startswith("--cpus-per-task") for word in command)
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", "96")
+        launcher.exec_srun(CONFIG, *PATHS)
+        assert "--cpus-per-task=96" in replaced.call_args.args[1], "a step takes one core unless it asks for more"
         replaced.reset_mock()
         monkeypatch.setenv("SLURM_STEP_ID", "0")
         launcher.exec_srun(CONFIG, *PATHS)
@@ -54,11 +63,76 @@ def test_srun_with_a_launcher_per_node_sets_no_rank(monkeypatch):
     assert not launcher.has_rank()
 
 
+@pytest.mark.parametrize(("tasks", "is_refused"), [("1", True), ("2", False), ("16", False), ("3", True)])
+def test_srun_with_another_number_of_tasks_is_refused(tasks, is_refused):
+    with mock.patch.dict(os.environ, {"SLURM_STEP_NUM_TASKS": tasks}, clear=True):
+        if not is_refused:
+            launcher.use_slurm_rank(Parallel(nodes=2, processes_per_node=8))
+            return
+        with pytest.raises(UserError, match=rf"srun has started {tasks} of this command.*--ntasks 2.*--ntasks 16"):
+            launcher.use_slurm_rank(Parallel(nodes=2, processes_per_node=8))
+
+
+def failed(**said: tuple[int, str | None]) -> Exception:
+    """The agent's error for processes that ended with (status, message or None)."""
+    found = Exception()
+    found.failures = {
+        int(name[1:]): mock.Mock(exitcode=code, timestamp=code, error_file_data={"message": text and {"message": text}})
+        for name, (code, text) in said.items()
+    }
+    return found
+
+
+LOST = f"{LOST_PEER} (Connection closed by peer); see what ended the others"
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"),
+    [
+        (
+            {"p0": (1, LOST), "p1": (-9, None)},
+            "process 1 was killed by signal 9; start again to continue from the newest",
+        ),
+        ({"p0": (-7, None)}, "process 0 was killed by signal 7; start again"),
+        ({"p0": (1, LOST), "p1": (1, "loss is not finite")}, "loss is not finite"),
+        ({"p0": (1, LOST), "p1": (1, LOST)}, LOST),
+        ({"p0": (1, None), "p1": (1, LOST)}, "process 0 failed with status 1; see the messages above; start again"),
+    ],
+)
+def test_the_reason_is_told_and_not_that_the_others_lost_a_process(ended, says):
+    with pytest.raises(UserError) as raised:
+        launcher._raise_failure(failed(**ended))
+    assert str(raised.value).startswith(says)
+
+
+def test_a_process_that_has_saved_makes_it_a_stop():
+    with pytest.raises(SystemExit) as raised:
+        launcher._raise_failure(failed(p0=(1, LOST), p1=(launcher.EXIT_PREEMPTED, None)))
+    assert raised.value.code == launcher.EXIT_PREEMPTED
+
+
 def test_nodes_without_an_address_to_meet_at_are_refused(monkeypatch):
     for name in ("MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_NODELIST"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="no address is set at which the nodes meet; set MASTER_ADDR"):
         launcher._rendezvous_endpoint()
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"MASTER_PORT": "http"}, "MASTER_PORT='http' is not a whole number"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536 is no port"),
+        ({"SLURM_JOB_ID": "x"}, "SLURM_JOB_ID='x' is not a whole number"),
+        ({"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a whole number"),
+        ({"MASTER_ADDR": "no.such.host.invalid"}, "no.such.host.invalid, which this node does not find"),
+    ],
+)
+def test_what_the_environment_says_wrongly_is_one_line(variables, says, monkeypatch):
+    for name, value in ({"MASTER_ADDR": "127.0.0.1"} | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=says):
+        launcher.launch(CONFIG, *PATHS)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +193,7 @@ def test_the_shutdown_time_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("UNIREFINE_SHUTDOWN_S", "1")
     assert launcher.shutdown_seconds() == 1
     monkeypatch.setenv("UNIREFINE_SHUTDOWN_S", "soon")
-    with pytest.raises(UserError, match="UNIREFINE_SHUTDOWN_S='soon' is not a whole number of seconds"):
+    with pytest.raises(UserError, match="UNIREFINE_SHUTDOWN_S='soon' is not a whole number"):
         launcher.launch(CONFIG, *PATHS)
 
 
@@ -145,4 +219,4 @@ def test_a_lost_rendezvous_is_a_stop_if_the_workers_had_saved(saved, monkeypatch
     if saved:
         assert raised.value.code == launcher.EXIT_PREEMPTED
     else:
-        assert "this node lost its connection to the others at 127.0.0.1:29500: the connection" in str(raised.value)
+        assert "has lost, or never had, a connection to the others at 127.0.0.1:29500" in str(raised.value)

@@ -1,11 +1,15 @@
 """The published schedule: linear warm-up, linear to 10% at 90% of the steps, then flat."""
 
+from pathlib import Path
+
 import pytest
 
-from unirefine.config import Optimizer
-from unirefine.train.schedule import learning_rate
+from unirefine.config import Optimizer, load_config
+from unirefine.errors import UserError
+from unirefine.train.schedule import check, describe, learning_rate
 
 PUBLISHED = Optimizer()
+CONFIGS = Path(__file__).parents[3] / "config"
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,51 @@ def test_no_warmup_starts_at_the_peak_line():
 def test_warmup_longer_than_the_decay_never_rises_above_the_peak():
     optimizer = Optimizer(lr=1.0, warmup_steps=100)
     assert max(learning_rate(step, 50, optimizer) for step in range(50)) == pytest.approx(0.5)
+
+
+def refused(steps: int, done: int = 0, **options) -> str | None:
+    try:
+        check(steps, Optimizer(**options), done)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("steps", [1, 20, 1_999, 2_000, 2_222])
+def test_a_warmup_that_ends_after_the_decay_is_refused(steps):
+    text = refused(steps)
+    assert (
+        text is not None and "set train.optimizer.warmup_steps to " in text and "train.steps to 2,223 at least" in text
+    )
+    assert ("longer than the training" if steps < 2_000 else "straight to its minimum") in text
+    assert max(learning_rate(step, steps, PUBLISHED) for step in range(steps)) < PUBLISHED.lr
+
+
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [
+        (2_223, {}), (500_000, {}), (1, {"warmup_steps": 0}), (1, {"warmup_steps": 1}),
+        (11, {"warmup_steps": 5}), (2_000, {"min_lr_fraction": 1}), (2_001, {"decay_fraction": 1}),
+    ],
+)  # fmt: skip
+def test_what_reaches_the_peak_and_comes_down_is_not_refused(steps, options):
+    assert refused(steps, **options) is None
+    optimizer = Optimizer(**options)
+    highest = max(learning_rate(step, steps, optimizer) for step in range(steps))
+    assert steps == 1 or highest == pytest.approx(optimizer.lr, rel=1e-9)
+
+
+def test_a_run_that_has_begun_is_told_what_it_can_still_do():
+    assert "set train.steps to 2,223 at least, or to 1,500 to get the model as it is" in refused(1_600, done=1_500)
+    assert refused(1_500, done=1_500) is None
+
+
+def test_the_schedule_in_words():
+    assert describe(500_000, PUBLISHED) == "2,000 steps up to 0.0004, down to 4e-05 at step 450,000 of 500,000"
+    assert describe(100, Optimizer(lr=0.1, warmup_steps=5, min_lr_fraction=1)) == "5 steps up to 0.1, which it keeps"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_no_config_of_ours_is_refused(path):
+    train = load_config(path).train
+    check(train.steps, train.optimizer)

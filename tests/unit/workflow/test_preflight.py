@@ -18,6 +18,7 @@ OWN = {
     },
     "curate": {"designs": "designs.fasta"},
     "split": {"method": "ids", "ids": "ids.txt"},
+    "decontaminate": {"against": ["wild types.fasta", {"file": "casp.fasta", "name": "casp15"}]},
     "train": {"init": "model"},
     "embed": {"fasta": "~/embed.fasta"},
 }
@@ -43,6 +44,8 @@ def test_all_files_that_are_missing_are_reported_with_their_keys(tmp_path, monke
         "split.ids": "ids.txt",
         "train.init": "model",
         "embed.fasta": "~/embed.fasta",
+        "decontaminate.against[0]": "wild types.fasta",
+        "decontaminate.against[1]": "casp.fasta",
     }
     tools = {"tools": {"mmseqs": "no-such-mmseqs"}}
     assert missing(OWN | tools, find_tools=True) == files | {"tools.mmseqs": "no-such-mmseqs (no program)"}

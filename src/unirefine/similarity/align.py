@@ -19,10 +19,10 @@ import numpy as np
 import polars as pl
 
 from unirefine.config import Search
-from unirefine.decontaminate.bands import length_bands
-from unirefine.decontaminate.memory import KMER, prefilter_bytes
-from unirefine.decontaminate.mmseqs import Options, Workspace
 from unirefine.progress import human
+from unirefine.similarity.bands import length_bands
+from unirefine.similarity.memory import KMER, prefilter_bytes
+from unirefine.similarity.mmseqs import Options, Workspace
 
 SCHEMA = {
     "cluster": pl.UInt32,
@@ -39,7 +39,7 @@ _COLUMNS = ("query", "target_name", "identity", "query_coverage", "target_covera
 FEW_PAIRS = 2_000_000
 """So many pairs are aligned as soon as a prefilter has found the similar ones."""
 FEW_RESIDUES = 1_000_000
-"""Fewer of them on the held-out side make alignments of 15 residues significant, and those need PUBLISHED_SENSITIVITY."""
+"""Against fewer on the held-out side alignments of 15 residues are significant, and need PUBLISHED_SENSITIVITY."""
 PUBLISHED_SENSITIVITY = 7.0
 UNGAPPED = 35
 """Smallest score of a candidate's best diagonal without gaps, in half bits."""

@@ -1,21 +1,16 @@
 """Pairs of proteins that are too long for MMseqs2's alignment (core.giants), aligned apart."""
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from unirefine.config import Decontaminate, Search
+from unirefine.config import Search
 from unirefine.core.exact import Limits, Pairs, align_all
 from unirefine.core.giants import SHORTEST, is_giant
 from unirefine.core.smith_waterman import as_residues
-from unirefine.decontaminate.align import SCHEMA, hits_among
-from unirefine.decontaminate.inputs import open_result
-
-COUNTED = "unirefine_giants"
-"""Metadata key of a `hits` file: what was aligned apart in that part (see `counts`), as JSON."""
+from unirefine.similarity.align import SCHEMA, hits_among
 
 
 class Giants(NamedTuple):
@@ -32,7 +27,7 @@ class Giants(NamedTuple):
 
 
 def align_giants(query: Path, target: Path, settings: Search, *, threads: int) -> Giants:
-    """Align the giants of two FASTA files as prepare writes them."""
+    """Align the giants of two FASTA files of two lines a record, whose names begin with numbers."""
     names, queries, _residues = _read(query)
     target_names, targets, residues = _read(target)
     if not queries or not targets:
@@ -93,17 +88,6 @@ def with_giants(alignments: pl.DataFrame, giants: pl.DataFrame) -> pl.DataFrame:
 
 
 def counts(giants: Giants, settings: Search) -> dict[str, int]:
-    """What `read_giants` sums up: sequences of train and held out, pairs aligned, and hits among them."""
+    """What the counts of all parts add up: sequences of train and held out, pairs aligned, and hits among them."""
     hits = len(hits_among(giants.alignments, settings))
     return {"train": giants.train, "held_out": giants.held_out, "pairs": giants.pairs, "hits": hits}
-
-
-def read_giants(config: Decontaminate, directory: Path) -> dict[str, int]:
-    """The counts of all parts. Every part has the same held-out sequences."""
-    total: dict[str, Any] = {"train": 0, "held_out": 0, "pairs": 0, "hits": 0}
-    for part in range(config.parts):
-        with open_result(config, directory, "hits", part) as file:
-            found = json.loads((file.schema_arrow.metadata or {}).get(COUNTED.encode(), b"{}"))
-        for name, count in found.items():
-            total[name] = max(total[name], count) if name == "held_out" else total[name] + count
-    return total

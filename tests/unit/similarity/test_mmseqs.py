@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unirefine.decontaminate.mmseqs import Workspace, _share
+from unirefine.similarity.mmseqs import Workspace, _share
 from unirefine.tools import find_mmseqs
 
 INDEX = b"Estimated memory consumption: 1G\nIndex table: counting k-mers\n[" + 65 * b"=" + b"] 3.89K 0s 677ms\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unirefine.decontaminate import bands
+from unirefine.similarity import bands
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.95])

@@ -13,10 +13,10 @@ from minisite.site import DEMO
 
 from unirefine.config import Search
 from unirefine.core.fasta import read_entries
-from unirefine.decontaminate import align as aligning
-from unirefine.decontaminate import bands, mmseqs
-from unirefine.decontaminate.align import align, hits_among
-from unirefine.decontaminate.memory import prefilter_bytes
+from unirefine.similarity import align as aligning
+from unirefine.similarity import bands, mmseqs
+from unirefine.similarity.align import align, hits_among
+from unirefine.similarity.memory import prefilter_bytes
 from unirefine.tools import find_mmseqs, run_tool
 
 PUBLISHED = {"--min-seq-id": 0.5, "--alignment-mode": 3, "--max-seqs": 300, "-s": 7, "-c": 0.8, "--cov-mode": 0}

@@ -1,4 +1,4 @@
-"""Text that both cards share: tables, the release, the steps."""
+"""Markdown that the cards and the export share: tables, the release, the steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +11,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column is text, the others are numbers."""
     head = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
     return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"),
+         (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))  # fmt: skip
+
+
+def size_category(sequences: int) -> str:
+    """What the Hub calls a data set of that many rows, as in `10K<n<100K`."""
+    return next((label for limit, label in SIZES if sequences < limit), "n>1B")
 
 
 def release_name(lineage: Mapping[str, Any]) -> str:
@@ -56,6 +65,17 @@ def audit_text(identity: Mapping[str, Any]) -> str:
         f"{summaries.searched_text(identity)} Train clusters with a sequence that was found similar to {held_out} "
         f"(MMseqs2: at least {summaries.similar_text(identity)}) were removed. A more sensitive search of what is left "
         f"found {identity['audit']['hits']:,} hits. {summaries.sample_text(identity)}"
+    )
+
+
+def benchmarks_text(identity: Mapping[str, Any]) -> str:
+    """What became of the files of decontaminate.against, as a paragraph and a table; empty without any."""
+    rows = summaries.benchmark_rows(identity)
+    if not rows:
+        return ""
+    return (
+        "\nTrain was also searched for what is similar to these proteins, by the same thresholds:\n\n"
+        f"{table(summaries.BENCHMARK_COLUMNS, rows)}\n"
     )
 
 

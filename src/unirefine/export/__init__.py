@@ -1,0 +1,1 @@
+"""`unirefine export`: the shards of a run in the formats that other trainers read."""

@@ -1,0 +1,1 @@
+"""Shards as torch's data sets, for training loops of others. `unirefine.dataset.ShardDataset` is its entry."""
