@@ -18,7 +18,13 @@ CONFIG = {
     "release": {"source": "parquet", "dataset": "published", "taxdump": None},
     "split": {"method": "given"},
     "shard": {"parts": 1},
-    "train": {"steps": 2, "validate_every": 2, "checkpoint_every": 2, "parallel": {"processes_per_node": 1}},
+    "train": {
+        "steps": 2,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+        "optimizer": {"warmup_steps": 1},
+        "parallel": {"processes_per_node": 1},
+    },
     "evaluate": {"sequences": 4},
     "decontaminate": {"parts": 1, "audit_sample": 5},
 }

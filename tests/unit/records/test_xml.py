@@ -222,7 +222,8 @@ def test_an_entry_without_sequence_is_empty_and_one_without_fields_has_nulls(xml
     first = found.records.to_pylist()[0]
     assert first == {
         "key": key_of("X"), "id": "UniRef50_X", "taxon_id": None, "rep_taxon_id": None, "member_count": None,
-        "listed_members": 0, "representative": None, "length": 0, "other_taxa": [], "fragment": None, "given_side": None, "sequence": "",
+        "listed_members": 0, "representative": None, "length": 0, "other_taxa": [],
+        "fragment": None, "given_side": None, "sequence": "",
     }  # fmt: skip
 
 
