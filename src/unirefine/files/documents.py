@@ -76,6 +76,7 @@ class _Release(TypedDict, total=False):
 
     source: str
     release: str | None
+    dataset: dict[str, str | None]
     date: str | None
     files: list[_Download]
     entries: dict[str, int]
