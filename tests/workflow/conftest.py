@@ -19,6 +19,7 @@ from unirefine.files import locks
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))  # lets test modules import their neighbours (`jobs`, `plan`)
+sys.path.append(str(ROOT / "tests"))  # and `webserver`
 import plan  # noqa: E402
 
 SMALL = Path(__file__).parent / "small.yaml"

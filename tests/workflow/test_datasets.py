@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import webserver as web
 import yaml
 from minisite.datasets import rows, write_bionemo, write_parquet
 
 from unirefine.cli.main import main
 from unirefine.config import load_config
+from unirefine.files.hashes import sha256_file
 
 ROOT = Path(__file__).parents[2]
 CONFIG = {
@@ -114,6 +116,41 @@ def test_the_model_card_is_made_of_the_validation_set_alone(published):
     assert (
         found["elsewhere"][0]["agrees"] is False and "first: " in done.stdout and "DIFFERS within 1.0%" in done.stdout
     )
+
+
+def test_a_download_from_the_hub_goes_on_at_the_next_start(published, tmp_path):
+    _run, train, validation = published
+    name, commit = "lab/proteins", "4ac1d2973567e46b8ca95901f4b4793a21305995"
+    files = tmp_path / f"site/datasets/{name}/resolve/{commit}"
+    write_parquet(files, train, validation)
+    listed = [
+        {
+            "type": "file",
+            "path": path.relative_to(files).as_posix(),
+            "lfs": {"oid": sha256_file(path), "size": path.stat().st_size},
+        }
+        for path in sorted(files.glob("*/*.parquet"))
+    ]
+    run = _run.__class__(tmp_path)
+    with web.serve(tmp_path / "site") as server:
+        address = f"/api/datasets/{name}/tree/{commit}?recursive=true"
+        server.always(address, web.Body(json.dumps(listed).encode()))
+        third = f"/datasets/{name}/resolve/{commit}/train/002.parquet"
+        server.always(third, web.Status(404))
+        release = {"source": "parquet", "dataset": name, "revision": commit, "hub": server.url, "taxdump": None}
+        values = {"run": {"name": "hub"}, "release": release, "records": {"parts": 1}, "split": {"method": "given"}}
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
+        first = run.snakemake("records", "release")
+        assert first.returncode == 1 and "cannot download train/002.parquet" in first.stdout
+        server.always(third, None)
+        asked = len(server.requests)
+        done = run.snakemake("records", "release")
+        assert done.returncode == 0, done.stdout
+        again = [path for path, _range in server.requests[asked:]]
+    assert again == [address, third, third.replace("train/002", "validation/000")]
+    assert run.planned("records", "release") == set()
+    found = json.loads((tmp_path / "results/hub/release/release.json").read_text())
+    assert {one["file"]: one["sha256"] for one in found["files"]} == {one["path"]: one["lfs"]["oid"] for one in listed}
 
 
 def test_the_published_config_is_nvidias(published):
