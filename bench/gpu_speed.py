@@ -18,6 +18,8 @@ import machine
 
 WARM_UP, STEPS, ACCUMULATED = 3, 8, 4
 """Steps before and in the measurement; full micro-batches a step."""
+KERNELS = 25
+"""Kernels that are listed."""
 CLUSTERS = {"gpu": 20_000, "cpu": 60}
 TINY = {
     "model": {"preset": None, "layers": 2, "hidden": 64, "heads": 4},
@@ -35,6 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "8M": {"preset": "8M", "micro_batch": 256},
     "650M-fp8-blockwise": {"preset": "650M", "micro_batch": 32, "fp8": "blockwise"},
     "650M-fp8-delayed": {"preset": "650M", "micro_batch": 32, "fp8": "delayed"},
+    "650M-kernels": {"preset": "650M", "micro_batch": 32, "kernels": True},
     "35M": {"preset": "35M", "micro_batch": 128},
     "150M": {"preset": "150M", "micro_batch": 64},
 }
@@ -50,6 +53,15 @@ def shards(directory: Path, count: int, fixed: bool) -> Path:
     residues = np.split(rng.integers(4, 24, lengths.sum()).astype(np.uint8), np.cumsum(lengths)[:-1])
     documents = [(f"C{number:05d}", [(f"P{number:05d}", each)]) for number, each in enumerate(residues)]
     return write_documents(directory, documents, validation=10)
+
+
+def longest_kernels(averages: Any) -> dict[str, float]:
+    """Milliseconds of the kernels (on a CPU: operators) that took most of a step, by torch's profiler."""
+    times = {each.key: each.self_device_time_total for each in averages}
+    if not any(times.values()):
+        times = {each.key: each.self_cpu_time_total for each in averages}
+    ordered = sorted(times.items(), key=lambda entry: -entry[1])
+    return {name[:80]: round(microseconds / 1e3, 3) for name, microseconds in ordered[:KERNELS]}
 
 
 def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
@@ -70,7 +82,7 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
     from unirefine.train.step import train_step
 
     options = dict(options)
-    preset, fixed = options.pop("preset"), options.pop("fixed", False)
+    preset, fixed, kernels_too = options.pop("preset"), options.pop("fixed", False), options.pop("kernels", False)
     options = {"packed": True, "model": {"preset": preset}, "sampling": {"max_tokens": 1024}} | options
     if device == "cpu":
         options |= TINY | {"precision": "fp32", "fp8": "off"}
@@ -86,20 +98,32 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
         engine.set_rate(optimizer, 1e-4, 0.01)
         data = open_shards(shards(Path(scratch) / "shards", CLUSTERS[device], fixed))
         stream = SampleStream(data.train, config.sampling)
-        steps = training_steps(stream, config, 0, WARM_UP + STEPS, 0, 1, gpu=platform.on_gpu())
+        steps = training_steps(stream, config, 0, WARM_UP + STEPS + kernels_too, 0, 1, gpu=platform.on_gpu())
         warm, measured, micro_batches = Progress(), Progress(), 0
-        for number in range(WARM_UP + STEPS):
-            progress = measured if number >= WARM_UP else warm
+
+        def run(progress: Progress) -> int:
+            """One step; its micro-batches."""
             began = time.perf_counter()
             step = next(steps)
             waited = time.perf_counter() - began
             done = train_step(
-                model, optimizer, step.micro_batches, step=number, waited=waited, stop=False, directory=Path(scratch)
-            )
+                model, optimizer, step.micro_batches,
+                step=progress.step, waited=waited, stop=False, directory=Path(scratch),
+            )  # fmt: skip
             if platform.on_gpu():
                 torch.cuda.synchronize()
             progress.count(step.next_sample, done.sums, time.perf_counter() - began)
-            micro_batches += len(step.micro_batches) if progress is measured else 0
+            return len(step.micro_batches)
+
+        for _ in range(WARM_UP):
+            run(warm)
+        for _ in range(STEPS):
+            micro_batches += run(measured)
+        longest = {}
+        if kernels_too:
+            with torch.profiler.profile() as profiled:
+                run(Progress())
+            longest = {"kernels_ms": longest_kernels(profiled.key_averages())}
         platform.shutdown()
     total = measured.interval
     return {
@@ -113,7 +137,7 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
         "memory_bytes": memory_bytes(),
         "attention": ", ".join(kernels.seen()) or "SDPA",
         "options": options,
-    }
+    } | longest
 
 
 if __name__ == "__main__":

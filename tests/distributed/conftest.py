@@ -6,4 +6,4 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "unit" / "model")]
 
-from train_shards import shards  # noqa: E402, F401 - a fixture
+from shard_fixture import shards  # noqa: E402, F401 - a fixture

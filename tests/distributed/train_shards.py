@@ -5,17 +5,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from unirefine.core.alphabet import FIRST_AMINO_ACID, TOKENS
 from unirefine.dataset.indexed import write_index
 from unirefine.files.atomic import write_json
 from unirefine.files.hashes import sha256_file
-
-
-def write_shards(directory: Path, clusters: int = 120, validation: int = 20, seed: int = 0) -> Path:
-    """Shards of made-up proteins."""
-    return write_documents(directory, made_up(clusters, seed), validation)
 
 
 def made_up(clusters: int, seed: int = 0) -> list:
@@ -60,9 +54,3 @@ def _write_side(directory: Path, name: str, documents: list) -> dict:
     table = pa.table({"id": [row[0] for row in rows], "cluster_id": [row[1] for row in rows]})
     pq.write_table(table, directory / f"{name}.ids.parquet")
     return {"shards": [name], "documents": len(documents), "sequences": len(sequences), "tokens": int(lengths.sum())}
-
-
-@pytest.fixture(scope="session")
-def shards(tmp_path_factory) -> Path:
-    """A directory of small shards."""
-    return write_shards(tmp_path_factory.mktemp("run") / "shards")

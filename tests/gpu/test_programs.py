@@ -53,13 +53,14 @@ def test_parity_notices_a_difference(monkeypatch):
 
 
 def test_speed_on_a_cpu():
-    found = gpu_speed.measure(gpu_speed.CASES["650M"], "cpu")
+    found = gpu_speed.measure(gpu_speed.CASES["650M-kernels"], "cpu")
     assert found["ok"] and found["tokens_per_second"] > 0 and 0 <= found["data_wait"] < 1
     assert found["micro_batches_a_step"] == gpu_speed.ACCUMULATED
     assert found["seconds_a_step"] * gpu_speed.STEPS * found["tokens_per_second"] == pytest.approx(
         gpu_speed.STEPS * gpu_speed.ACCUMULATED * 2 * 64, rel=0.1
     )
     assert found["loss"] < 4 and "mfu" not in found
+    assert len(found["kernels_ms"]) == gpu_speed.KERNELS and next(iter(found["kernels_ms"])) == "aten::mm"
 
 
 def test_stop_and_resume_on_a_cpu(monkeypatch):

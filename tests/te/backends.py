@@ -7,6 +7,9 @@ Only cuDNN's answer, whether it has a kernel, needs a GPU: `cudnn_has` stands in
 import dataclasses
 from collections.abc import Iterator
 
+import unirefine.megatron  # noqa: F401 - before Megatron
+
+import numpy as np
 import pytest
 import torch
 from megatron.core.transformer.enums import AttnMaskType
@@ -16,7 +19,7 @@ from transformer_engine.pytorch.attention.dot_product_attention.utils import Att
 
 from unirefine.config.training import PRESETS, Model
 from unirefine.model.batch import row_bounds
-from unirefine.train import environment
+from unirefine.train import environment, plan
 
 CUDNN = (9, 24, 0)
 FLASH = "2.8.3"
@@ -33,8 +36,8 @@ DEVICES = {
 }
 """Compute capability; whether flash-attn 2 is installed."""
 
-MICRO_BATCH = [1024] * 10 + [226] * 100
-"""Tokens of the sequences of a packed micro-batch: 32 x 1,024 in all, as many as UniRef50's mean length makes."""
+MICRO_BATCH = {"3B": 8, "15B": 8}
+"""`train.micro_batch` where it is not 32."""
 
 CASES = {
     "packed": {"packed": True},
@@ -49,6 +52,17 @@ CASES = {
 
 NAMES = ("FlashAttention", "FusedAttention", "UnfusedDotProductAttention")
 SHORT = dict(zip((*NAMES, None), ("flash", "cuDNN", "unfused", "error"), strict=True))
+
+
+def lengths(micro_batch: int) -> list[int]:
+    """Tokens of the sequences in the first packed micro-batch of a step, which has the longest ones.
+
+    The step is of 2,048 sequences on 8 GPUs. Their lengths are log-normal like UniRef50's, cropped to 1,024 tokens.
+    """
+    drawn = np.exp(np.random.default_rng(0).normal(5.6, 0.75, 2048)).astype(int) + 20
+    cropped = np.minimum(drawn, 1024)
+    mine = cropped[plan.share(cropped, 0, 8)]
+    return mine[plan.packs(mine, micro_batch * 1024)[0]].tolist()
 
 
 class _Stop(Exception):
@@ -72,10 +86,11 @@ def asked(build, preset: str, *, packed: bool, context: int = 1, deterministic: 
             patched.setenv(name, values[0])
         model = build(size, packed=packed, deterministic=deterministic, **options)
         if packed:
-            tokens = torch.full((1, sum(MICRO_BATCH)), 5)
-            bounds = torch.tensor([0, *MICRO_BATCH]).cumsum(0).to(torch.int32)
+            widths = [-(-length // (2 * context)) * 2 * context for length in lengths(MICRO_BATCH.get(preset, 32))]
+            tokens = torch.full((1, sum(widths)), 5)
+            bounds = torch.tensor([0, *widths]).cumsum(0).to(torch.int32)
         else:
-            tokens = torch.full((32, 1024), 5)
+            tokens = torch.full((MICRO_BATCH.get(preset, 32), 1024), 5)
             bounds = row_bounds(tokens)
         mask, params = model._attention_on_gpu(tokens, bounds, int(bounds.diff().max()), packed=packed)
         rows = (tokens.numel() // context,) if packed else tokens.T.shape

@@ -30,8 +30,8 @@ else:
 
     import oracle
     from megatron.core import parallel_state
+    from shard_fixture import shards  # noqa: F401 - a fixture
     from torch.testing._internal.distributed.fake_pg import FakeStore
-    from train_shards import shards  # noqa: F401 - a fixture
 
     from unirefine.config.training import Model, Parallel, Train
     from unirefine.model.esm2 import build_esm2

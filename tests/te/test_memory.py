@@ -2,6 +2,8 @@
 
 import types
 
+import unirefine.megatron  # noqa: F401 - before Megatron
+
 import oracle
 import pytest
 import torch

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import unirefine.megatron  # noqa: F401 - before Megatron
+
 import pytest
 import torch
 import transformer_engine.pytorch as te

@@ -18,7 +18,13 @@ CONFIG = {
     "release": {"source": "parquet", "dataset": "published", "taxdump": None},
     "split": {"method": "given"},
     "shard": {"parts": 1},
-    "train": {"steps": 2, "validate_every": 2, "checkpoint_every": 2, "parallel": {"processes_per_node": 1}},
+    "train": {
+        "steps": 2,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+        "optimizer": {"warmup_steps": 1},
+        "parallel": {"processes_per_node": 1},
+    },
     "evaluate": {"sequences": 4},
     "decontaminate": {"parts": 1, "audit_sample": 5},
 }
@@ -62,6 +68,27 @@ def test_a_published_data_set_from_its_files_to_perplexity(published):
     perplexity = json.loads((results / "evaluate/perplexity.json").read_text())
     assert perplexity["sequences"] == 4
     assert run.planned("evaluate") == set()
+    traced = run.unirefine("trace", validation[0][1], "--results", "results/published")
+    assert "published (parquet)" in traced.stdout and "validation, as the source says" in traced.stdout
+
+
+@pytest.mark.parametrize("form", ["parquet", "bionemo"])
+def test_what_is_exported_is_read_again(published, tmp_path, form):
+    run, *_ = published
+    shards = run.directory / "results/published/shard"
+    assert main(["export", "--to", form, "--shards", str(shards), "--output", str(tmp_path / form)]) == 0
+    command = ["records", "--level", "uniref90", "--input", str(tmp_path / form), "--set", "parts=2", "--output"]
+    assert main([*command, str(tmp_path)]) == 0
+    first, again = (
+        {
+            (row["id"], row["sequence"], row["given_side"])
+            for path in sorted(level.glob("records-*.parquet"))
+            for row in pq.read_table(path).to_pylist()
+        }
+        for level in (run.directory / "results/published/records/uniref90", tmp_path / "uniref90")
+    )
+    removed = json.loads((run.directory / "results/published/decontaminate/counts.json").read_text())
+    assert again <= first and len(first) - len(again) == sum(removed["levels"]["uniref90"]["removed"].values())
 
 
 def test_the_model_card_is_made_of_the_validation_set_alone(published):

@@ -16,15 +16,16 @@ from unirefine.core.markdown import (
     table,
 )
 from unirefine.core.summaries import is_own
+from unirefine.files.lineage import data_set_of
 
 
 def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any], audit: Mapping[str, Any]) -> str:
     """Markdown with a YAML header, as the Hub reads it. manifest: of the shards; audit: identity.json."""
     sides = manifest["sides"]
     sequences = sum(side["sequences"] for side in sides.values())
-    from_fasta = is_own(lineage["release"])
+    from_fasta, data_set = is_own(lineage["release"]), data_set_of(lineage["release"])
     header = DatasetCardData(
-        license="other" if from_fasta else "cc-by-4.0",
+        license="other" if from_fasta or data_set else "cc-by-4.0",
         pretty_name=f"{name}: protein token shards",
         size_categories=[size_category(sequences)],
         task_categories=["fill-mask"],
@@ -37,6 +38,8 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
     licence = (
         "The sequences are those of the input FASTA, and under its licence."
         if from_fasta
+        else f"The sequences are those of {data_set}, and under its licence."
+        if data_set
         else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
     )
     if from_fasta:

@@ -169,7 +169,7 @@ class Split(Block):
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of clusters on the test side: the next ones in hash order."""
     ids: str | None = None
-    """Path of the id list for `method: ids` (text, one id a line, or Parquet with a column `id`)."""
+    """Path of the id list for `method: ids` (text, one id a line, or Parquet with a column `id` or `ur50_id`)."""
     given_test: bool = False
     """With `method: given`: whether the source has a test side too."""
 

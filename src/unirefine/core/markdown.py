@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unirefine.core import summaries
-from unirefine.files.lineage import code_of
+from unirefine.files.lineage import code_of, data_set_of
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -23,10 +23,12 @@ def size_category(sequences: int) -> str:
 
 
 def release_name(lineage: Mapping[str, Any]) -> str:
-    """`UniProt 2026_03`, or the name of the input FASTA."""
+    """`UniProt 2026_03`, or the name of the input FASTA or data set."""
     released = lineage["release"] or {}
     if summaries.is_own(released):
         return "the FASTA " + ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
+    if (name := data_set_of(released)) is not None:
+        return f"the data set {name}"
     return f"UniProt {released.get('release') or 'of unknown release'}"
 
 

@@ -33,6 +33,7 @@ CC_BY = (
     "Creative Commons Attribution 4.0 International",
     "UniProt's data and what is made from them: name UniProt wherever you pass them on.",
 )
+DATA_SET_LICENCE = "The licence of the input data set; the workflow's code is under Apache-2.0."
 FASTA_LICENCE = "The licence of the input FASTA; the workflow's code is under Apache-2.0."
 NO_LICENCE = "None has been chosen for the weights; see results/cards/model/README.md."
 ENCODINGS = {
@@ -71,7 +72,9 @@ def run(results: Path, output: Path) -> dict[str, int]:
     crate.metadata.extra_contexts.append(CONTEXT)
     crate.name = f"unirefine run {results.name}"
     crate.description = f"An ESM-2 trained and evaluated by unirefine, run {results.name}: its workflow and provenance."
-    data_licence = FASTA_LICENCE if (model["release"] or {}).get("source") == "fasta" else _licence(crate, CC_BY)
+    source = (model["release"] or {}).get("source")
+    elsewhere = {"fasta": FASTA_LICENCE, "parquet": DATA_SET_LICENCE, "bionemo": DATA_SET_LICENCE}
+    data_licence = elsewhere.get(source) or _licence(crate, CC_BY)
     crate.root_dataset["license"] = data_licence
     crate.root_dataset["conformsTo"] = [
         _context(crate, identifier, "CreativeWork", name=name, version=version)

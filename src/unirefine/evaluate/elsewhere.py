@@ -9,34 +9,40 @@ from unirefine.errors import UserError
 from unirefine.model.source import find
 
 
-def judge(parity: Iterable[Mapping[str, Any]], models: Mapping[str, Path], config: Evaluate) -> list[dict[str, Any]]:
-    """For each model that `config.elsewhere` has: both perplexities, their ratio - 1, and whether they agree.
+def values_of(models: Mapping[str, Path], config: Evaluate) -> dict[str, float]:
+    """What `config.elsewhere` says of the models that it names, by their names. models: the directory of each.
 
-    parity: rows with `model` and `ours`. models: the directory of each, by name. Raises UserError for a checkpoint in
-    `config.elsewhere` that is not among the models.
+    Raises UserError for a checkpoint in `config.elsewhere` that is not among the models.
     """
-    found, used = [], set()
-    for row in parity:
-        preset = find(models[row["model"]]).model().preset or ""
-        name = next((name for name in (row["model"], preset) if name in config.elsewhere), None)
-        if name is None:
-            continue
-        used.add(name)
-        value = config.elsewhere[name]
-        difference = row["ours"] / value - 1
-        found.append(
-            {
-                "model": row["model"],
-                "elsewhere": value,
-                "ours": row["ours"],
-                "relative_difference": difference,
-                "tolerance": config.elsewhere_tolerance,
-                "agrees": abs(difference) <= config.elsewhere_tolerance,
-            }
-        )
+    found, used = {}, set()
+    for model, directory in models.items() if config.elsewhere else ():
+        preset = find(directory).model().preset or ""
+        name = next((name for name in (model, preset) if name in config.elsewhere), None)
+        if name is not None:
+            used.add(name)
+            found[model] = config.elsewhere[name]
     if missing := sorted(set(config.elsewhere) - used):
         raise UserError(f"evaluate.elsewhere has {', '.join(missing)}, which is none of the models", fix="correct it")
     return found
+
+
+def judge(parity: Iterable[Mapping[str, Any]], values: Mapping[str, float], tolerance: float) -> list[dict[str, Any]]:
+    """For each model that was measured elsewhere: both perplexities, their ratio - 1, and whether they agree.
+
+    parity: rows with `model` and `ours`. values: of `values_of`.
+    """
+    return [
+        {
+            "model": row["model"],
+            "elsewhere": values[row["model"]],
+            "ours": row["ours"],
+            "relative_difference": row["ours"] / values[row["model"]] - 1,
+            "tolerance": tolerance,
+            "agrees": abs(row["ours"] / values[row["model"]] - 1) <= tolerance,
+        }
+        for row in parity
+        if row["model"] in values
+    ]
 
 
 def lines(judged: Iterable[Mapping[str, Any]]) -> list[str]:

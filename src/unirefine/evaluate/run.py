@@ -20,7 +20,7 @@ from unirefine.errors import UserError
 from unirefine.evaluate import composition, ngram, statistics
 from unirefine.evaluate.benchmarks import Proteins, open_proteins, rows
 from unirefine.evaluate.context import Context, load_context
-from unirefine.evaluate.elsewhere import judge
+from unirefine.evaluate.elsewhere import judge, values_of
 from unirefine.evaluate.masked import MaskedSide, Positions
 from unirefine.evaluate.score import pseudo_nll, score
 from unirefine.files.atomic import read_json, write_json
@@ -64,6 +64,7 @@ def run(
     than the tolerance.
     """
     names = name_models(models)
+    elsewhere = values_of({name: directory for directory, name in names.items()}, config)
     refuse_overwriting({output / "perplexity.json": lambda path: json_of(path, ("table", "parity"))}, [])
     opened = open_shards(shards)
     if changed := changed_files(shards, platform.rank(), platform.world_size()):
@@ -102,7 +103,7 @@ def run(
         **{kind: int(where.sum()) for kind, where in kinds.items()},
         "table": _table(scored, baselines, positions, context, config),
         "parity": parity,
-        "elsewhere": judge(parity, {name: path for path, name in names.items()}, config),
+        "elsewhere": judge(parity, elsewhere, config.elsewhere_tolerance),
         "pseudo_perplexity": pseudo,
         "breakdowns": _breakdowns(scored + baselines, positions, kinds["hidden"], context, opened.validation),
         "benchmarks": of_benchmarks,

@@ -17,7 +17,7 @@ from unirefine.export.plan import File
 
 PARQUET_SCHEMA = pa.schema([("sequence", pa.string()), ("ur50_id", pa.string()), ("ur90_id", pa.string())])
 """The columns of the set that NVIDIA has published."""
-MEMBERS_SCHEMA = pa.schema([("ur90_id", pa.list_(pa.string()))])
+MEMBERS_SCHEMA = pa.schema([("ur90_id", pa.list_(pa.string())), ("ur50_id", pa.string())])
 HELD_OUT_SCHEMA = pa.schema([("ur50_id", pa.string())])
 _OPTIONS = {"compression": "zstd", "compression_level": 1}
 _PROBE = 1 << 16
@@ -37,20 +37,25 @@ def write_parquet(_file: File, path: Path, blocks: Iterable[Block]) -> None:
 
 
 def write_members(file: File, path: Path, blocks: Iterable[Block]) -> None:
-    """BioNeMo's train_clusters.parquet: `ur90_id`, the list of a cluster's members, a row a cluster."""
-    pieces = iter(file.pieces)
-    ids, ends, done, written = pa.array([], pa.string()), np.empty(0, np.int64), 0, 0
-    with parquet.Writer(path, MEMBERS_SCHEMA, **_OPTIONS) as writer:
+    """BioNeMo's train_clusters.parquet: a row a cluster, `ur90_id`, the list of its members, and `ur50_id`, its own id.
+
+    BioNeMo reads `ur90_id` alone; the other column keeps the names of the clusters.
+    """
+    pieces, ends, done, written = iter(file.pieces), np.empty(0, np.int64), 0, 0
+    ids = clusters = pa.array([], pa.string())
+    with parquet.Writer(path, MEMBERS_SCHEMA, use_dictionary=False, **_OPTIONS) as writer:
         for block in blocks:
             if written == len(ends):  # neither blocks nor clusters span shards
                 ends, done, written = next(pieces).shard.index.documents[1:], 0, 0
-            ids = pa.concat_arrays([ids, block.ids])
+            ids, clusters = pa.concat_arrays([ids, block.ids]), pa.concat_arrays([clusters, block.clusters])
             last = int(np.searchsorted(ends, done + len(ids), "right"))
             if last > written:
                 offsets = np.concatenate([[0], ends[written:last] - done]).astype(np.int32)
-                rows = pa.ListArray.from_arrays(pa.array(offsets), ids.slice(0, offsets[-1]))
-                writer.write_table(pa.table([rows], schema=MEMBERS_SCHEMA), row_group_size=len(rows))
-                ids, done, written = ids.slice(offsets[-1]), int(ends[last - 1]), last
+                count = int(offsets[-1])
+                rows = pa.ListArray.from_arrays(pa.array(offsets), ids.slice(0, count))
+                table = pa.table([rows, clusters.take(pa.array(offsets[:-1]))], schema=MEMBERS_SCHEMA)
+                writer.write_table(table, row_group_size=len(table))
+                ids, clusters, done, written = ids.slice(count), clusters.slice(count), int(ends[last - 1]), last
     assert written == len(ends) and len(ids) == 0, (file.name, written, len(ends))
 
 

@@ -76,6 +76,7 @@ class _Release(TypedDict, total=False):
 
     source: str
     release: str | None
+    dataset: dict[str, str | None]
     date: str | None
     files: list[_Download]
     entries: dict[str, int]
@@ -199,7 +200,7 @@ class _Evaluation(TypedDict, total=False):
     hidden: int
     kept: int
     random: int
-    table: list[_Row]
+    table: Annotated[list[_Row], Field(min_length=1)]
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]
     benchmarks: list[dict[str, Any]]

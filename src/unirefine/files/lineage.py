@@ -102,11 +102,22 @@ def read(path: Path | str) -> dict[str, Any]:
     return lineage
 
 
+def data_set_of(released: Mapping[str, Any] | None) -> str | None:
+    """What a run began with where that is a data set: its directory, or `owner/name@4ac1d2973567`; else None.
+
+    released: release.json.
+    """
+    found = (released or {}).get("dataset")
+    if not found:
+        return None
+    return f"{found['id']}@{found['revision'][:12]}" if found["revision"] else str(found["id"])
+
+
 def lines(lineage: Mapping[str, Any]) -> list[str]:
     """A lineage as lines of text: the release, each step, and the files."""
     text = []
     if released := lineage["release"]:
-        text.append(f"release {released['release'] or '(your FASTA)'}, {released['date']}")
+        text.append(f"release {released['release'] or data_set_of(released) or '(your FASTA)'}, {released['date']}")
         text += [
             f"  {file['file']}  {file['size']:,} B  md5 {file['md5']}  {file['url']}" for file in released["files"]
         ]

@@ -57,9 +57,10 @@ def note(parameters: Any, choice: tuple) -> None:
 
 def _refusal(parameters: Any, name: str) -> UserError:
     packed = str(parameters.qkv_layout).startswith("t")
-    ways = ["install flash-attn", f"set train.packed: {str(not packed).lower()}"]
-    if parameters.context_parallel:
-        ways.append("set parallel.context: 1")
+    if parameters.context_parallel:  # slots with padding, which flash-attn 2 does not take
+        ways = ["set parallel.context: 1"]
+    else:
+        ways = ["install flash-attn", f"set train.packed: {str(not packed).lower()}"]
     if parameters.deterministic:
         ways.append("set train.deterministic: false")
     if name == UNFUSED:

@@ -38,6 +38,8 @@ def run(results: Path, output: Path, config: Report) -> Path:
     tiles += [(f"{row['hidden']['perplexity']:.2f}", f"the same, {row['model']}") for row in shown.values()]
     own = is_own(release)
     origin_of_data = "your own FASTA" if own else f"release {release['release'] or 'of unknown name'}"
+    if (data_set := lineage.data_set_of(release)) is not None:
+        origin_of_data = f"the data set {data_set}"
     entered, kept = first_and_last(entries, "uniref90")
     return write_report(
         output,

@@ -1,4 +1,4 @@
-"""An id list of clusters: text with one id a line, or Parquet with a column `id`."""
+"""An id list of clusters: text with one id a line, or Parquet with a column `id` (or `ur50_id`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,11 +81,12 @@ def _text_ids(path: Path) -> Iterator[str]:
 
 
 def _parquet_ids(path: Path) -> Iterator[str]:
-    """The column `id`, without nulls and empty strings."""
+    """The column `id`, or `ur50_id` of a published data set, without nulls and empty strings."""
     with parquet.File(path, "get the list again") as file:
-        if "id" not in file.schema_arrow.names:
-            raise UserError(
-                f"no column `id`; it has {', '.join(file.schema_arrow.names)}", where=path, fix="rename the column"
-            )
-        for batch in file.iter_batches(columns=["id"]):
+        names = file.schema_arrow.names
+        column = next((name for name in ("id", "ur50_id") if name in names), None)
+        if column is None:
+            what = f"no column `id` or `ur50_id`; it has {', '.join(names)}"
+            raise UserError(what, where=path, fix="rename the column")
+        for batch in file.iter_batches(columns=[column]):
             yield from (name for name in batch.column(0).cast(pa.string()).to_pylist() if name)

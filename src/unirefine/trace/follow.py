@@ -56,7 +56,8 @@ def follow(results: Path, name: str, offset: Callable[[Path, int], int]) -> Iter
     own = release is not None and release["source"] == "fasta"
     if release is not None:
         files = ", ".join(file["file"] for file in release["files"][:1])
-        yield Step("release", f"your own FASTA, {files}" if own else f"{release['release']} ({release['source']})")
+        name = release["release"] or lineage.data_set_of(release)
+        yield Step("release", f"your own FASTA, {files}" if own else f"{name} ({release['source']})")
     if record is None:
         yield Step("records", text)
         return
@@ -199,10 +200,12 @@ def _side(directory: Path, stage: str, cluster: _Cluster) -> int:
 
 
 def _rank(results: Path, cluster: _Cluster, side: int) -> str:
-    """Why the cluster is on its side: its hash, or the id list."""
+    """Why the cluster is on its side: its hash, the id list, or the source."""
     split = read_json(stage_path(results, "split") / "counts.json")
     if split["method"] == "ids":
         return ", by the id list" if side == VALIDATION else ""
+    if split["method"] == "given":
+        return ", as the source says"
     value = int(keyed_hash(split["seed"], cluster.key))
     limits = ", ".join(f"{name} up to {limit}" for name, limit in split["largest_hash"].items())
     return f", hash {value:016x} of seed {split['seed']} ({limits})"

@@ -15,7 +15,6 @@ from unirefine.megatron import kernels, platform
 
 from unirefine.config import Train
 from unirefine.dataset import open_shards
-from unirefine.errors import UserError
 from unirefine.files import locks
 from unirefine.files.hashes import sha256_file
 from unirefine.model.esm2 import build_esm2
@@ -53,7 +52,8 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
 
         # Model and optimizer, as the newest checkpoint has them
         platform.initialize(config.parallel, config.seed)
-        prepare_device(config)
+        if platform.on_gpu():
+            prepare_gpu(config)
         check_shards(shards_directory)
         model = engine.wrap(build_esm2(config.model, config), config)
         if init is not None:
@@ -127,20 +127,13 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
             print(summary(progress, config, output))
 
 
-def prepare_device(config: Train) -> None:
-    """Set what `config` asks of this process's device. Raises UserError for what it does not have."""
-    if platform.on_gpu():
-        kernels.refuse_slow(config.precision != "fp32" and config.attention != "unfused")
-        if config.fp8 != "off":
-            kernels.require_recipe(config.fp8)
-        if config.deterministic:
-            platform.only_deterministic()
-        return
-    for name, value, without in (("fp8", config.fp8, "off"), ("attention", config.attention, "auto")):
-        if value != without:
-            raise UserError(
-                f"train.{name} {value} needs an NVIDIA GPU, and torch finds none", fix=f"set it to {without}"
-            )
+def prepare_gpu(config: Train) -> None:
+    """Set what `config` asks of this process's GPU. Raises UserError for a recipe that it does not have."""
+    kernels.refuse_slow(config.precision != "fp32" and config.attention != "unfused")
+    if config.fp8 != "off":
+        kernels.require_recipe(config.fp8)
+    if config.deterministic:
+        platform.only_deterministic()
 
 
 def summary(progress: Progress, config: Train, output: Path) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from unirefine.config import Train
 from unirefine.errors import UserError
 
-FP8_CAPABILITY = {"delayed": (8, 9), "current": (8, 9), "mxfp8": (10, 0)}
-"""Compute capability that each recipe needs: Ada and Hopper; Blackwell."""
+FP8_CAPABILITY = {"delayed": (8, 9), "current": (8, 9), "blockwise": (9, 0), "mxfp8": (10, 0), "nvfp4": (10, 0)}
+"""Compute capability that each recipe needs: Ada; Hopper; Blackwell. `megatron.kernels` asks about the rest."""
 BF16_CAPABILITY = (8, 0)
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Within a container, its limit."""
@@ -107,6 +107,10 @@ def problem(config: Train, machine: Machine) -> UserError | None:
                 f"train.fp8 {config.fp8} needs a GPU of compute capability {_dotted(least)}; {machine.name} has "
                 f"{_dotted(machine.capability)}", fix=f"set train.fp8: {_other_recipe(machine)}",
             )  # fmt: skip
+    if config.attention != "auto" and not machine.gpus:
+        return UserError(
+            f"train.attention {config.attention} is a kernel of NVIDIA GPUs: {no_gpu(machine)}", fix="set it to auto"
+        )
     backend = "nccl" if machine.gpus else "gloo"
     if backend not in machine.backends:
         return UserError(

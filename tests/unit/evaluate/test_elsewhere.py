@@ -24,7 +24,8 @@ def sizes(monkeypatch):
 
 def judged(**values):
     models = {row["model"]: Path(row["model"]) for row in PARITY}
-    return elsewhere.judge(PARITY, models, Evaluate(elsewhere=values))
+    config = Evaluate(elsewhere=values)
+    return elsewhere.judge(PARITY, elsewhere.values_of(models, config), config.elsewhere_tolerance)
 
 
 def test_ours_is_judged_by_preset_or_name():

@@ -14,18 +14,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from small_run import make_run
 
 from unirefine.cli.main import main
-from unirefine.config import Shard
+from unirefine.config import Records, Shard
 from unirefine.core.alphabet import encode
+from unirefine.core.ids import key_of
+from unirefine.core.tables import find_parts
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
 from unirefine.export import blocks, formats, plan
 from unirefine.export.run import run as export
 from unirefine.files.atomic import read_json
+from unirefine.records.run import run as read_records
 from unirefine.shard.run import run as build_shards
 
 SIDES = {"train": 0, "validation": 1, "test": 2}
@@ -89,10 +93,10 @@ def read_bionemo(directory: Path, _monkeypatch) -> dict[str, Rows]:
         lists = clusters["ur90_id"] if side == "train" else clusters["ur50_id"].apply(lambda one: [one])
         cursor = sqlite3.connect(directory / f"{side}.db").cursor()
         rows = []
-        for number, members in enumerate(lists):
+        for cluster, members in zip(clusters["ur50_id"], lists, strict=True):
             for member in np.asarray(members):
                 cursor.execute("SELECT sequence FROM protein WHERE id = ?", (member,))
-                rows.append((str(member), number, cursor.fetchone()[0]))
+                rows.append((str(member), cluster, cursor.fetchone()[0]))
         cursor.execute("SELECT COUNT(*) FROM protein")
         assert cursor.fetchone()[0] == len(rows)
         used = " ".join(
@@ -174,9 +178,8 @@ def as_read(to: str, rows: Rows, own: bool, side: str) -> Rows:
     """The truth as a reader of a format sees it."""
     if to == "parquet" and not own and side != "train":
         return [(None, cluster, sequence) for _name, cluster, sequence in rows]
-    if to == "bionemo":  # it has no ids of clusters, only which members belong together
-        numbers: dict[str, int] = {}
-        return [(name, numbers.setdefault(cluster, len(numbers)), sequence) for name, cluster, sequence in rows]
+    if to == "bionemo" and side != "train":  # it has no clusters of held-out sequences
+        return [(name, name, sequence) for name, _cluster, sequence in rows]
     return rows
 
 
@@ -369,6 +372,31 @@ def test_a_file_is_cut_between_sequences():
     ends = [blocks.block_end(shard.index, first, 5, 100, 10) for first in range(5)]
     assert ends == [2, 3, 3, 4, 5]
     assert blocks.block_end(shard.index, 0, 5, 1, 10) == 1
+
+
+@pytest.mark.parametrize("to", ["parquet", "bionemo"])
+def test_an_export_is_the_source_of_another_run(to, uniref, tmp_path):
+    """`release.source: parquet` and `bionemo` read the same sequences, clusters and sides. BioNeMo has no test side."""
+    export(uniref[0], tmp_path / "set", to)
+    read_records(Records(parts=2), "uniref90", tmp_path / "set", tmp_path / "out", threads=1)
+    rows = [
+        row
+        for path in find_parts(tmp_path / "out", "uniref90").paths
+        for row in pq.read_table(path, columns=["id", "sequence", "given_side"]).to_pylist()
+    ]
+    expected = {
+        (name.replace("UniRef50_", "UniRef90_"), sequence, SIDES[side])
+        for side, of_side in uniref[1].items()
+        for name, _cluster, sequence in of_side
+        if (to, side) != ("bionemo", "test")
+    }
+    assert {(row["id"], row["sequence"], row["given_side"]) for row in rows} == expected and len(rows) == len(expected)
+    pairs = {
+        (row["cluster_key"], row["member_key"])
+        for path in find_parts(tmp_path / "out", "uniref90", "members").paths
+        for row in pq.read_table(path).to_pylist()
+    }
+    assert {(key_of(name[9:]), key_of(cluster[9:])) for name, cluster, _sequence in uniref[1]["train"]} <= pairs
 
 
 DIES = """

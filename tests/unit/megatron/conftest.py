@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "distributed"))
 
-from train_shards import shards  # noqa: F401 - a fixture
+from shard_fixture import shards  # noqa: F401 - a fixture

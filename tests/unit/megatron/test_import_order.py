@@ -89,7 +89,7 @@ def trained(shards, tmp_path_factory) -> tuple[Path, list]:
     config = {
         "model": {"preset": None, "layers": 1, "hidden": 32, "heads": 2}, "parallel": {"processes_per_node": 1},
         "sampling": {"max_tokens": 64}, "precision": "fp32", "micro_batch": 2, "global_batch": 2, "steps": 1,
-        "validate_sequences": 4,
+        "validate_sequences": 4, "optimizer": {"warmup_steps": 0},
     }  # fmt: skip
     return output, loaded_by("train", "--config", json.dumps(config), "--shards", shards, "--output", output)
 

@@ -86,6 +86,7 @@ entry_of = st.fixed_dictionaries(
         "count": st.none() | st.integers(1, 10**6),
         "taxon": st.none() | st.integers(1, 2**31 - 1),
         "name": st.text(TEXT, max_size=12),
+        "suffix": st.sampled_from(["", " (Fragment)", " (Fragments)", " (Fragmented)"]),
         "members": st.lists(member, min_size=1, max_size=6),
         "sequence": st.text("ACDEFGHIKLMNPQRSTVWYXBZUOJ", min_size=1, max_size=90),
         "wrapped": st.booleans(),
@@ -118,7 +119,7 @@ def written(writer: Writer, entries: list[dict]) -> bytes:
             if entry[field]
         ]
         name = "".join(f"&#{ord(letter)};" for letter in entry["name"])
-        inner = writer.between() + f"<name>Cluster: {name}</name>" + writer.properties(pairs)
+        inner = writer.between() + f"<name>Cluster: {name}{entry['suffix']}</name>" + writer.properties(pairs)
         inner += writer.tag("representativeMember", first)
         inner += "".join(writer.tag("member", reference) for reference in references[1:])
         text += writer.tag("entry", inner, id=f"UniRef50_A0A{number:07d}", updated="2024-05-29")
@@ -157,6 +158,8 @@ def by_lxml(data: bytes) -> tuple[list[dict], list[tuple]]:
                 "representative": representative,
                 "length": len(sequence),
                 "other_taxa": [{"taxon_id": taxon, "member_key": key} for taxon, key in sorted(first_with.items())],
+                "fragment": re.search(r"\(Fragments?\)", entry.find(f"{NAMESPACE}name").text) is not None,
+                "given_side": None,
                 "sequence": sequence,
             }
         )
@@ -219,7 +222,8 @@ def test_an_entry_without_sequence_is_empty_and_one_without_fields_has_nulls(xml
     first = found.records.to_pylist()[0]
     assert first == {
         "key": key_of("X"), "id": "UniRef50_X", "taxon_id": None, "rep_taxon_id": None, "member_count": None,
-        "listed_members": 0, "representative": None, "length": 0, "other_taxa": [], "sequence": "",
+        "listed_members": 0, "representative": None, "length": 0, "other_taxa": [],
+        "fragment": None, "given_side": None, "sequence": "",
     }  # fmt: skip
 
 

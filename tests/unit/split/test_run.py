@@ -87,7 +87,7 @@ def missing_of(tmp_path):
     return (tmp_path / "split" / "missing_ids.txt").read_text().splitlines()
 
 
-@pytest.mark.parametrize("kind", ["text", "parquet"])
+@pytest.mark.parametrize("kind", ["text", "id", "ur50_id"])
 def test_every_usual_spelling_of_an_id_is_read(tmp_path, kind, capsys):
     keys = write_clusters(tmp_path / "cluster")
     names = [id_of(int(key)) for key in keys]
@@ -99,7 +99,7 @@ def test_every_usual_spelling_of_an_id_is_read(tmp_path, kind, capsys):
     if kind == "text":
         path.write_text("\r\n".join(written), encoding="utf-8")
     else:
-        pl.DataFrame({"id": [written[0].removeprefix("\ufeff"), *written[1:]]}).write_parquet(path)
+        pl.DataFrame({kind: [written[0].removeprefix("\ufeff"), *written[1:]]}).write_parquet(path)
     paths = ["--clusters", str(tmp_path / "cluster"), "--output", str(tmp_path / "split")]
     assert main(["split", *paths, "--set", "method=ids", "--set", f"ids={path}"]) == 0
     assert "8 of 9 listed ids are clusters here; not found: AATM_RABIT; see " in capsys.readouterr().out
@@ -160,7 +160,7 @@ def test_a_split_reproduces_from_its_own_id_list(tmp_path):
         ({"method": "ids", "ids": "two.txt"}, "two.txt: line 2 is not one id: 'UPI1 UPI2'"),
         ({"method": "ids", "ids": "members.txt"}, "UniRef90_P12345 is not a UniRef50 id"),
         ({"method": "ids", "ids": "empty.txt"}, "no ids"),
-        ({"method": "ids", "ids": "column.parquet"}, "no column `id`; it has name"),
+        ({"method": "ids", "ids": "column.parquet"}, "no column `id` or `ur50_id`; it has name"),
         ({"method": "ids", "ids": "binary.txt"}, "not UTF-8 text .*; give one id a line, or a Parquet column"),
     ],
 )

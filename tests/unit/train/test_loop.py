@@ -1,4 +1,4 @@
-"""What a training asks of its device, and the line about attention."""
+"""What a training asks of its GPU, and the line about attention."""
 
 import io
 from types import SimpleNamespace
@@ -11,6 +11,8 @@ import torch
 from unirefine.config import Train
 from unirefine.errors import UserError
 from unirefine.train import loop
+from unirefine.train.forecast import Data
+from unirefine.train.machine import Machine
 from unirefine.train.measure import Progress
 from unirefine.train.reporter import Reporter
 
@@ -40,32 +42,18 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"fp8": "current"}, "train.fp8 current needs an NVIDIA GPU, and torch finds none; set it to off"),
-        ({"attention": "flash"}, "train.attention flash needs an NVIDIA GPU, and torch finds none; set it to auto"),
-    ],
-)
-def test_what_a_cpu_does_not_have_is_refused(options, line):
-    with pytest.raises(UserError) as caught:
-        loop.prepare_device(config(**options))
-    assert caught.value.line() == line
-    loop.prepare_device(config())
-
-
-@pytest.mark.parametrize(
     ("options", "changes", "choice", "says"),
     [
         ({}, {}, UNFUSED, "9 sequences of at most 1024 tokens .bfloat16, packed, heads of 64. would take "
                           ".* unfused kernel .*; install flash-attn, or set train.packed: false, or allow it with "),
         ({}, {"qkv_layout": "sbhd_sbhd_sbhd"}, UNFUSED, "set train.packed: true"),
-        ({}, {"context_parallel": True}, NOTHING, "no kernel; .*, or set parallel.context: 1"),
+        ({}, {"context_parallel": True}, NOTHING, "no kernel; set parallel.context: 1; NVTE_DEBUG"),
         ({"deterministic": True}, {"deterministic": True}, UNFUSED, "or set train.deterministic: false"),
     ],
 )  # fmt: skip
 def test_a_slow_kernel_is_refused(options, changes, choice, says, gpu, monkeypatch):
     monkeypatch.setattr(platform, "only_deterministic", lambda: None)
-    loop.prepare_device(config(**options))
+    loop.prepare_gpu(config(**options))
     kernels.note(batch(), FUSED)
     with pytest.raises(UserError, match=says) as caught:
         kernels.note(batch(**changes), choice)
@@ -75,23 +63,25 @@ def test_a_slow_kernel_is_refused(options, changes, choice, says, gpu, monkeypat
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("options", [{"precision": "fp32"}, {"attention": "unfused"}])
 def test_a_slow_kernel_that_was_asked_for_is_taken(options):
-    loop.prepare_device(config(**options))
+    loop.prepare_gpu(config(**options))
     kernels.note(batch(), UNFUSED)
     assert kernels.seen() == ["unfused kernel (all scores in memory)"]
 
 
 @pytest.mark.usefixtures("gpu")
 def test_the_kernels_are_named_once_and_again_when_others_come(tmp_path):
-    loop.prepare_device(config())
+    loop.prepare_gpu(config())
     lines = io.StringIO()
-    reporter = Reporter(tmp_path, config(), Progress(), lines)
-    lines.truncate(0)
+    machine = Machine(8, "NVIDIA H100", (9, 0), 80e9, 96, True, ("gloo", "nccl"))
+    data = Data(clusters=10**6, validation=1000, mean_length=200.0)
+    reporter = Reporter(tmp_path, config(), Progress(), machine=machine, data=data, stream=lines)
+    before = len(lines.getvalue())
     for choice in (None, FUSED, FUSED, FLASH):
         if choice:
             kernels.note(batch(), choice)
         reporter.attention(kernels.seen())
     reporter.close()
-    assert lines.getvalue().strip("\0").splitlines() == [
+    assert lines.getvalue()[before:].splitlines() == [
         "train: attention: fused (cuDNN, sub-backend 1)",
         "train: attention: fused (cuDNN, sub-backend 1), flash-attn 2.8.3",
     ]

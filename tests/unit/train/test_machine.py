@@ -42,6 +42,15 @@ B200 = Machine(8, "B200", (10, 0), 180e9, 64, True, BOTH)
         (A100, {}, None),
         (H100, {"fp8": "current"}, None),
         (B200, {"fp8": "mxfp8"}, None),
+        (B200, {"fp8": "nvfp4"}, None),
+        (H100, {"fp8": "nvfp4"}, "compute capability 10.0; H100 has 9.0; set train.fp8: current"),
+        (H100, {"fp8": "blockwise"}, None),
+        (
+            LAPTOP,
+            {"attention": "flash"},
+            "train.attention flash is a kernel of NVIDIA GPUs: no GPU found; set it to auto",
+        ),
+        (H100, {"attention": "flash"}, None),
     ],
 )
 def test_what_a_machine_lacks(here, options, says):

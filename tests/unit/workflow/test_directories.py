@@ -165,3 +165,21 @@ def test_a_base_that_is_not_there_is_one_line(values):
         second(values)
     with pytest.raises(UserError, match=r"run\.base is run\.name"):
         parse_config({"run": {"name": "same", "base": "same"}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"dataset": "other"}, False),
+        ({"dataset": "lab/data", "revision": "0" * 40}, False),
+        ({"taxdump": "taxdump.tar.gz"}, False),
+        ({"source": "bionemo"}, False),
+    ],
+)
+def test_a_data_set_is_the_same_by_its_name_and_commit(changes, same):
+    release = {"source": "parquet", "dataset": "data", "taxdump": None} | changes
+    config = parse_config({"release": release, "split": {"method": "given"}})
+    files = [{"file": "train/000.parquet", "url": "data/train/000.parquet"}]
+    found = {"source": "parquet", "release": None, "files": files, "dataset": {"id": "data", "revision": None}}
+    assert directories._is_same_release(config, found) is same
