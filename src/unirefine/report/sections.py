@@ -206,13 +206,13 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
     for one in evaluation.get("benchmarks", []):
         models = list(one["perplexity"])
         body = [
-            [row["bin"], f"{row['sequences']:,}", f"{row['masked']:,}", *(f"{row[key]:.2f}" for key in models)]
+            [row["bin"], f"{row['sequences']:,}", f"{row['residues']:,}", *(f"{row[key]:.2f}" for key in models)]
             for row in one["identity"]
         ]
         tables.append(
             Table(
-                title=f"{one['name']}: perplexity by identity of the nearest train sequence",
-                columns=["identity", "proteins", "masked", *(columns[key] for key in models)],
+                title=f"{one['name']}: perplexity of hidden residues by identity of the nearest train sequence",
+                columns=["identity", "proteins", "hidden", *(columns[key] for key in models)],
                 rows=body,
                 numeric=range(1, len(models) + 3),
             )

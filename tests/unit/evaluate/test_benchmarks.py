@@ -16,6 +16,7 @@ from unirefine.evaluate import run as stage
 from unirefine.evaluate.masked import MaskedSide
 from unirefine.evaluate.score import score
 from unirefine.model.inference import open_huggingface
+from unirefine.report.sections import evaluation_section
 
 CONFIG = Evaluate(seed=2, masking={"max_tokens": 60}, batch_tokens=512)
 CLUSTERS = 1000
@@ -68,8 +69,11 @@ def test_the_losses_are_those_of_the_same_proteins(written, small_esm2, decontam
     for label, sequences in (("0.3-0.4", (2, 3)), ("0.4-0.5", (4,)), ("no hit", (5,))):
         perplexity, masked = expected(*sequences, among=positions.kinds()["hidden"])
         if masked:
-            assert (bins[label]["huggingface"], bins[label]["masked"]) == (perplexity, masked)
+            assert (bins[label]["huggingface"], bins[label]["residues"]) == (perplexity, masked)
     assert [row["bin"] for row in far["identity"]] == ["no hit"]
+    shown = {table.title: table.rows for table in evaluation_section(found).tables}
+    title = "near: perplexity of hidden residues by identity of the nearest train sequence"
+    assert [row[0] for row in shown[title]] == [row["bin"] for row in near["identity"]]
     assert sum(row["sequences"] for row in found["breakdowns"]["identity"]) <= found["sequences"]
 
 
