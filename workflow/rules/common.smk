@@ -89,3 +89,15 @@ wildcard_constraints:
 def local_input(path):
     """A file of the user's as an input: on this machine also where results are in a bucket. Nothing for no file."""
     return local(path) if path else []
+
+
+def records_input(level):
+    """What the records of a level are read from: its file, or the data set."""
+    release = CONFIG.release
+    if release.on_hub:
+        return f"{RELEASE}/{names.DATA_SET}"
+    if release.is_data_set:
+        return [local_input(path) for path in PATHS.data_set()]
+    if CUSTOM_FASTA:
+        return local_input(release.fasta)
+    return f"{RELEASE}/{names.level_download(level, release.format)}"

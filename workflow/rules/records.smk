@@ -3,18 +3,6 @@
 RECORDS = PATHS.directory("records")
 
 
-def records_input(level):
-    """The file of a level, or the data set."""
-    release = CONFIG.release
-    if release.on_hub:
-        return f"{RELEASE}/{names.DATA_SET}"
-    if release.is_data_set:
-        return [local_input(path) for path in PATHS.data_set()]
-    if CUSTOM_FASTA:
-        return local_input(release.fasta)
-    return f"{RELEASE}/{names.level_download(level, release.format)}"
-
-
 for records_level_name in LEVELS:
 
     rule:
