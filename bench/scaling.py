@@ -17,11 +17,9 @@ members) and the cost of a full release.
 import argparse
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +45,18 @@ PARTS = 24
 """Of a full release."""
 THREADS, CORES = 16, 64
 """Of a job, and of a node, in the estimate."""
+
+
+LAUNCHER = """
+import json, os, subprocess, sys, time
+begun = time.monotonic()
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+_pid, status, usage = os.wait4(process.pid, 0)
+took = {"wall": time.monotonic() - begun, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024}
+print(json.dumps(took))
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+"""A small process that starts a command: the peak memory of a process begins with that of the one that started it."""
 
 
 class Families:
@@ -179,20 +189,12 @@ def stages(work: Path, config: Path) -> dict[str, tuple[list[str], Path]]:
 
 def measured(command: list[str], log: Path) -> dict[str, float]:
     """Run a command of unirefine: wall and CPU seconds, and the peak memory of its largest process, in bytes."""
-    begun = time.monotonic()
+    words = [sys.executable, "-m", "unirefine.cli.main", *command]
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "unirefine.cli.main", *command], stdout=out, stderr=subprocess.STDOUT
-        )
-        _pid, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+        done = subprocess.run([sys.executable, "-c", LAUNCHER, *words], stdout=subprocess.PIPE, stderr=out, check=False)
+    if done.returncode:
         sys.exit(f"{' '.join(command[:2])} failed; see {log}")
-    return {
-        "wall": time.monotonic() - begun,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "memory": usage.ru_maxrss * 1024,
-    }
+    return json.loads(done.stdout)
 
 
 def run_scale(directory: Path, scale: float) -> dict[str, dict[str, float]]:
@@ -245,10 +247,15 @@ def estimate(taken: dict[float, dict[str, dict[str, float]]]) -> list[str]:
     for name, row in large.items():
         ratio = row["members"] / small[name]["members"]
         exponent = math.log(row["cpu"] / small[name]["cpu"]) / math.log(ratio)
-        # an exponent below 1 is a fixed cost that is still in sight: the rest is taken as linear
-        full[name] = row["cpu"] * (1 / scales[-1]) ** max(exponent, 1)
-        lines.append(f"  {name:<22} exponent {exponent:5.2f}   {full[name] / 3600:10,.1f} core-hours")
-    lines.append(f"  {'all':<22} {'':>14}   {sum(full.values()) / 3600:10,.1f} core-hours")
+        # below an exponent of 1 a fixed cost is still in sight: what a further member costs is what counts
+        slope = max(0.0, row["cpu"] - small[name]["cpu"]) / (row["members"] - small[name]["members"])
+        full[name] = (
+            row["cpu"] * (1 / scales[-1]) ** exponent
+            if exponent > 1
+            else row["cpu"] + slope * (MEMBERS - row["members"])
+        )
+        lines.append(f"  {name:<22} exponent {exponent:5.2f}   {full[name] / 3600:10,.2f} core-hours")
+    lines.append(f"  {'all':<22} {'':>14}   {sum(full.values()) / 3600:10,.2f} core-hours")
     for nodes in (1, 4, 32):
         at_once = min(PARTS, nodes * CORES // THREADS)
         searches = math.ceil(PARTS / at_once) * full["decontaminate_search"] / PARTS / THREADS

@@ -86,7 +86,7 @@ def worlds(tmp_path_factory):
         {name: draw.choices(["train", "validation", "test"], [8, 2, 1])[0] for name in world}
         for world in (first, second)
     ]
-    for name in first.keys() & second.keys():
+    for name in sorted(first.keys() & second.keys()):
         if draw.random() < 0.8:
             splits[1][name] = splits[0][name]
     finals = [dict(sides) for sides in splits]
