@@ -112,7 +112,7 @@ ROWS = {
     "code of cards": (edited_code("cards"), CARDS),
     "code of report": (edited_code("report"), REPORT),
     "code of core: ids": (edited_code("core/ids.py"), RECORDS),
-    "code of core: levels": (edited_code("core/levels.py"), CLUSTER),
+    "code of core: levels": (edited_code("core/levels.py"), RECORDS),
     "code of config, files, megatron, workflow, tools": (
         edited_code("config", "files/hashes.py", "files/lineage.py", "megatron", "workflow", "tools.py"), set()),
     "words, comments or formatting of any code": (reworded_code, set()),
