@@ -76,7 +76,7 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
     from unirefine.sampling import SampleStream
     from unirefine.train import engine, environment, launcher
     from unirefine.train.data import training_steps
-    from unirefine.train.loop import prepare_device
+    from unirefine.train.loop import prepare_gpu
     from unirefine.train.measure import Progress
     from unirefine.train.reporter import memory_bytes, peak
     from unirefine.train.step import train_step
@@ -92,7 +92,8 @@ def measure(options: dict[str, Any], device: str) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory() as scratch, launcher.single_rank(), environment.set_for(config):
         platform.initialize(config.parallel, 0)
-        prepare_device(config)
+        if platform.on_gpu():
+            prepare_gpu(config)
         model = engine.wrap(build_esm2(config.model, config), config)
         optimizer = engine.build_optimizer(model, config)
         engine.set_rate(optimizer, 1e-4, 0.01)

@@ -54,8 +54,8 @@ def test_the_profile_names_every_job(jobs):
 
 def test_sizes_follow_the_input(jobs):
     search = jobs["decontaminate_search"]
-    assert asked(search, 1)["mem_mb"] == 8000 + 10 * 80, "the part and the held-out sequences"
-    assert asked(search, 1)["runtime"] == 60 + 80
+    assert asked(search, 1)["mem_mb"] == 8000 + 10 * 120, "the part, the held-out sequences, and whose they are"
+    assert asked(search, 1)["runtime"] == 60 + 120
 
 
 @pytest.mark.parametrize("processes", [8, 4])

@@ -58,10 +58,10 @@ def test_training_by_other_code_is_noted_and_not_stale_and_a_dry_run_says_so_too
 def test_a_stage_whose_code_has_changed_is_stale_and_names_the_code_that_made_it(finished, tmp_path):
     edited = finished.edited(tmp_path, "core/levels.py")
     lines = edited.status("small.yaml", "--snakefile", finished.checkout / "Snakefile")
-    for stage in ("cluster", "split", "decontaminate", "shard"):
+    for stage in ("records", "cluster", "split", "decontaminate", "shard"):
         assert re.search(r" stale .* made by other code \(unirefine ", lines[stage]), lines[stage]
-    assert " code, made by " in lines["cluster"]
-    assert " done " in lines["records"] and "other code" not in lines["records"]
+    assert " code, made by " in lines["records"]
+    assert " done " in lines["release"] and "other code" not in lines["release"]
 
 
 def test_running_then_killed_then_interrupted(copy, tmp_path):
