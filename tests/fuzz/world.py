@@ -28,7 +28,7 @@ train:
   model: {preset: null, layers: 1, hidden: 16, heads: 2}
   sampling: {max_tokens: 64}
   parallel: {processes_per_node: 1}
-  optimizer: {warmup_steps: 1}
+  optimizer: {warmup_steps: 1, min_lr_fraction: 1}  # at any number of steps the same rate
   steps: 4
   global_batch: 4
   micro_batch: 4
