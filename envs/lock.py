@@ -2,7 +2,7 @@
 
     make lock        # after a change of constraints.txt; needs uv (pip install uv)
 
-uv resolves for Python 3.11 and 3.12 on every platform at once, with the versions of constraints.txt; what these ask for
+uv resolves for Python 3.11 (from 3.11.5, which the site needs) and 3.12 on every platform at once, with the versions of constraints.txt; what these ask for
 besides (CUDA's packages for torch) is in the lock only. pip takes the lock as constraints: a package that is not in it,
 or whose file has another hash, is refused, and what is not asked for is not installed.
 """
@@ -32,7 +32,7 @@ def pins() -> dict[str, list[str]]:
 def compiled(*arguments: str, stdin: str | None = None) -> str:
     """What `uv pip compile` makes of these arguments."""
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-annotate", "--no-header"]
-    command += ["--python-version", "3.11", "--constraint", "constraints.txt", *arguments]
+    command += ["--python-version", "3.11.5", "--constraint", "constraints.txt", *arguments]
     return subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=True).stdout
 
 
