@@ -10,6 +10,7 @@ alignments below it too. The hits are exactly those of a search with `--min-seq-
 finished alignments only, and truncates identities to three decimals, while thresholds here have two.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -41,8 +42,8 @@ FEW_PAIRS = 2_000_000
 FEW_RESIDUES = 1_000_000
 """Against fewer on the held-out side alignments of 15 residues are significant, and need PUBLISHED_SENSITIVITY."""
 PUBLISHED_SENSITIVITY = 7.0
-UNGAPPED = 35
-"""Smallest score of a candidate's best diagonal without gaps, in half bits."""
+UNGAPPED = (15, 45)
+"""Bounds of `smallest_ungapped`: MMseqs2's own minimum; what the published limit of 300 results is at full size."""
 _TURNED = {1: 2, 2: 1, 3: 4, 4: 3}
 """What a coverage mode of query and target is for target and query; 0 and 5 are the same."""
 
@@ -88,6 +89,16 @@ def align(
     return found
 
 
+def smallest_ungapped(residues: int, evalue: float) -> int:
+    """Smallest score of a candidate's best diagonal without gaps, in half bits, against held-out `residues`.
+
+    Half of what a sequence of 40 residues needs for `evalue`: log2(40 * residues / evalue) bits (Karlin and Altschul
+    1990). The more residues, the more chance pairs reach a score, and the less a low one can become a hit.
+    """
+    lowest, highest = UNGAPPED
+    return int(min(max(math.log2(max(40 * residues / evalue, 1)), lowest), highest))
+
+
 def _prefilter(tool: Workspace, train: int, held_out: int, settings: Search, memory: Options) -> str:
     """Find candidate pairs; return the name of their database, whose keys are those of the train sequences."""
     swap = held_out < train
@@ -96,12 +107,12 @@ def _prefilter(tool: Workspace, train: int, held_out: int, settings: Search, mem
     lengths = [tool.lengths(name) for name in (asks, index)]
     size = prefilter_bytes(more, int(lengths[1].sum()), tool.threads)
     first, second = ("held-out", "train") if swap else ("train", "held-out")
-    few = int(lengths[0 if swap else 1].sum()) < FEW_RESIDUES
+    residues = int(lengths[0 if swap else 1].sum())
     options = {
-        "-s": max(settings.sensitivity, PUBLISHED_SENSITIVITY) if few else settings.sensitivity,
+        "-s": settings.sensitivity if residues >= FEW_RESIDUES else max(settings.sensitivity, PUBLISHED_SENSITIVITY),
         "-k": KMER,
         "--max-seqs": more,
-        "--min-ungapped-score": UNGAPPED,
+        "--min-ungapped-score": smallest_ungapped(residues, settings.evalue),
         "--mask": 0,  # masks the index: pairs that are found from one side would not be from the other
         "-c": settings.coverage,
         "--cov-mode": _TURNED.get(settings.coverage_mode, settings.coverage_mode) if swap else settings.coverage_mode,

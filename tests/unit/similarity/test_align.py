@@ -103,3 +103,20 @@ def test_a_coverage_of_one_side_stays_that_of_its_side(tmp_path, monkeypatch, mo
     for sizes, expected in (({"query": 9, "target": 5}, turned), ({"query": 5, "target": 9}, mode)):
         aligning._prefilter(tool, sizes["query"], sizes["target"], Search(coverage_mode=mode), {})
         assert (given["prefilter"]["--cov-mode"], given["prefilter"]["--max-seqs"]) == (expected, 9)
+
+
+@pytest.mark.parametrize(
+    ("residues", "evalue", "score"),
+    [
+        (1, 1e-3, 15),  # MMseqs2's own minimum
+        (100_000, 1e-3, 31),
+        (388_490, 1e-3, 33),  # in so many one hit of 2,904 has a candidate of 34, and no other one below 47
+        (328_360 * 350, 1e-3, 42),
+        (927_373 * 350, 1e-3, 43),
+        (328_360 * 350, 1e-6, 45),  # what the published limit of 300 results leaves
+        (10, float("inf"), 15),
+        (10, 5e-324, 45),
+    ],
+)
+def test_a_candidate_needs_half_of_what_makes_a_short_hit_significant(residues, evalue, score):
+    assert aligning.smallest_ungapped(residues, evalue) == score
