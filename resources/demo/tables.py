@@ -19,7 +19,7 @@ from pathlib import Path
 from Bio.SeqUtils.ProtParam import ProteinAnalysis
 
 HERE = Path(__file__).parent
-LONGEST = 300
+LONGEST = 200
 SEQUON = re.compile(r"(?=N[^P][ST])")
 KINGDOMS = ("Bacteria", "Archaea", "Eukaryota", "Viruses")
 
@@ -68,7 +68,7 @@ def main() -> None:
     """Write the three tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="directory")
-    parser.add_argument("--sequences", type=int, default=1200, help="rows of a table (default: 1200)")
+    parser.add_argument("--sequences", type=int, default=600, help="rows of a table (default: 600)")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     of = kingdoms()
@@ -77,7 +77,9 @@ def main() -> None:
     known = [(name, sequence, of[organism]) for name, organism, sequence in chosen if organism in of]
     write(arguments.output / "kingdom.csv", "kingdom", known[: arguments.sequences])
     some = chosen[: arguments.sequences]
-    write(arguments.output / "sequons.csv", "sequons", [(name, sequence, sequons(sequence)) for name, _, sequence in some])
+    write(
+        arguments.output / "sequons.csv", "sequons", [(name, sequence, sequons(sequence)) for name, _, sequence in some]
+    )
     charge = [(name, s, f"{ProteinAnalysis(s).isoelectric_point():.3f}") for name, _, s in some]
     write(arguments.output / "charge.csv", "isoelectric_point", charge)
     print(f"wrote {', '.join(str(arguments.output / f'{name}.csv') for name in ('kingdom', 'sequons', 'charge'))}")

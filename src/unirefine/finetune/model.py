@@ -140,7 +140,7 @@ def export(
         "base": name, "mode": config.mode, "max_residues": config.max_residues,
         "targets": [{"name": one.name, "task": one.task, "classes": one.classes} for one in targets],
     }  # fmt: skip
-    with temporary_directory(directory) as work:
+    with temporary_directory(directory) as work, quiet():
         made = work / "model"
         if config.mode == "lora" and not merge:
             model.save_pretrained(made, save_embedding_layers=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from unirefine.config import Finetune
 from unirefine.embed.run import fingerprint
@@ -66,6 +67,7 @@ def run(
     if len(rows) < max(LEAST, config.folds):
         least = f"{config.folds} folds" if config.folds > LEAST else f"at least {LEAST}"
         raise UserError(f"{len(rows)} sequences with a label for {least}", where=path, fix="give more of them")
+    torch.set_num_threads(threads)  # of a CPU
     helper = accelerator(device, config.precision)
     if helper.is_main_process:
         for one in targets:
@@ -191,7 +193,7 @@ def _train_arm(
                 models.export(made, directory / "merged", targets, config, name, merge=True)
         others = judged.predictions_of_baselines(targets, data.sequences, pairs, one, config, base, helper.device)
         parts.append([
-            {judged.MODEL: [v[at] for v, known in zip(found, target.labelled[one.test], strict=True) if known]} | others[at]
+            {judged.MODEL: [found[i][at] for i in np.flatnonzero(target.labelled[one.test])], **others[at]}
             for at, target in enumerate(targets)
         ])  # fmt: skip
     if not helper.is_main_process:

@@ -40,7 +40,7 @@ def search(sequences: Sequence[str], output: Path, *, threads: int, mmseqs: str 
         with parquet.File(kept, "delete it and start again") as file:
             return pl.DataFrame(pl.from_arrow(file.read()))
     binary = find_mmseqs(mmseqs)
-    settings = Search(min_seq_id=0.0, sensitivity=SENSITIVITY, coverage=COVERED, coverage_mode=0, evalue=EVALUE)
+    settings = Search(sensitivity=SENSITIVITY, coverage=COVERED, coverage_mode=0, evalue=EVALUE)
     with temporary_directory(output / "search") as work:
         fasta = work / "all.fasta"
         fasta.write_text("".join(f">{number}\n{sequence}\n" for number, sequence in enumerate(sequences)))

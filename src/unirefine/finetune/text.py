@@ -42,7 +42,8 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
         words = {"better": "better than", "worse": "worse than", "not better": "not shown to be better than"}
         difference = number_text(row["difference"])
         found.append(
-            f"The fine-tuned model is {words[better(row, key)]} {name}: {NAMES[key]} differs by {difference} [{low}, {high}]."
+            f"The fine-tuned model is {words[better(row, key)]} {name}: {NAMES[key]} differs by {difference}"
+            f" [{low}, {high}]."
         )
     return found
 

@@ -137,7 +137,7 @@ class _Work:
         return min(max(len(self.sequences[row]) for row in rows), self.config.max_residues)
 
     def parts(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Rows of this process, in parts of at most `batch_tokens`; no part where there are fewer rows than processes."""
+        """Rows of this process, in parts of at most `batch_tokens`; none where rows are fewer than processes."""
         mine = rows[self.helper.process_index :: self.helper.num_processes]
         if not len(mine):
             return []
