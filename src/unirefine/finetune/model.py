@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def build(base: Path, targets: Sequence[Target], config: Finetune, name: str) ->
             modules_to_save=["classifier"], base_model_name_or_path=name,
         )  # fmt: skip
         try:
-            return get_peft_model(model, settings)
+            with quiet():
+                return get_peft_model(model, settings)
         except ValueError as error:
             fix = "give ends of the names of linear modules, such as query, key, value or dense"
             raise UserError(f"finetune.adapted {list(config.adapted)}: {error}", fix=fix) from None
@@ -101,7 +103,9 @@ def quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of peft's use of transformers
+            yield
     finally:
         logging.set_verbosity(before)
         if bars:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
-OPTIONS = ("--device", "cpu", "--epochs", "3", "--lr", "2e-3", "--set", "batch=8", "--set", "checkpoint_every=2")
 
 
 def families(count: int = 14, members: int = 3, length: int = 44) -> list[tuple[str, str]]:

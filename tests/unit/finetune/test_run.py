@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import OPTIONS
 from forked import Forked
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
@@ -20,6 +19,9 @@ from unirefine.finetune.tasks import find
 from unirefine.finetune.train import accelerator, train
 
 torch.set_num_threads(1)
+
+
+OPTIONS = ("--device", "cpu", "--epochs", "3", "--lr", "2e-3", "--set", "batch=8", "--set", "checkpoint_every=2")
 
 
 def command(small_esm2, tables, name, output, *more):
@@ -55,7 +57,7 @@ def test_what_is_written(finished, tables, capsys):
     assert sides.group_by("cluster").agg(pl.col("homology").n_unique())["homology"].to_list().count(1) == 14
     assert result["sequences"]["clusters"] == 14
     page = (finished / "report.html").read_text()
-    assert all(name in page for name in one["models"]) and page.count("<svg") == 4
+    assert all(name in page for name in one["models"]) and page.count("<svg") == 3  # too few for calibration
     assert not list(finished.glob("*.safetensors"))
     # the composition decides these labels, and its ridge finds that
     assert one["models"]["composition"]["r2"]["value"] > 0.99
@@ -197,7 +199,7 @@ def test_losses_are_those_of_a_plain_loop(mode, small_esm2, tables, tmp_path):
         order = np.random.Generator(np.random.Philox([3, epoch])).permutation(20)
         for first in range(0, 20, 2):
             chosen = order[first : first + 2]
-            tokens = [[0, *("<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C".split().index(x)
+            tokens = [[0, *("....LAGVSERTIDPKQNFYMHWC".index(x)
                            for x in data.sequences[row]), 2] for row in chosen]  # fmt: skip
             labels = torch.tensor([["a", "b"].index(data.columns["label"][row]) for row in chosen])
             ids = torch.tensor(tokens)  # all have one length
