@@ -8,8 +8,11 @@ from typing import get_args
 from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 from unirefine.config import Finetune
 
-SHORT = ("task", "mode", "split", "identity", "folds", "seed", "epochs", "lr")
-"""Options that have a word of their own beside `--set`."""
+SHORT = {
+    "task": "task", "mode": "mode", "split": "split_by", "identity": "identity", "folds": "folds", "seed": "seed",
+    "epochs": "epochs", "lr": "lr",
+}  # fmt: skip
+"""Options that have a word of their own beside `--set`: the option by its word."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,12 +38,12 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, required=True, metavar="DIR", help="a new directory, or one to continue in"
     )
     made.add_argument("--target", nargs="+", default=[], metavar="COLUMN", help="columns of labels (default: found)")
-    for name in SHORT:
-        field = Finetune.model_fields[name]
+    for name, option in SHORT.items():
+        field = Finetune.model_fields[option]
         choices = [one for one in get_args(field.annotation) if isinstance(one, str)]
         said = " ".join((field.description or "").split()).split(". ")[0].rstrip(".").replace("%", "%%")
         shown = {"metavar": "|".join(choices)} if choices else {"metavar": name.upper()}
-        made.add_argument(f"--{name}", help=f"{said} (finetune.{name}; default: {field.default})", **shown)
+        made.add_argument(f"--{name}", help=f"{said} (finetune.{option}; default: {field.default})", **shown)
     made.add_argument("--merge", action="store_true", help="also write OUTPUT/merged: adapters merged into the weights")
     made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs (default: auto)")
     add_config(made, "finetune")
@@ -55,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     given = {name: getattr(arguments, name) for name in SHORT if getattr(arguments, name) is not None}
     # text is put in quotes: a column may be named `no`
-    words = [f"{name}={json.dumps(value) if name == 'split' else value}" for name, value in given.items()]
+    words = [f"{SHORT[name]}={json.dumps(value) if name == 'split' else value}" for name, value in given.items()]
     arguments.overrides = [*arguments.overrides, *words]
     config = config_of(arguments, Finetune, "finetune")
     from unirefine.finetune.run import run

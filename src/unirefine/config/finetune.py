@@ -16,7 +16,7 @@ class Finetune(Block):
     """What the labels are. `auto` finds it from them and says it; anything else is meant for every target."""
     mode: Literal["frozen", "lora", "full"] = "lora"
     """What is trained beside the head: nothing (`frozen`), low-rank adapters (`lora`), or every weight (`full`)."""
-    split: str = "homology"
+    split_by: str = "homology"
     """`homology` keeps similar sequences on one side, `random` does not, anything else is a column of the table: with
     the words train, validation and test, or with the number or name of a fold. `random` trains a second time, on a
     split by homology, and reports both."""

@@ -61,7 +61,7 @@ def run(
     """
     _refuse_inside(output, [path, fasta, Path(model)])
     data = table.read(path, fasta)
-    reserved = [name for name in data.columns if name.startswith(_OTHERS) or name == config.split]
+    reserved = [name for name in data.columns if name.startswith(_OTHERS) or name == config.split_by]
     targets = tasks.find(data, target, config.task, reserved)
     rows = np.flatnonzero(np.any([one.labelled for one in targets], axis=0))
     if len(rows) < max(LEAST, config.folds):
@@ -157,10 +157,10 @@ def _arms(data: table.Data, rows: np.ndarray, groups: np.ndarray, config: Finetu
 
     Also why there is none by homology, where it cannot be made.
     """
-    if config.split == "homology":
+    if config.split_by == "homology":
         return [Arm("homology", splits.by_groups(groups, rows, config, data.path))], None
-    if config.split != "random":
-        return [Arm(f"column {config.split}", splits.by_column(data, rows, config))], None
+    if config.split_by != "random":
+        return [Arm(f"column {config.split_by}", splits.by_column(data, rows, config))], None
     arms = [Arm("random", splits.by_groups(np.arange(len(groups)), rows, config, data.path))]
     try:
         arms.append(Arm("homology", splits.by_groups(groups, rows, config, data.path)))

@@ -86,7 +86,7 @@ def by_column(data: Data, rows: np.ndarray, config: Finetune) -> list[Split]:
 
     Without a validation side, part of the train side is drawn for it. Raises UserError for what is neither.
     """
-    name = config.split
+    name = config.split_by
     if name not in data.columns:
         has = ", ".join(map(repr, data.columns)) or "no other columns"
         raise UserError(

@@ -51,7 +51,7 @@ def test_too_few_groups(groups, folds, said):
         split.by_groups(groups, np.arange(len(groups)), Finetune(folds=folds), "t.csv")
 
 
-def of_column(values, config=Finetune(split="side")):  # noqa: B008 - a constant
+def of_column(values, config=Finetune(split_by="side")):  # noqa: B008 - a constant
     number = len(values)
     data = Data("t.csv", [str(at) for at in range(number)], ["M"] * number, {"side": values}, ",", ["t.csv"] * number)
     return split.by_column(data, np.arange(number), config)
