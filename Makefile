@@ -72,9 +72,9 @@ demo: results/site/done  ## real proteins from release to perplexity, some minut
 
 demo-finetune: results/demo/train/final/train.json .venv/finetune-installed  ## the demo's model on three tables of labels, under 5 minutes on 2 cores
 	python resources/demo/tables.py --output results/demo-finetune/tables
-	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/kingdom.csv --mode full --lr 1e-3 --epochs 8 --threads 2 --output results/demo-finetune/kingdom
-	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/sequons.csv --mode full --lr 2e-3 --epochs 8 --threads 2 --output results/demo-finetune/sequons
-	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/charge.csv --mode full --lr 1e-3 --epochs 8 --threads 2 --output results/demo-finetune/charge
+	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/kingdom.csv --mode full --lr 1e-3 --epochs 8 --output results/demo-finetune/kingdom
+	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/sequons.csv --mode full --lr 2e-3 --epochs 8 --output results/demo-finetune/sequons
+	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/charge.csv --mode full --lr 1e-3 --epochs 8 --output results/demo-finetune/charge
 
 results/demo/train/final/train.json:
 	$(MAKE) demo

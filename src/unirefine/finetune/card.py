@@ -9,7 +9,7 @@ from huggingface_hub import ModelCardData
 from unirefine.core.markdown import table
 from unirefine.files.atomic import write_text
 from unirefine.finetune.model import ADAPTER
-from unirefine.finetune.text import check_text, gap_rows, gap_text, results_table, split_text, verdicts
+from unirefine.finetune.text import check_text, gap_rows, gap_text, how, results_table, split_text, verdicts
 
 
 def write(directory: Path, result: Mapping[str, Any]) -> None:
@@ -31,7 +31,9 @@ def write(directory: Path, result: Mapping[str, Any]) -> None:
     parts.append(f"\nBase model: `{settings['model']}`. Mode: {config['mode']}. Seed: {config['seed']}.")
     parts.append("\n## Use\n\n```python\n" + usage(directory, result, adapter=adapter, residue=residue) + "```")
     for split in result["splits"]:
-        parts.append(f"\n## Results on a split by {split['method']}\n\n{split_text(split, config)} {check_text(split)}")
+        parts.append(
+            f"\n## Results of a split {how(split['method'])}\n\n{split_text(split, config)} {check_text(split)}"
+        )
         for one in split["results"]:
             parts.append(f"\n### {one['target']}\n\n{table(*results_table(one))}\n")
             parts += [f"- {verdict}" for verdict in verdicts(one)]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from unirefine.finetune.outcome import MODEL, Outcome
+from unirefine.finetune.text import how
 from unirefine.finetune.train import Progress
 from unirefine.report import figures
 from unirefine.report.style import INK, SERIES, canvas, render
@@ -80,7 +81,7 @@ def _short(name: str) -> str:
 
 
 def calibration(outcome: Outcome) -> str | None:
-    """Ten parts of the predictions: predicted against found. None for fewer than 20 predictions."""
+    """Parts of the predictions, at most ten of at least ten each: predicted against found. None for fewer than 20."""
     measured, scores, _ = outcome.flat(MODEL)
     if outcome.target.task == "regression":
         x, y = scores, measured
@@ -93,7 +94,7 @@ def calibration(outcome: Outcome) -> str | None:
         labels = "probability of the predicted class", "share that was right"
     if len(x) < 20:
         return None
-    parts = np.array_split(np.argsort(x, kind="stable"), 10)
+    parts = np.array_split(np.argsort(x, kind="stable"), min(10, len(x) // 10))
     points = np.array([[x[part].mean(), y[part].mean()] for part in parts])
     figure, axes = canvas()
     ends = [points.min(), points.max()] if outcome.target.task == "regression" else [0, 1]
@@ -110,7 +111,7 @@ def nearest(arms: Sequence[Any]) -> str:
     counts = {}
     for arm in arms:
         identity = arm.outcomes[0].identity
-        counts[f"split by {arm.method}"] = np.histogram(identity[~np.isnan(identity)], edges)[0]
+        counts[f"split {how(arm.method)}"] = np.histogram(identity[~np.isnan(identity)], edges)[0]
     labels = "identity of the nearest train sequence", "test sequences"
     return figures.histogram(edges, counts, *labels, log_x=False, log_y=False)
 
@@ -120,7 +121,7 @@ def without_alignment(arms: Sequence[Any]) -> str:
     found = []
     for arm in arms:
         missing = int(np.isnan(arm.outcomes[0].identity).sum())
-        found.append(f"Split by {arm.method}: {missing:,} of {len(arm.outcomes[0].identity):,} have none.")
+        found.append(f"Split {how(arm.method)}: {missing:,} of {len(arm.outcomes[0].identity):,} have none.")
     return " ".join(found)
 
 

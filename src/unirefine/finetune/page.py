@@ -20,7 +20,7 @@ def write(output: Path, result: Mapping[str, Any], arms: Sequence[Any]) -> None:
     score = main["models"][MODEL][main["primary"]]
     sections = [_results(result)]
     for split, arm in zip(result["splits"], arms, strict=True):
-        of = f" (split by {split['method']})" if len(arms) > 1 else ""
+        of = f" (split {text.how(split['method'])})" if len(arms) > 1 else ""
         sections += [_target(one, outcome, of) for one, outcome in zip(split["results"], arm.outcomes, strict=True)]
     sections += [_split(result, arms), _training(result, arms), _data(result)]
     write_text(
@@ -30,7 +30,7 @@ def write(output: Path, result: Mapping[str, Any], arms: Sequence[Any]) -> None:
             summary=" ".join(text.verdicts(main)),
             tiles=[
                 ("-" if score["value"] is None else text.number_text(score["value"]),
-                 f"{NAMES[main['primary']]} of {main['target']}, split by {first['method']}"),
+                 f"{NAMES[main['primary']]} of {main['target']}, split {text.how(first['method'])}"),
                 (f"{first['test']:,}", "test sequences"),
                 (f"{first['leaks']:,}", "of them similar to train"),
                 (f"{result['sequences']['clusters']:,}", "clusters of similar sequences"),
@@ -46,10 +46,10 @@ def _results(result: Mapping[str, Any]) -> Section:
     for split in result["splits"]:
         for one in split["results"]:
             columns, rows = text.results_table(one)
-            title = f"{one['target']}, {one['sequences']:,} test sequences, split by {split['method']}"
+            title = f"{one['target']}, {one['sequences']:,} test sequences, split {text.how(split['method'])}"
             tables.append(Table(title=title, columns=columns, rows=rows, numeric=range(1, len(columns))))
             if len(result["splits"]) > 1 or len(split["results"]) > 1:
-                said.append(f"{one['target']}, split by {split['method']}: {' '.join(text.verdicts(one))}")
+                said.append(f"{one['target']}, split {text.how(split['method'])}: {' '.join(text.verdicts(one))}")
     if rows := text.gap_rows(result):
         columns = ["target", "metric", "random", "homology"]
         tables.insert(0, Table(title="The gap", columns=columns, rows=rows, numeric=(2, 3)))
@@ -63,7 +63,9 @@ def _target(one: Mapping[str, Any], outcome: Outcome, of: str) -> Section:
     if outcome.target.task == "regression":
         caption = "Each test sequence. On the dotted line the prediction is what was measured."
         pictures.append(Picture(name=f"{name}-predicted", svg=figures.scatter(outcome), caption=caption))
-        caption = "Test sequences in ten parts by their prediction: the mean of what was predicted and measured."
+        caption = (
+            "Test sequences in parts of equal size by their prediction: the mean of what was predicted and measured."
+        )
     else:
         caption = "Rows: what was measured; columns: what was predicted. Shares of each row, with counts."
         pictures.append(Picture(name=f"{name}-confusion", svg=figures.confusion(outcome), caption=caption))
@@ -110,8 +112,8 @@ def _training(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
     ]  # fmt: skip
     pictures = [
         Picture(name=f"loss-{arm.method}".replace(" ", "-"), svg=figures.losses(arm.progress[0]),
-                caption=f"Split by {arm.method}{f', {arm.splits[0].name}' if arm.splits[0].name else ''}: loss of each"
-                " step, smoothed, and of the validation side after each epoch. The epoch of its lowest value was kept.")
+                caption=f"Split {text.how(arm.method)}{f', {arm.splits[0].name}' if arm.splits[0].name else ''}: loss of"
+                " each step, smoothed, and of the validation side after each epoch. The epoch of its lowest value was kept.")
         for arm in arms
     ]  # fmt: skip
     return Section(

@@ -224,12 +224,12 @@ def _check_sides(target: tasks.Target, one: splits.Split, method: str, where: Pa
     for side, rows, least in (("train", one.train, 2), ("validation", one.validation, 1), ("test", one.test, 1)):
         labelled = [target.values[row] for row in rows if target.labelled[row]]
         if len(labelled) < least:
-            what = f"{len(labelled)} labels of {target.name} on the {side} side{fold} of the split by {method}"
+            what = f"{len(labelled)} labels of {target.name} on the {side} side{fold} of the {method} split"
             raise UserError(what, where=where, fix="give more rows, or another --split")
         if side == "train" and target.task != "multilabel":
             distinct = np.unique(np.concatenate(labelled))
             if np.sum(~np.isnan(distinct)) < 2:
-                what = f"all labels of {target.name} on the train side{fold} of the split by {method} are the same"
+                what = f"all labels of {target.name} on the train side{fold} of the {method} split are the same"
                 raise UserError(what, where=where, fix="give more rows, or another --set finetune.seed")
 
 

@@ -48,6 +48,11 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def how(method: str) -> str:
+    """`at random`, `by homology` or `by column NAME`."""
+    return "at random" if method == "random" else f"by {method}"
+
+
 def split_text(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """How a split divides, and what leaks through it."""
     parts = split["parts"]
@@ -58,7 +63,7 @@ def split_text(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         else f"{len(parts)} folds of {min(p['test'] for p in parts):,} to {max(p['test'] for p in parts):,}"
     )
     return (
-        f"Split by {split['method']}: {sizes}. {split['leaks']:,} of {split['test']:,} test sequences have a train"
+        f"Split {how(split['method'])}: {sizes}. {split['leaks']:,} of {split['test']:,} test sequences have a train"
         f" sequence of {config['identity']:.0%} identity or more over {config['coverage']:.0%} of both."
     )
 
@@ -99,7 +104,7 @@ def gap_text(result: Mapping[str, Any]) -> list[str]:
         return []
     return [
         "The split is random, as asked for. Similar sequences are on both of its sides, so its numbers are of proteins"
-        " like those trained on. The second training, on a split by homology, says what to expect of others. The gap:"
+        " like those trained on. The second training, on a split by homology, says what to expect of others."
     ]
 
 
@@ -109,11 +114,11 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     for split in result["splits"]:
         found += ["", split_text(split, result["settings"]["config"])]
         for one in split["results"]:
-            found += ["", f"{one['target']}, {one['sequences']:,} test sequences ({split['method']}):"]
+            found += ["", f"{one['target']}, {one['sequences']:,} test sequences, split {how(split['method'])}:"]
             found += aligned(*results_table(one))
             found += verdicts(one)
     if result["no_homology"] or len(result["splits"]) > 1:
-        found += ["", *gap_text(result)]
+        found += ["", *gap_text(result), *(["", "The gap:"] if len(result["splits"]) > 1 else [])]
         found += (
             aligned(["target", "metric", "random", "homology"], gap_rows(result)) if len(result["splits"]) > 1 else []
         )
