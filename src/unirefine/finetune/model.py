@@ -18,7 +18,7 @@ from unirefine.model.huggingface import check_whole
 from unirefine.model.inference import load_esm_for_masked_lm
 from unirefine.model.source import find
 
-ADAPTER, TASK = "adapter_config.json", "unirefine-task.json"
+ADAPTER, WEIGHTS, TASK = "adapter_config.json", "adapter_model.safetensors", "unirefine-task.json"
 _PROBLEMS = {
     "regression": "regression", "multilabel": "multi_label_classification",
     "binary": "single_label_classification", "multiclass": "single_label_classification",
@@ -173,6 +173,8 @@ def load(directory: Path) -> tuple[torch.nn.Module, list[Target], dict[str, Any]
                 raise UserError(f"cannot be loaded ({error})", where=directory, fix="fine-tune again") from None
     from peft import PeftModel
 
+    if not (directory / WEIGHTS).is_file():  # peft would open a pickle instead
+        raise UserError(f"no {WEIGHTS}", where=directory, fix="fine-tune again, or get the whole directory")
     try:
         base = find(task["base"])
     except UserError as error:

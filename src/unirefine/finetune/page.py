@@ -110,10 +110,12 @@ def _training(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
         ]
         for split in result["splits"] for part in split["parts"]
     ]  # fmt: skip
+    fold = arms[0].splits[0].name
+    of = f", {fold}" if fold else ""
     pictures = [
         Picture(name=f"loss-{arm.method}".replace(" ", "-"), svg=figures.losses(arm.progress[0]),
-                caption=f"Split {text.how(arm.method)}{f', {arm.splits[0].name}' if arm.splits[0].name else ''}: loss of"
-                " each step, smoothed, and of the validation side after each epoch. The epoch of its lowest value was kept.")
+                caption=f"Split {text.how(arm.method)}{of}: loss of each step, smoothed, and of the validation side after"
+                " each epoch. The epoch of its lowest value was kept.")
         for arm in arms
     ]  # fmt: skip
     return Section(

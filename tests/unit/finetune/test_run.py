@@ -138,6 +138,25 @@ def test_what_is_refused(finished, small_esm2, tables, tmp_path, capsys):
     assert "already finished" in capsys.readouterr().out
 
 
+def test_a_damaged_model_is_refused(finished, tables, tmp_path, capsys):
+    import shutil
+
+    for name, change, said in (
+        ("adapter_model.safetensors", None, "no adapter_model.safetensors"),
+        ("unirefine-task.json", b'{"targets": "x"}', "unirefine-task.json: not what this version writes: targets"),
+        ("unirefine-task.json", b"{", "not valid JSON"),
+        ("adapter_model.safetensors", b"x" * 100, "its adapter does not fit"),
+    ):
+        directory = tmp_path / f"{name}-{len(change or b'')}"
+        shutil.copytree(finished / "model", directory)
+        (directory / name).unlink() if change is None else (directory / name).write_bytes(change)
+        assert (
+            main(["predict", "--model", str(directory), "--fasta", str(tables / "all.fasta"), "--device", "cpu"]) == 1
+        )
+        shown = [line for line in capsys.readouterr().err.splitlines() if ": error: " in line]
+        assert len(shown) == 1 and said in shown[0], shown
+
+
 def test_residues_in_folds_and_their_mean(small_esm2, tables, tmp_path):
     output = tmp_path / "residue"
     words = command(small_esm2, tables, "residue.csv", output, "--mode", "full", "--folds", "3")
