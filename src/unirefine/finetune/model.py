@@ -17,6 +17,7 @@ from unirefine.model.convert import write_tokenizer
 from unirefine.model.huggingface import check_whole
 from unirefine.model.inference import load_esm_for_masked_lm
 from unirefine.model.source import find
+from unirefine.model.tensors import SafetensorsFile
 
 ADAPTER, WEIGHTS, TASK = "adapter_config.json", "adapter_model.safetensors", "unirefine-task.json"
 _PROBLEMS = {
@@ -162,6 +163,8 @@ def load(directory: Path) -> tuple[torch.nn.Module, list[Target], dict[str, Any]
     """
     task = read_json(directory / TASK)
     targets = [Target(one["name"], one["task"], list(one["classes"]), []) for one in task["targets"]]
+    for weights in directory.glob("*.safetensors"):
+        SafetensorsFile(weights)  # says what is damaged
     if not (directory / ADAPTER).is_file():
         with quiet():
             from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification

@@ -114,8 +114,8 @@ def _training(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
     of = f", {fold}" if fold else ""
     pictures = [
         Picture(name=f"loss-{arm.method}".replace(" ", "-"), svg=figures.losses(arm.progress[0]),
-                caption=f"Split {text.how(arm.method)}{of}: loss of each step, smoothed, and of the validation side after"
-                " each epoch. The epoch of its lowest value was kept.")
+                caption=f"Split {text.how(arm.method)}{of}: loss of each step, smoothed, and of the validation side"
+                " after each epoch. The epoch of its lowest value was kept.")
         for arm in arms
     ]  # fmt: skip
     return Section(

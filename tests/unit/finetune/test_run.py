@@ -145,7 +145,7 @@ def test_a_damaged_model_is_refused(finished, tables, tmp_path, capsys):
         ("adapter_model.safetensors", None, "no adapter_model.safetensors"),
         ("unirefine-task.json", b'{"targets": "x"}', "unirefine-task.json: not what this version writes: targets"),
         ("unirefine-task.json", b"{", "not valid JSON"),
-        ("adapter_model.safetensors", b"x" * 100, "its adapter does not fit"),
+        ("adapter_model.safetensors", b"x" * 100, "damaged or incomplete (100 bytes"),
     ):
         directory = tmp_path / f"{name}-{len(change or b'')}"
         shutil.copytree(finished / "model", directory)
@@ -174,6 +174,42 @@ def test_residues_in_folds_and_their_mean(small_esm2, tables, tmp_path):
         folds = [AutoModelForTokenClassification.from_pretrained(output / f"fold-{n}/model").eval() for n in (1, 2, 3)]
         mean = torch.stack([fold(**inputs).logits[0, 1:-1].softmax(-1)[:, 0] for fold in folds]).mean(0)
     assert rows["label=+"][:44].to_numpy() == pytest.approx(mean.numpy(), abs=1e-5)
+
+
+def test_several_targets_with_missing_labels_in_the_folds_of_a_column(small_esm2, tables, tmp_path, capsys):
+    columns = {"number": "label", "class": "label"}
+    data = {name: read(tables / f"{name}.csv").columns[column] for name, column in columns.items()}
+    base = read(tables / "number.csv")
+    lines = ["mutant,mutated_sequence,number,class,fold_modulo_5"]
+    for at, (name, sequence) in enumerate(zip(base.ids, base.sequences, strict=True)):
+        number = "" if at % 7 == 0 else data["number"][at]
+        lines.append(f"{name},{sequence},{number},{data['class'][at]},{at % 3}")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    words = command(small_esm2, tmp_path, "t.csv", tmp_path / "out", "--split", "fold_modulo_5", "--mode", "frozen")
+    assert main([*words, "--target", "number", "class", "--set", "class_weights=balanced"]) == 0
+    (split,) = json.loads((tmp_path / "out/finetune.json").read_text())["splits"]
+    assert [(one["target"], one["sequences"]) for one in split["results"]] == [("number", 36), ("class", 42)]
+    assert split["test"] == 42 and split["leaks"] > 20 and len(split["parts"]) == 3
+    assert all(one["models"]["composition"][one["primary"]]["interval"] for one in split["results"])
+    assert "number: numbers (regression); 36 labelled, 6 without a label" in capsys.readouterr().out
+    assert (
+        main(["predict", "--model", str(tmp_path / "out"), "--fasta", str(tables / "all.fasta"), "--device", "cpu"])
+        == 0
+    )
+    header = capsys.readouterr().out.splitlines()[0]
+    assert header == "id,length,number,number deviation,class,class=a,class=b,truncated"
+
+
+def test_one_cluster_is_compared_with_nothing(small_esm2, tmp_path, capsys):
+    """All variants of one protein, as a deep mutational scan has them."""
+    wild = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQ"
+    rows = [f"{wild[:at]}W{wild[at + 1 :]},{wild.count('A') + at / 40}" for at in range(1, 31)]
+    (tmp_path / "t.csv").write_text("\n".join(["mutated_sequence,DMS_score", *rows]) + "\n")
+    words = command(small_esm2, tmp_path, "t.csv", tmp_path / "out", "--mode", "frozen")
+    assert main(words) == 1
+    assert "1 clusters of similar sequences for train, validation and test" in capsys.readouterr().err
+    assert main([*words[:-2], "--mode", "frozen", "--split", "random", "--output", str(tmp_path / "random")]) == 0
+    assert "There is no split by homology to compare with" in capsys.readouterr().out
 
 
 def test_a_random_split_shows_the_gap(small_esm2, tables, tmp_path, capsys):
