@@ -19,7 +19,7 @@ WORKERS ?= 3
 
 ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
 
-.PHONY: help install lock demo demo-long test fuzz lint bench docs te-test gpu-test gpu-bench slurm-test clean
+.PHONY: help install lock demo demo-finetune demo-long test fuzz lint bench docs te-test gpu-test gpu-bench slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,12 @@ LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --onl
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# What the demo of fine-tuning needs beside it; Biopython is of `structures`.
+.venv/finetune-installed: .venv/demo-installed
+	$(BIN)/python envs/requirements.py finetune structures > .venv/requirements.txt
+	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
+	touch $@
+
 # roc-validator and mosaicml-streaming come without their requirements; `dev` has those that are imported.
 .venv/installed: .venv/demo-installed
 	$(BIN)/python envs/requirements.py dev > .venv/requirements.txt
@@ -63,6 +69,15 @@ demo: results/site/done  ## real proteins from release to perplexity, some minut
 	snakemake --profile profiles/local --configfile config/demo.yaml
 	unirefine report --results results/demo --show
 	@echo '$(ACTIVATE)'
+
+demo-finetune: results/demo/train/final/train.json .venv/finetune-installed  ## the demo's model on three tables of labels, under 5 minutes on 2 cores
+	python resources/demo/tables.py --output results/demo-finetune/tables
+	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/kingdom.csv --mode full --lr 1e-3 --epochs 8 --output results/demo-finetune/kingdom
+	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/sequons.csv --mode full --lr 2e-3 --epochs 8 --output results/demo-finetune/sequons
+	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/charge.csv --mode full --lr 1e-3 --epochs 8 --output results/demo-finetune/charge
+
+results/demo/train/final/train.json:
+	$(MAKE) demo
 
 demo-long: results/site/done  ## the same proteins and half an hour of training
 	snakemake --profile profiles/local --configfile config/demo-long.yaml

@@ -48,6 +48,7 @@ EXTRAS = {
     "mlcroissant": "croissant",
     **dict.fromkeys(("Bio", "gemmi"), "structures"),
     "wandb": "wandb",
+    **dict.fromkeys(("peft", "accelerate", "sklearn"), "finetune"),
 }
 """The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""
 LOST_PEER = "lost the connection to another process of the job"

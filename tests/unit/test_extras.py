@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "Bio": "biopython",
     "transformer_engine": "transformer-engine",
+    "sklearn": "scikit-learn",
 }
 
 
@@ -72,6 +73,7 @@ def test_the_data_half_and_every_command_load_without_extras():
         (["crate", "--results", "x", "--output", "y"], "rocrate", "crate"),
         (["crate", "--export", "x", "--output", "y"], "mlcroissant", "croissant"),
         (["cards", "--results", "x"], "huggingface_hub", "train"),
+        (["finetune", "--model", "x", "--table", "t", "--output", "o"], "torch", "train"),
     ],
 )
 def test_a_command_without_its_extra_is_one_line(command, module, extra, tmp_path):

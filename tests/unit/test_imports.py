@@ -39,13 +39,14 @@ ALLOWED = {
     "convert": EVERYBODY | {"megatron", "model"},
     "verify": EVERYBODY | {"dataset", "megatron", "model"},
     "audit": EVERYBODY | {"dataset", "similarity", "report"},
+    "finetune": EVERYBODY | {"embed", "evaluate", "megatron", "model", "report", "similarity"},
 }
 ENTRY_POINTS = [
     *("release.fetch", "release.archive", "release.collect", "records.run", "curate.run", "cluster.run", "split.run"),
     *("decontaminate.prepare", "decontaminate.search", "decontaminate.remove", "decontaminate.audit", "shard.run"),
     *("train.run", "evaluate.run", "evaluate.variants", "evaluate.contacts", "embed.run", "convert.run"),
     *("export.run", "report.run", "cards.run", "crate.run", "crate.croissant", "verify.run"),
-    *("audit.run", "compare.run"),
+    *("audit.run", "compare.run", "finetune.run", "finetune.predict"),
 ]
 PACKAGES = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 

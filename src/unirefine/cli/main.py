@@ -25,6 +25,8 @@ STAGES = {
     "train": "train ESM-2 on Megatron-core",
     "evaluate": "masked perplexity, ours and Hugging Face's",
     "embed": "per-sequence and per-residue embeddings of a FASTA",
+    "finetune": "train an ESM-2 on a table of labels; split by homology, baselines, intervals",
+    "predict": "predictions of a fine-tuned model for a FASTA",
     "convert": "ESM-2 weights between Hugging Face's layout and Megatron checkpoints",
     "cards": "a data card and a model card, as the Hugging Face Hub reads them",
     "report": "one HTML report of a run",

@@ -12,6 +12,7 @@ from unirefine.config.data import (
     Split,
     Tools,
 )
+from unirefine.config.finetune import Finetune
 from unirefine.config.load import Config, load_block, load_config, merge_configs, parse_config
 from unirefine.config.release import Release, Run
 from unirefine.config.text import parse_yaml
@@ -38,6 +39,7 @@ __all__ = [
     "Embed",
     "Evaluate",
     "Expected",
+    "Finetune",
     "Layout",
     "Model",
     "Optimizer",

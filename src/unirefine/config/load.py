@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from unirefine.config.base import Block
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Shard, Split, Tools
+from unirefine.config.finetune import Finetune
 from unirefine.config.release import Release, Run
 from unirefine.config.text import parse_yaml, plain
 from unirefine.config.training import Embed, Evaluate, Report, Train
@@ -42,6 +43,8 @@ class Config(Block):
     """Masked perplexity, ours and Hugging Face's."""
     embed: Embed = Embed()
     """Embeddings."""
+    finetune: Finetune = Finetune()
+    """`unirefine finetune`, a command of its own."""
     report: Report = Report()
     """The HTML report."""
     tools: Tools = Tools()

@@ -313,6 +313,25 @@ class _WeightIndex(TypedDict, total=False):
     weight_map: dict[str, str]
 
 
+@_strict
+class _Target(TypedDict, total=False):
+    """Of unirefine-task.json."""
+
+    name: str
+    task: str
+    classes: list[str]
+
+
+@_strict
+class _Task(TypedDict, total=False):
+    """unirefine-task.json of a fine-tuned model."""
+
+    base: str
+    mode: str
+    max_residues: int
+    targets: Annotated[list[_Target], Field(min_length=1)]
+
+
 _KINDS: dict[str, Any] = {
     "complete.json": _Checkpoint,
     "config.json": _ModelConfig,
@@ -325,6 +344,7 @@ _KINDS: dict[str, Any] = {
     "places.json": dict[str, str],
     "release.json": _Release,
     "train.json": _Trained,
+    "unirefine-task.json": _Task,
 }
 
 

@@ -1,0 +1,268 @@
+"""The whole command: outputs, resume, refusals, and losses that are those of a plain transformers + peft loop."""
+
+import json
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from forked import Forked
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+
+from unirefine.cli.main import main
+from unirefine.config import Finetune
+from unirefine.finetune import model as models
+from unirefine.finetune.split import Split
+from unirefine.finetune.table import read
+from unirefine.finetune.tasks import find
+from unirefine.finetune.train import accelerator, train
+
+torch.set_num_threads(1)
+
+
+OPTIONS = ("--device", "cpu", "--epochs", "3", "--lr", "2e-3", "--set", "batch=8", "--set", "checkpoint_every=2")
+
+
+def command(small_esm2, tables, name, output, *more):
+    return [
+        "finetune",
+        "--model",
+        str(small_esm2[0]),
+        "--table",
+        str(tables / name),
+        "--output",
+        str(output),
+        *OPTIONS,
+        *more,
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(small_esm2, tables, tmp_path_factory):
+    """A finished run of numbers with adapters, merged too."""
+    output = tmp_path_factory.mktemp("runs") / "number"
+    assert main(command(small_esm2, tables, "number.csv", output, "--merge")) == 0
+    return output
+
+
+def test_what_is_written(finished, tables, capsys):
+    result = json.loads((finished / "finetune.json").read_text())
+    (split,) = result["splits"]
+    (one,) = split["results"]
+    assert split["leaks"] == 0 and list(one["models"]) == [
+        "fine-tuned model", "nearest neighbour", "composition", "frozen embeddings",
+    ]  # fmt: skip
+    sides = pl.read_parquet(finished / "split.parquet")
+    assert sides.group_by("cluster").agg(pl.col("homology").n_unique())["homology"].to_list().count(1) == 14
+    assert result["sequences"]["clusters"] == 14
+    page = (finished / "report.html").read_text()
+    assert all(name in page for name in one["models"]) and page.count("<svg") == 3  # too few for calibration
+    assert not list(finished.glob("*.safetensors"))
+    # the composition decides these labels, and its ridge finds that
+    assert one["models"]["composition"]["r2"]["value"] > 0.99
+    predictions = pl.read_parquet(finished / "predictions.parquet")
+    measured, predicted = (predictions[name].cast(pl.Float64).to_numpy() for name in ("measured", "predicted"))
+    rmse = np.sqrt(np.mean((measured - predicted) ** 2))
+    assert one["models"]["fine-tuned model"]["rmse"]["value"] == pytest.approx(rmse, abs=1e-5)
+    assert main(["predict", "--model", str(finished), "--fasta", str(tables / "all.fasta"), "--device", "cpu"]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["id", "length", "label", "truncated"] and len(rows) == 43
+    again = {row[0]: float(row[2]) for row in rows[1:]}
+    assert [again[name] for name in predictions["id"]] == pytest.approx(predicted, abs=1e-5)
+
+
+def test_the_merged_export_opens_with_transformers(finished, tables):
+    model = AutoModelForSequenceClassification.from_pretrained(finished / "merged").eval()
+    tokenizer = AutoTokenizer.from_pretrained(finished / "merged")
+    data = read(tables / "number.csv")
+    predictions = pl.read_parquet(finished / "predictions.parquet")
+    for name, predicted in predictions.select("id", "predicted").head(3).iter_rows():
+        inputs = tokenizer(data.sequences[data.ids.index(name)], return_tensors="pt")
+        assert model(**inputs).logits.item() == pytest.approx(float(predicted), abs=1e-4)
+
+
+def test_the_adapter_opens_with_peft(finished, tables):
+    from peft import AutoPeftModelForSequenceClassification
+
+    model = AutoPeftModelForSequenceClassification.from_pretrained(finished / "model", num_labels=1).eval()
+    merged = AutoModelForSequenceClassification.from_pretrained(finished / "merged").eval()
+    inputs = AutoTokenizer.from_pretrained(finished / "model")("MKVLAWGGH", return_tensors="pt")
+    assert model(**inputs).logits.item() == pytest.approx(merged(**inputs).logits.item(), abs=1e-5)
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(finished, small_esm2, tables, tmp_path):
+    output = tmp_path / "killed"
+    words = command(small_esm2, tables, "number.csv", output, "--merge")
+    process = Forked("unirefine", words, environment=None)
+    deadline = time.monotonic() + 120
+    while not (output / "state.safetensors").exists():
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.kill()
+    assert not (output / "finetune.json").exists()
+    assert main(words) == 0
+    assert (output / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+    assert (output / "model/adapter_model.safetensors").read_bytes() == (
+        finished / "model/adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_what_is_refused(finished, small_esm2, tables, tmp_path, capsys):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/notes.txt").write_text("mine")
+    cases = [
+        (command(small_esm2, tables, "number.csv", finished, "--seed", "3"), "other settings: seed was 0, and is 3"),
+        (command(small_esm2, tables, "class.csv", finished, "--merge"), "other settings: another table"),
+        (command(small_esm2, tables, "number.csv", tables), "holds an input"),
+        (command(small_esm2, tables, "number.csv", tmp_path / "theirs"), "no fine-tuning has written (notes.txt)"),
+        (
+            command(small_esm2, tables, "number.csv", tmp_path / "new", "--split", "fold"),
+            "no column 'fold' for --split",
+        ),
+        (command(small_esm2, tables, "number.csv", tmp_path / "n2", "--set", "adapted=[kex]"), "finetune.adapted"),
+        (command(small_esm2, tables, "number.csv", tmp_path / "n3", "--folds", "2"), "at least 3"),
+        (command(small_esm2, tables, "number.csv", tmp_path / "n4", "--mode", "half"), "finetune.mode"),
+        (["predict", "--model", str(tables), "--fasta", str(tables / "all.fasta")], "no fine-tuned model in it"),
+        (["predict", "--model", str(finished), "--fasta", str(tables / "all.fasta"), "--residues"], "whole sequences"),
+        (
+            ["predict", "--model", str(finished), "--fasta", str(tables / "all.fasta"), "--output", "x.txt"],
+            "end it in .csv, .tsv, .parquet",
+        ),
+    ]
+    for words, said in cases:
+        assert main(words) == 1, words
+        shown = [line for line in capsys.readouterr().err.splitlines() if ": error: " in line]
+        assert len(shown) == 1 and said in shown[0], shown
+    assert main(command(small_esm2, tables, "number.csv", finished, "--merge")) == 0
+    assert "already finished" in capsys.readouterr().out
+
+
+def test_a_damaged_model_is_refused(finished, tables, tmp_path, capsys):
+    import shutil
+
+    for name, change, said in (
+        ("adapter_model.safetensors", None, "no adapter_model.safetensors"),
+        ("unirefine-task.json", b'{"targets": "x"}', "unirefine-task.json: not what this version writes: targets"),
+        ("unirefine-task.json", b"{", "not valid JSON"),
+        ("adapter_model.safetensors", b"x" * 100, "damaged or incomplete (100 bytes"),
+    ):
+        directory = tmp_path / f"{name}-{len(change or b'')}"
+        shutil.copytree(finished / "model", directory)
+        (directory / name).unlink() if change is None else (directory / name).write_bytes(change)
+        assert (
+            main(["predict", "--model", str(directory), "--fasta", str(tables / "all.fasta"), "--device", "cpu"]) == 1
+        )
+        shown = [line for line in capsys.readouterr().err.splitlines() if ": error: " in line]
+        assert len(shown) == 1 and said in shown[0], shown
+
+
+def test_residues_in_folds_and_their_mean(small_esm2, tables, tmp_path):
+    output = tmp_path / "residue"
+    words = command(small_esm2, tables, "residue.csv", output, "--mode", "full", "--folds", "3")
+    assert main([*words, "--target", "label"]) == 0
+    tested = pl.read_parquet(output / "predictions.parquet")
+    assert sorted(tested["id"]) == sorted(read(tables / "residue.csv").ids)
+    out = tmp_path / "residues.parquet"
+    fasta = str(tables / "all.fasta")
+    assert main(["predict", "--model", str(output), "--fasta", fasta, "--residues", "--output", str(out)]) == 0
+    rows = pl.read_parquet(out)
+    assert len(rows) == 42 * 44 and rows.columns == ["id", "position", "residue", "label", "label=+", "label=-"]
+    tokenizer = AutoTokenizer.from_pretrained(output / "fold-1/model")
+    inputs = tokenizer("".join(rows["residue"][:44]), return_tensors="pt")
+    with torch.no_grad():
+        folds = [AutoModelForTokenClassification.from_pretrained(output / f"fold-{n}/model").eval() for n in (1, 2, 3)]
+        mean = torch.stack([fold(**inputs).logits[0, 1:-1].softmax(-1)[:, 0] for fold in folds]).mean(0)
+    assert rows["label=+"][:44].to_numpy() == pytest.approx(mean.numpy(), abs=1e-5)
+
+
+def test_several_targets_with_missing_labels_in_the_folds_of_a_column(small_esm2, tables, tmp_path, capsys):
+    columns = {"number": "label", "class": "label"}
+    data = {name: read(tables / f"{name}.csv").columns[column] for name, column in columns.items()}
+    base = read(tables / "number.csv")
+    lines = ["mutant,mutated_sequence,number,class,fold_modulo_5"]
+    for at, (name, sequence) in enumerate(zip(base.ids, base.sequences, strict=True)):
+        number = "" if at % 7 == 0 else data["number"][at]
+        lines.append(f"{name},{sequence},{number},{data['class'][at]},{at % 3}")
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    words = command(small_esm2, tmp_path, "t.csv", tmp_path / "out", "--split", "fold_modulo_5", "--mode", "frozen")
+    assert main([*words, "--target", "number", "class", "--set", "class_weights=balanced"]) == 0
+    (split,) = json.loads((tmp_path / "out/finetune.json").read_text())["splits"]
+    assert [(one["target"], one["sequences"]) for one in split["results"]] == [("number", 36), ("class", 42)]
+    assert split["test"] == 42 and split["leaks"] > 20 and len(split["parts"]) == 3
+    assert all(one["models"]["composition"][one["primary"]]["interval"] for one in split["results"])
+    assert "number: numbers (regression); 36 labelled, 6 without a label" in capsys.readouterr().out
+    assert (
+        main(["predict", "--model", str(tmp_path / "out"), "--fasta", str(tables / "all.fasta"), "--device", "cpu"])
+        == 0
+    )
+    header = capsys.readouterr().out.splitlines()[0]
+    assert header == "id,length,number,number deviation,class,class=a,class=b,truncated"
+
+
+def test_one_cluster_is_compared_with_nothing(small_esm2, tmp_path, capsys):
+    """All variants of one protein, as a deep mutational scan has them."""
+    wild = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQ"
+    rows = [f"{wild[:at]}W{wild[at + 1 :]},{wild.count('A') + at / 40}" for at in range(1, 31)]
+    (tmp_path / "t.csv").write_text("\n".join(["mutated_sequence,DMS_score", *rows]) + "\n")
+    words = command(small_esm2, tmp_path, "t.csv", tmp_path / "out", "--mode", "frozen")
+    assert main(words) == 1
+    assert "1 clusters of similar sequences for train, validation and test" in capsys.readouterr().err
+    assert main([*words[:-2], "--mode", "frozen", "--split", "random", "--output", str(tmp_path / "random")]) == 0
+    assert "There is no split by homology to compare with" in capsys.readouterr().out
+
+
+def test_a_random_split_shows_the_gap(small_esm2, tables, tmp_path, capsys):
+    output = tmp_path / "random"
+    assert main(command(small_esm2, tables, "class.csv", output, "--split", "random", "--mode", "frozen")) == 0
+    result = json.loads((output / "finetune.json").read_text())
+    assert [split["method"] for split in result["splits"]] == ["random", "homology"]
+    assert result["splits"][0]["leaks"] > 0 and result["splits"][1]["leaks"] == 0
+    assert "The gap:" in capsys.readouterr().out and "The gap" in (output / "report.html").read_text()
+    model = AutoModelForSequenceClassification.from_pretrained(output / "model")
+    assert model.config.id2label == {0: "a", 1: "b"}
+
+
+@pytest.mark.parametrize("mode", ["full", "lora"])
+def test_losses_are_those_of_a_plain_loop(mode, small_esm2, tables, tmp_path):
+    """50 steps written without anything of ours but the order of the rows."""
+    from peft import LoraConfig, get_peft_model
+
+    directory, _ = small_esm2
+    data = read(tables / "class.csv")
+    targets = find(data, [], "auto", [])
+    rows = np.arange(len(data.ids))
+    split = Split("", rows[:20], rows[20:30], rows[30:])
+    config = Finetune(mode=mode, batch=2, epochs=5, patience=5, lr=1e-3, warmup=0.1, seed=3)
+    ours = models.build(directory, targets, config, str(directory))
+    done = train(ours, data.sequences, targets, split, config, tmp_path, accelerator("cpu", "fp32"))
+    losses = [line["loss"] for line in done.history if "loss" in line]
+
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_pretrained(directory, num_labels=2)
+    if mode == "lora":
+        settings = LoraConfig(
+            task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=["query", "key", "value"],
+            modules_to_save=["classifier"],
+        )  # fmt: skip
+        model = get_peft_model(model, settings)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.01)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: (s + 1) / 5 if s < 5 else (50 - s) / 45)
+    model.train()
+    theirs = []
+    for epoch in range(5):
+        order = np.random.Generator(np.random.Philox([3, epoch])).permutation(20)
+        for first in range(0, 20, 2):
+            chosen = order[first : first + 2]
+            tokens = [[0, *("....LAGVSERTIDPKQNFYMHWC".index(x)
+                           for x in data.sequences[row]), 2] for row in chosen]  # fmt: skip
+            labels = torch.tensor([["a", "b"].index(data.columns["label"][row]) for row in chosen])
+            ids = torch.tensor(tokens)  # all have one length
+            loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            rate.step()
+            theirs.append(loss.item())
+    assert len(losses) == 50 and losses == pytest.approx(theirs, abs=1e-5)
