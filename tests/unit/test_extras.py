@@ -20,6 +20,8 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "Bio": "biopython",
     "transformer_engine": "transformer-engine",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
 }
 
 
