@@ -1,16 +1,16 @@
-"""`unirefine evaluate`: masked perplexity; `variants` and `contacts` measure a checkpoint in other ways."""
+"""`unirefine evaluate`: masked perplexity; its subcommands measure models in other ways."""
 
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
+from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 from unirefine.config import Evaluate
 
 MODEL = "a training run, its final/, a checkpoint, a Hugging Face ESM-2 directory, or a hub id"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `unirefine evaluate [variants | contacts]`."""
+    """The command line of `unirefine evaluate [variants | contacts | proteingym]`."""
     made = stage_parser(
         "evaluate",
         "Masked perplexity over the validation shard with a fixed mask: of the checkpoint on Megatron-core, of the "
@@ -27,9 +27,10 @@ def parser() -> argparse.ArgumentParser:
         "--decontaminated", type=Path, metavar="DIR",
         help="directory of the decontaminate stage: breakdown by identity to train (needs --clusters)",
     )  # fmt: skip
-    more = made.add_subparsers(title="more", metavar="[variants | contacts]")
+    more = made.add_subparsers(title="more", metavar="[variants | contacts | proteingym]")
     _add_variants(more)
     _add_contacts(more)
+    _add_proteingym(more)
     made.set_defaults(
         run=with_lock(
             lambda arguments: _perplexity(made, arguments),
@@ -93,6 +94,68 @@ def _add_contacts(more: argparse._SubParsersAction) -> None:
     made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
     made.set_defaults(run=with_lock(_contacts))
+
+
+def _add_proteingym(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "proteingym",
+        help="ProteinGym's zero-shot benchmark",
+        description="Every assay of ProteinGym as it is published: Spearman, AUC, MCC, NDCG and top recall, averaged "
+        "as the benchmark averages, by selection type, MSA depth, taxon and mutation depth. Writes "
+        "OUTPUT/proteingym.json, assays.csv, summary.csv and the scores of each assay. Started again, it goes on after "
+        "the last finished assay.",
+        epilog="example:\n  unirefine evaluate proteingym --model facebook/esm2_t12_35M_UR50D "
+        "--assays DMS_ProteinGym_substitutions --reference DMS_substitutions.csv --output proteingym",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(made, "evaluate")
+    made.add_argument("--model", type=Path, required=True, metavar="MODEL", help=MODEL)
+    made.add_argument("--assays", type=Path, required=True, metavar="DIR", help="directory of the assays' CSV files")
+    made.add_argument("--reference", type=Path, required=True, metavar="FILE", help="ProteinGym's reference file")
+    made.add_argument(
+        "--unscored", choices=("error", "skip"), default="error",
+        help="a row that cannot be scored stops the command, or is left out (default: error)",
+    )  # fmt: skip
+    made.add_argument(
+        "--devices", type=at_least_one, default=1, metavar="N",
+        help="so many processes share the assays, each with a GPU of its own (default: 1)",
+    )  # fmt: skip
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
+    made.add_argument("--share", type=_share, help=argparse.SUPPRESS)  # of a process that --devices has started
+    made.set_defaults(
+        run=with_lock(_proteingym, lambda arguments: None if arguments.share else arguments.output / ".lock")
+    )
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    return int(number), int(of)
+
+
+def _proteingym(arguments: argparse.Namespace) -> None:
+    config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
+    from unirefine.evaluate.proteingym import lines, on_devices, run
+
+    given = {name: getattr(arguments, name) for name in ("model", "assays", "reference", "output")}
+    try:
+        if arguments.devices > 1 and not arguments.share:
+            words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+            block = config.model_dump_json()
+            on_devices(
+                ["evaluate", "proteingym", *words, "--unscored", arguments.unscored, "--config", block],
+                arguments.devices,
+            )
+        result = run(
+            **given, config=config, skip=arguments.unscored == "skip",
+            share=arguments.share or (0, 1), average=not arguments.share,
+        )  # fmt: skip
+        if not arguments.share:
+            print("\n".join(lines(result)))
+            print(f"wrote {arguments.output / 'proteingym.json'}, assays.csv, summary.csv, scores/")
+    finally:
+        platform.shutdown()
 
 
 def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from unirefine.config import Embed
 from unirefine.core.alphabet import PAD, TOKENS, encode
 from unirefine.core.fasta import Protein
 from unirefine.embed.files import METADATA, Chunks, is_ours
-from unirefine.embed.run import fingerprint, in_chunks, say
+from unirefine.embed.run import in_chunks, say
 from unirefine.embed.source import Source
 from unirefine.errors import UserError
 from unirefine.files.outputs import refuse_overwriting
@@ -63,9 +63,8 @@ def run(
     if found.hub is not None:
         facts["model"] = found.hub
     settings = config.model_dump(mode="json", include={"max_residues", "chunk_residues"})
-    of_model = found.hub or fingerprint(found.directory)
     schema = _schema(opened.config.hidden_size, numbers, include, facts | {"tokens": TOKENS})
-    chunks = Chunks(output, {"source": source.digest, "model": of_model, "config": [facts, settings]}, (KIND,))
+    chunks = Chunks(output, {"source": source.digest, "model": found.identity(), "config": [facts, settings]}, (KIND,))
 
     def compute(proteins: list[Protein], advance: Callable[[int], None]) -> dict[str, pa.Table]:
         rows = _rows(opened, proteins, config, numbers, include, advance)

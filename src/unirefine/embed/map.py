@@ -210,15 +210,12 @@ def render(
         "labels": [printable(label) for label in colour.labels],
         "values": None if values is None else [None if np.isnan(value) else float(value) for value in values],
         "texts": [printable(colour.texts[i]) for i in chosen] if colour.texts else None,
-        "shades": point_colours(Colour(colour.name, colour.labels, values), len(chosen))
-        if values is not None
-        else None,
+        # of categories by the index of the label
+        "shades": None if values is None or colour.labels else point_colours(Colour(values=values), len(chosen)),
         "palette": [*PALETTE, GREY],
         "scale": list(SCALE),
         "range": None if values is None or colour.labels else _range(colour),
     }
-    if data["labels"]:
-        data["shades"] = None  # by the index of the label
     shown = "" if len(chosen) == len(ids) else f", of which {len(chosen):,} are shown"
     name = {"pca": "PCA", "umap": "UMAP"}[method]
     summary = f"{len(ids):,} proteins{shown}, each by the mean of its residues' vectors, placed by {name}."

@@ -58,7 +58,7 @@ def run(source: Source, model: Path, output: Path, config: Embed, *, again: bool
     refuse_overwriting(dict.fromkeys(files, is_ours), source.files)
     found = find(model)
     settings = config.model_dump(mode="json", exclude={"fasta", "allow_nucleotides", "sequences", "arrays", "parallel"})
-    identity = {"source": source.digest, "model": found.hub or fingerprint(found.directory), "config": settings}
+    identity = {"source": source.digest, "model": found.identity(), "config": settings}
     embedded = source.lengths
     if config.long_sequences == "truncate":
         embedded = embedded.clip(max=config.max_residues)
@@ -155,12 +155,6 @@ def say(model: Model, engine: str, config: Embed) -> None:
         preset = model.model().preset or "ESM-2 of its own size"
         where = model.hub or model.directory
         print(f"embed: {preset} ({where}) by {engine}, {config.precision}, on {place}", file=sys.stderr, flush=True)
-
-
-def fingerprint(model: Path) -> list[Any]:
-    """Relative path, size and modification time of each file of a model: chunks of a changed model are not reused."""
-    files = sorted(path for path in model.rglob("*") if path.is_file())
-    return [[str(path.relative_to(model)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def summary(result: Result) -> str:

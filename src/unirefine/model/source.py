@@ -54,6 +54,14 @@ class Source:
         assert self.huggingface is not None
         return huggingface.model_of(self.huggingface)
 
+    def identity(self) -> Any:
+        """What changes with the weights, as JSON: the commit on the hub, else path, size and time of each file."""
+        if self.hub is not None:
+            return self.hub
+        files = sorted(path for path in self.directory.rglob("*") if path.is_file())
+        facts = [(path.relative_to(self.directory), path.stat()) for path in files]
+        return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in facts]
+
     def load(self, model: Any) -> None:
         """Load the weights into an `Esm2`, wrapped or not. Collective. Raises UserError, see the layouts' modules."""
         if self.checkpoint is not None:
