@@ -10,7 +10,7 @@ MODEL = "a training run, its final/, a checkpoint, a Hugging Face ESM-2 director
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `unirefine evaluate [variants | contacts | proteingym]`."""
+    """The command line of `unirefine evaluate [variants | contacts | contact-head | proteingym]`."""
     made = stage_parser(
         "evaluate",
         "Masked perplexity over the validation shard with a fixed mask: of the checkpoint on Megatron-core, of the "
@@ -27,9 +27,10 @@ def parser() -> argparse.ArgumentParser:
         "--decontaminated", type=Path, metavar="DIR",
         help="directory of the decontaminate stage: breakdown by identity to train (needs --clusters)",
     )  # fmt: skip
-    more = made.add_subparsers(title="more", metavar="[variants | contacts | proteingym]")
+    more = made.add_subparsers(title="more", metavar="[variants | contacts | contact-head | proteingym]")
     _add_variants(more)
     _add_contacts(more)
+    _add_head(more)
     _add_proteingym(more)
     made.set_defaults(
         run=with_lock(
@@ -94,6 +95,40 @@ def _add_contacts(more: argparse._SubParsersAction) -> None:
     made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
     made.set_defaults(run=with_lock(_contacts))
+
+
+def _add_head(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "contact-head",
+        help="give a model a contact head",
+        description="Fit a contact head to a model with a few structures: a logistic regression (L1) on its attention "
+        "maps, as published ESM-2 models have. Writes OUTPUT, a Hugging Face directory of the model with the head, for "
+        "`evaluate contacts`, and for predict_contacts of transformers.",
+        epilog="example:\n  unirefine evaluate contact-head --model results/demo/train/final --contacts 1ubq.pdb "
+        "2abc.cif --output demo-with-head",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--model", type=Path, required=True, metavar="MODEL", help=MODEL)
+    made.add_argument(
+        "--contacts", type=Path, required=True, nargs="+", metavar="FILE",
+        help="one file per protein, as for `evaluate contacts`; 20 structures are usual. Judge the head on others",
+    )  # fmt: skip
+    made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of the same names")
+    made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="directory to write; must not exist")
+    made.set_defaults(run=_head)
+
+
+def _head(arguments: argparse.Namespace) -> None:
+    from unirefine.megatron import platform
+
+    from unirefine.evaluate.contact_head import line, run
+
+    given = {name: getattr(arguments, name) for name in ("model", "contacts", "output", "fasta", "chain")}
+    try:
+        print(line(run(**given), arguments.output))
+    finally:
+        platform.shutdown()
 
 
 def _add_proteingym(more: argparse._SubParsersAction) -> None:

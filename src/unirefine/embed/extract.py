@@ -21,6 +21,7 @@ from unirefine.core.fasta import Protein
 from unirefine.embed.files import METADATA, Chunks, is_ours
 from unirefine.embed.run import in_chunks, say
 from unirefine.embed.source import Source
+from unirefine.embed.vectors import budget
 from unirefine.errors import UserError
 from unirefine.files.outputs import refuse_overwriting
 from unirefine.model.batching import length_buckets, with_special_tokens
@@ -51,7 +52,7 @@ def run(
     if "contacts" in include and not has_contact_head(model):
         raise UserError(
             "the checkpoint has no contact head", where=model,
-            fix="leave out contacts, or fit a head first: unirefine evaluate contacts --fit",
+            fix="leave out contacts, or fit a head first: unirefine evaluate contact-head",
         )  # fmt: skip
     found = find(model)
     if platform.world_size() > 1:
@@ -103,7 +104,7 @@ def _rows(
     contacts = "contacts" in include
     lengths = np.array([len(sample) for sample in samples])
     # the attention maps of all layers are in memory, so they are made for one protein at a time
-    batches = np.arange(len(samples))[:, None] if contacts else length_buckets(lengths, config.batch_tokens)
+    batches = np.arange(len(samples))[:, None] if contacts else length_buckets(lengths, budget(config))
     for batch in batches:
         padded = np.full((len(batch), max(len(samples[i]) for i in batch)), PAD, np.int64)
         for place, i in enumerate(batch):

@@ -16,7 +16,7 @@ from unirefine.config import Embed
 from unirefine.core.fasta import Protein
 from unirefine.embed.files import Chunks, delete_others, final_files, is_ours, schemas, tables
 from unirefine.embed.source import Source
-from unirefine.embed.vectors import embed_chunk
+from unirefine.embed.vectors import budget, embed_chunk
 from unirefine.files.atomic import read_json, write_json
 from unirefine.files.hashes import first_change, is_record, recorded, sha256_json
 from unirefine.files.outputs import json_of, refuse_overwriting
@@ -58,6 +58,7 @@ def run(source: Source, model: Path, output: Path, config: Embed, *, again: bool
     refuse_overwriting(dict.fromkeys(files, is_ours), source.files)
     found = find(model)
     settings = config.model_dump(mode="json", exclude={"fasta", "allow_nucleotides", "sequences", "arrays", "parallel"})
+    settings["batch_tokens"] = budget(config)
     identity = {"source": source.digest, "model": found.identity(), "config": settings}
     embedded = source.lengths
     if config.long_sequences == "truncate":

@@ -1,9 +1,9 @@
 """ProteinGym's measures of an assay, and its averages over assays.
 
 As its own script computes them (performance_DMS_benchmarks.py): the values of an assay are rounded to three digits.
-They are averaged over the assays of a UniProt entry and selection type, then over the entries of a selection type, then over
-the selection types. By MSA depth and taxon: over the assays of an entry, then over entries. By mutation depth: over the
-assays of an entry and selection type, then over all of these.
+They are averaged over the assays of a UniProt entry and selection type, then over the entries of a selection type,
+then over the selection types. By MSA depth and taxon: over the assays of an entry, then over entries. By mutation
+depth: over the assays of an entry and selection type, then over all of these.
 """
 
 import math
