@@ -43,7 +43,15 @@ ALLOWED = {
 ENTRY_POINTS = [
     *("release.fetch", "release.archive", "release.collect", "records.run", "curate.run", "cluster.run", "split.run"),
     *("decontaminate.prepare", "decontaminate.search", "decontaminate.remove", "decontaminate.audit", "shard.run"),
-    *("train.run", "evaluate.run", "evaluate.variants", "evaluate.contacts", "evaluate.proteingym", "embed.run", "convert.run"),
+    *(
+        "train.run",
+        "evaluate.run",
+        "evaluate.variants",
+        "evaluate.contacts",
+        "evaluate.proteingym",
+        "embed.run",
+        "convert.run",
+    ),
     *("export.run", "report.run", "cards.run", "crate.run", "crate.croissant", "verify.run"),
     *("audit.run", "compare.run"),
 ]

@@ -10,7 +10,7 @@ MODEL = "a training run, its final/, a checkpoint, a Hugging Face ESM-2 director
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `unirefine evaluate [variants | contacts | contact-head | proteingym]`."""
+    """The command line of `unirefine evaluate [variants | contacts | contact-head | proteingym | suite]`."""
     made = stage_parser(
         "evaluate",
         "Masked perplexity over the validation shard with a fixed mask: of the checkpoint on Megatron-core, of the "
@@ -27,11 +27,12 @@ def parser() -> argparse.ArgumentParser:
         "--decontaminated", type=Path, metavar="DIR",
         help="directory of the decontaminate stage: breakdown by identity to train (needs --clusters)",
     )  # fmt: skip
-    more = made.add_subparsers(title="more", metavar="[variants | contacts | contact-head | proteingym]")
+    more = made.add_subparsers(title="more", metavar="[variants | contacts | contact-head | proteingym | suite]")
     _add_variants(more)
     _add_contacts(more)
     _add_head(more)
     _add_proteingym(more)
+    _add_suite(more)
     made.set_defaults(
         run=with_lock(
             lambda arguments: _perplexity(made, arguments),
@@ -160,6 +161,65 @@ def _add_proteingym(more: argparse._SubParsersAction) -> None:
     made.set_defaults(
         run=with_lock(_proteingym, lambda arguments: None if arguments.share else arguments.output / ".lock")
     )
+
+
+def _add_suite(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "suite",
+        help="one table for any models",
+        description="Several models in one table: masked perplexity, contacts, effect of variants, frozen probes, speed "
+        "and memory, each part when its data is given, beside what needs no model. Writes OUTPUT/suite.json, suite.md "
+        "and suite.html.",
+        epilog="example:\n  unirefine evaluate suite --model ours=results/demo/train/final "
+        "--model 8M=facebook/esm2_t6_8M_UR50D --shards results/demo/shard --output suite",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(made, "evaluate")
+    made.add_argument(
+        "--model", action="append", required=True, metavar="NAME=PATH",
+        help=f"{MODEL}, or a directory or hub id of another model that transformers loads, with ESM-2's tokens; may be "
+        "repeated. Ratios are to the first",
+    )  # fmt: skip
+    made.add_argument("--shards", type=Path, metavar="DIR", help="directory of the shard stage: masked perplexity")
+    made.add_argument(
+        "--contacts", type=Path, nargs="+", default=[], metavar="FILE", help="contacts, as for `evaluate contacts`"
+    )
+    made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of --contacts")
+    made.add_argument("--variants", type=Path, metavar="FILE", help="an assay, as --csv of `evaluate variants`")
+    made.add_argument("--wild-types", type=Path, metavar="FILE", help="FASTA of the assay's wild types")
+    made.add_argument(
+        "--probe", action="append", default=[], metavar="TABLE:COLUMN",
+        help="a CSV or TSV with a column `sequence` and one of numbers or categories, which a linear model on frozen "
+        "vectors predicts; may be repeated (needs the extra finetune)",
+    )  # fmt: skip
+    made.add_argument(
+        "--split", metavar="COLUMN",
+        help="of the probes' tables, with `train` and `test` (default: MMseqs2 clusters at 30%% identity)",
+    )  # fmt: skip
+    made.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="of MMseqs2 (default: 1)")
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
+    made.set_defaults(run=with_lock(_suite))
+
+
+def _suite(arguments: argparse.Namespace) -> None:
+    config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
+    from unirefine.core.summaries import aligned
+    from unirefine.evaluate.suite import run
+    from unirefine.evaluate.suite_page import tables
+
+    try:
+        result = run(
+            arguments.model, arguments.output, config, shards=arguments.shards, contacts=arguments.contacts,
+            fasta=arguments.fasta, variants=arguments.variants, wild_types=arguments.wild_types,
+            probes=arguments.probe, split=arguments.split, threads=arguments.threads,
+        )  # fmt: skip
+        _heading, columns, rows, text = tables(result)[0]
+        print("\n".join([*aligned(columns, rows), *text]))
+        print(f"wrote {arguments.output / 'suite.json'}, suite.md, suite.html")
+    finally:
+        platform.shutdown()
 
 
 def _share(text: str) -> tuple[int, int]:

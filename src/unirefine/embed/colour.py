@@ -10,12 +10,9 @@ import numpy as np
 from unirefine.core.delimited import MISSING, read_table
 from unirefine.embed.source import Source
 from unirefine.errors import UserError
-from unirefine.files.atomic import temporary_directory
-from unirefine.similarity.mmseqs import Workspace
-from unirefine.tools import find_mmseqs
+from unirefine.similarity.clusters import cluster
 
 CLUSTERS = "clusters"
-COVERAGE = 0.8
 MOST = 10
 """Categories with a colour of their own: the most frequent. All others share one."""
 _FEWEST_NUMBERS = 12
@@ -106,25 +103,13 @@ def categories(name: str, texts: tuple[str, ...]) -> Colour:
 
 
 def of_clusters(source: Source, identity: float, output: Path, *, threads: int, mmseqs: str | None) -> Colour:
-    """The colours of proteins by their MMseqs2 cluster at an identity over COVERAGE of both sequences.
+    """The colours of proteins by their MMseqs2 cluster at an identity over 80% of both sequences.
 
     A cluster is named after its representative. Raises UserError when MMseqs2 fails.
     """
-    binary = find_mmseqs(mmseqs)
-    names = []
-    with temporary_directory(output / "mmseqs") as work:
-        with (work / "in.fasta").open("w", encoding="ascii") as file:
-            for number, protein in enumerate(source.proteins()):
-                names.append(protein.name)
-                file.write(f">{number}\n{protein.sequence.upper()}\n")
-        place = Workspace(binary, work, threads, "embed --map")
-        place.createdb("sequences", work / "in.fasta")
-        place.say(f"clusters at {identity:g}")
-        # one step: a map has few proteins, and each step costs seconds however few there are
-        options = {"--min-seq-id": identity, "-c": COVERAGE, "--cov-mode": 0, "--cluster-steps": 1}
-        place.run("cluster", "sequences", "clusters", "scratch", options=options)
-        place.run("createtsv", "sequences", "sequences", "clusters", "clusters.tsv")
-        pairs = np.loadtxt(work / "clusters.tsv", dtype=np.int64, delimiter="\t", ndmin=2)
-    representative = np.arange(len(names))  # one that MMseqs2 leaves out (too long) is alone
-    representative[pairs[:, 1]] = pairs[:, 0]
+    names = [protein.name for protein in source.proteins()]
+    representative = cluster(
+        (protein.sequence for protein in source.proteins()), identity, output / "mmseqs", "embed --map",
+        threads=threads, mmseqs=mmseqs,
+    )  # fmt: skip
     return categories(f"cluster at {identity:.0%} identity", tuple(names[i] for i in representative))

@@ -108,8 +108,8 @@ def run(
             row["notes"].append("the contact head was fitted on this sequence: its precision flatters")
     result = {
         "proteins": rows,
-        "mean": _mean(row["precision"] for row in rows),
-        "mean_nearest": _mean(row["nearest"] for row in rows),
+        "mean": mean_precisions(row["precision"] for row in rows),
+        "mean_nearest": mean_precisions(row["nearest"] for row in rows),
         "mean_chance": {name: _mean_of([row["chance"][name] for row in rows]) for name in RANGES},
     }
     write_json(output / RESULT, result)
@@ -158,8 +158,8 @@ def _row(protein: Known, predicted: np.ndarray) -> dict[str, Any]:
         "length": len(protein.sequence),
         "known": int((~np.isnan(protein.contacts)).any(axis=1).sum()),
         "notes": list(protein.notes),
-        "precision": _precisions(predicted, protein.contacts),
-        "nearest": _precisions(-apart, protein.contacts),
+        "precision": precisions(predicted, protein.contacts),
+        "nearest": precisions(-apart, protein.contacts),
         "chance": {
             name: _mean_of(protein.contacts[(apart >= near) & (apart <= (far or len(residues)))])
             for name, (near, far) in RANGES.items()
@@ -167,7 +167,7 @@ def _row(protein: Known, predicted: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _precisions(predicted: np.ndarray, known: np.ndarray) -> dict[str, dict[str, float | None]]:
+def precisions(predicted: np.ndarray, known: np.ndarray) -> dict[str, dict[str, float | None]]:
     return {
         name: {
             label: precision(predicted, known, nearest=near, farthest=far, divisor=divisor)
@@ -177,7 +177,7 @@ def _precisions(predicted: np.ndarray, known: np.ndarray) -> dict[str, dict[str,
     }
 
 
-def _mean(rows: Iterable[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+def mean_precisions(rows: Iterable[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
     """Mean over the proteins that have a value, by separation and number of pairs."""
     rows = list(rows)
     return {name: {label: _mean_of([row[name][label] for row in rows]) for label in FRACTIONS} for name in RANGES}
