@@ -49,6 +49,8 @@ ENTRY_POINTS = [
         "evaluate.variants",
         "evaluate.contacts",
         "evaluate.proteingym",
+        "evaluate.contact_head",
+        "evaluate.suite",
         "embed.run",
         "convert.run",
     ),

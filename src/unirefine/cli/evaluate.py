@@ -167,9 +167,9 @@ def _add_suite(more: argparse._SubParsersAction) -> None:
     made = more.add_parser(
         "suite",
         help="one table for any models",
-        description="Several models in one table: masked perplexity, contacts, effect of variants, frozen probes, speed "
-        "and memory, each part when its data is given, beside what needs no model. Writes OUTPUT/suite.json, suite.md "
-        "and suite.html.",
+        description="Several models in one table: masked perplexity, contacts, effect of variants, frozen probes, "
+        "speed and memory, each part when its data is given, beside what needs no model. Writes OUTPUT/suite.json, "
+        "suite.md and suite.html.",
         epilog="example:\n  unirefine evaluate suite --model ours=results/demo/train/final "
         "--model 8M=facebook/esm2_t6_8M_UR50D --shards results/demo/shard --output suite",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -177,8 +177,8 @@ def _add_suite(more: argparse._SubParsersAction) -> None:
     add_config(made, "evaluate")
     made.add_argument(
         "--model", action="append", required=True, metavar="NAME=PATH",
-        help=f"{MODEL}, or a directory or hub id of another model that transformers loads, with ESM-2's tokens; may be "
-        "repeated. Ratios are to the first",
+        help=f"{MODEL}, or a directory or hub id of another model that transformers loads, with ESM-2's tokens; may "
+        "be repeated. Ratios are to the first",
     )  # fmt: skip
     made.add_argument("--shards", type=Path, metavar="DIR", help="directory of the shard stage: masked perplexity")
     made.add_argument(

@@ -1,11 +1,11 @@
-"""Frozen probes: how much of a label can a linear model read from a model's vectors, on proteins unlike those of train?
+"""Frozen probes: how much of a label can a linear model read from vectors, on proteins unlike those of train?
 
-Ridge regression for numbers (Spearman's correlation), logistic regression for categories (Matthews' correlation), on the
-mean over residues. The test proteins are a column's, or a fifth of the rows in whole MMseqs2 clusters.
+Ridge regression for numbers (Spearman's correlation), logistic regression for categories (Matthews' correlation), on
+the mean over residues. The test proteins are a column's, or a fifth of the rows in whole MMseqs2 clusters.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from unirefine.core.alphabet import AMINO_ACIDS, encode
 from unirefine.core.delimited import MISSING, Table, number, read_table
 from unirefine.errors import UserError
-from unirefine.evaluate.correlation import spearman
+from unirefine.evaluate.correlation import ranks, spearman
 from unirefine.evaluate.statistics import RESAMPLES, percentiles
 from unirefine.model.batching import length_buckets, with_special_tokens
 from unirefine.model.inference import Engine, not_finite
@@ -162,23 +162,44 @@ def judge(probe: Probe, features: np.ndarray) -> dict[str, Any]:
     linear: Any = LogisticRegression(max_iter=1000) if probe.classes else RidgeCV(np.logspace(-2, 4, 13))
     fitted = make_pipeline(StandardScaler(), linear).fit(features[~probe.test], probe.labels[~probe.test])
     predicted, truth = fitted.predict(features[probe.test]), probe.labels[probe.test]
-    score: Callable[[np.ndarray, np.ndarray], float | None] = matthews if probe.classes else spearman
+    value = matthews(truth, predicted) if probe.classes else spearman(truth, predicted)
+    return {"measure": probe.measure, "value": value, "interval": _interval(probe, truth, predicted)}
+
+
+def _interval(probe: Probe, truth: np.ndarray, predicted: np.ndarray) -> list[float] | None:
+    """Of a score, over resampled clusters of test; ranks are those of all rows. None below FEWEST clusters."""
     _names, group = np.unique(probe.group[probe.test], return_inverse=True)
-    members = [np.flatnonzero(group == one) for one in range(len(_names))]
+    clusters = int(group.max()) + 1
+    if clusters < FEWEST:
+        return None
+    if probe.classes:
+        classes = len(probe.classes)
+        terms = np.eye(classes * classes)[truth * classes + predicted]
+    else:
+        x, y = (values - values.mean() for values in (ranks(truth), ranks(predicted)))
+        terms = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
+    of_cluster = np.zeros((clusters, terms.shape[1]))
+    np.add.at(of_cluster, group, terms)
     rng = np.random.Generator(np.random.Philox(0))
-    draws = []
-    for _ in range(RESAMPLES):
-        rows = np.concatenate([members[one] for one in rng.integers(0, len(members), len(members))])
-        if (value := score(truth[rows], predicted[rows])) is not None:
-            draws.append(value)
-    interval = percentiles(np.array(draws)) if len(members) >= FEWEST and draws else None
-    return {"measure": probe.measure, "value": score(truth, predicted), "interval": interval}
+    weights = np.stack([np.bincount(rng.integers(0, clusters, clusters), minlength=clusters) for _ in range(RESAMPLES)])
+    sums = weights @ of_cluster
+    if probe.classes:
+        return percentiles(np.array([_matthews(cells.reshape(classes, classes)) for cells in sums]))
+    mx, my, xx, yy, xy = (sums[:, 1:] / sums[:, :1]).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (xy - mx * my) / np.sqrt((xx - mx * mx) * (yy - my * my))
+    found = found[np.isfinite(found)]
+    return percentiles(found) if len(found) else None
 
 
 def matthews(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Matthews' correlation of any number of classes; 0 where truth or prediction has one class only."""
     classes = int(max(truth.max(), predicted.max())) + 1
-    cells = np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    return _matthews(np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes))
+
+
+def _matthews(cells: np.ndarray) -> float:
+    """cells: [true class, predicted class]."""
     true, guessed, total = cells.sum(axis=1), cells.sum(axis=0), cells.sum()
     below = np.sqrt(float(total**2 - true @ true) * float(total**2 - guessed @ guessed))
     return float((np.trace(cells) * total - true @ guessed) / below) if below else 0.0

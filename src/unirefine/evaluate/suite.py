@@ -1,4 +1,4 @@
-"""One table for any models: perplexity, contacts, variants, frozen probes, speed and memory, each where data is given."""
+"""One table for any models: perplexity, contacts, variants, frozen probes, speed and memory; what has data."""
 
 import ctypes
 import resource
@@ -57,9 +57,9 @@ def run(
 ) -> dict[str, Any]:
     """Write `output/suite.json`, `suite.md` and `suite.html`; return the first. docs/evaluation.md describes it.
 
-    models: `NAME=PATH` or a path each, of what `model.loaded.open_any` takes. shards: for the perplexity. contacts, fasta:
-    see `contacts.run`. variants, wild_types: an assay as `evaluate variants` reads it. probes: `TABLE:COLUMN` each;
-    split: its column of train and test. Raises UserError, before a model is opened, for a mistake in the data.
+    models: `NAME=PATH` or a path each, of what `model.loaded.open_any` takes. shards: for the perplexity. contacts and
+    fasta: see `contacts.run`. variants, wild_types: an assay as `evaluate variants` reads it. probes: `TABLE:COLUMN`
+    each; split: its column of train and test. Raises UserError, before a model is opened, for a mistake in the data.
     """
     named = name_models(models)
     files = {output / RESULT: lambda path: json_of(path, KEYS)}

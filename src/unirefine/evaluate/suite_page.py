@@ -81,7 +81,7 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     ]
     timed = data["timed"]
     found.append(
-        f"Speed: vectors of {timed['proteins']} proteins with {timed['residues']:,} residues in {result['precision']} on "
+        f"Speed: vectors of {timed['proteins']} proteins, {timed['residues']:,} residues, in {result['precision']} on "
         f"{result['device']}, all by transformers. Peak memory: of the whole process on a CPU, of tensors on a GPU."
     )
     return [*found, "Intervals are 95%, in brackets."]

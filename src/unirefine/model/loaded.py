@@ -47,7 +47,7 @@ def _load(directory: Path, precision: Precision) -> torch.nn.Module:
         model = AutoModelForMaskedLM.from_pretrained(
             directory, use_safetensors=True, trust_remote_code=False, dtype=DTYPES[precision]
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"transformers cannot load it ({reason})", where=directory) from error
     if model.get_input_embeddings().num_embeddings < len(TOKENS):
