@@ -116,8 +116,22 @@ def _add_head(more: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of the same names")
     made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
+    made.add_argument(
+        "--penalty", type=_positive, default=0.15, metavar="C",
+        help="scikit-learn's C: the larger, the weaker the penalty (default: 0.15, as for the published heads)",
+    )  # fmt: skip
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="directory to write; must not exist")
     made.set_defaults(run=_head)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _head(arguments: argparse.Namespace) -> None:
@@ -125,7 +139,7 @@ def _head(arguments: argparse.Namespace) -> None:
 
     from unirefine.evaluate.contact_head import line, run
 
-    given = {name: getattr(arguments, name) for name in ("model", "contacts", "output", "fasta", "chain")}
+    given = {name: getattr(arguments, name) for name in ("model", "contacts", "output", "fasta", "chain", "penalty")}
     try:
         print(line(run(**given), arguments.output))
     finally:

@@ -31,11 +31,18 @@ _BYTES = 4 + 8 + 16
 
 
 def run(
-    model: Path, contacts: list[Path], output: Path, *, fasta: Path | None = None, chain: str | None = None
+    model: Path,
+    contacts: list[Path],
+    output: Path,
+    *,
+    fasta: Path | None = None,
+    chain: str | None = None,
+    penalty: float = PENALTY,
 ) -> dict[str, Any]:
     """Write `output`, a Hugging Face directory of the model with a head; return what is in its contact_head.json.
 
-    model: what `model.source.find` takes. contacts, fasta, chain: see `contacts.run`. Raises UserError.
+    model: what `model.source.find` takes. contacts, fasta, chain: see `contacts.run`. penalty: scikit-learn's C. Raises
+    UserError, also when the penalty leaves no attention map.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -63,16 +70,21 @@ def run(
         what = "only contacts" if contact.all() else "no contact"
         raise UserError(f"{what} among the {len(contact):,} known pairs", fix="give other structures")
     # liblinear, whose result is the same each time; l1_ratio 1 is the L1 penalty
-    regression = LogisticRegression(l1_ratio=1.0, C=PENALTY, solver="liblinear", random_state=0)
+    regression = LogisticRegression(l1_ratio=1.0, C=penalty, solver="liblinear", random_state=0)
     regression.fit(pairs, contact)
     weight, bias = regression.coef_[0], float(regression.intercept_[0])
+    if not weight.any():
+        raise UserError(
+            f"with C = {penalty:g} no attention map keeps a weight ({len(contact):,} pairs of {len(proteins)} proteins)",
+            where=model, fix="give more structures, or a weaker penalty (--penalty 10), or train the model longer",
+        )  # fmt: skip
     facts = {
         "proteins": [{"name": one.name, "sequence": sequence_digest(one.sequence)} for one in proteins],
         "pairs": len(contact),
         "contacts": int(contact.sum()),
         "maps": len(weight),
         "used": int(np.count_nonzero(weight)),
-        "C": PENALTY,
+        "C": penalty,
         "separation": NEAREST,
     }
     contact_head.write(found, output, weight, bias, facts)

@@ -39,6 +39,8 @@ KEYS = ("suite", "models")
 NO_MODEL = "no model"
 TIMED = 64
 """Proteins whose vectors are timed."""
+PASSES = 3
+"""The fastest counts: other work on the machine only makes a pass slower."""
 
 
 def run(
@@ -152,12 +154,14 @@ def _timed(side: MaskedSide | None, asked: Sequence[tasks.Probe], proteins: dict
 
 
 def _speed(engine: HuggingfaceEngine, sequences: Sequence[str]) -> dict[str, Any]:
-    """Residues a second, and the peak of memory in bytes since `_reset_peak`."""
+    """Residues a second, of the fastest pass, and the peak of memory in bytes since `_reset_peak`."""
     tasks.vectors(engine, sequences[:2], 4096)  # the first pass also plans
-    begun = time.monotonic()
-    tasks.vectors(engine, sequences, 16384 if platform.on_gpu() else 4096)
-    taken = time.monotonic() - begun
-    return {"residues_per_second": sum(map(len, sequences)) / taken, "peak_bytes": _peak()}
+    taken = []
+    for _ in range(PASSES):
+        begun = time.monotonic()
+        tasks.vectors(engine, sequences, 16384 if platform.on_gpu() else 4096)
+        taken.append(time.monotonic() - begun)
+    return {"residues_per_second": sum(map(len, sequences)) / min(taken), "peak_bytes": _peak()}
 
 
 def _reset_peak() -> None:

@@ -190,6 +190,9 @@ def test_a_fitted_head_predicts_in_transformers_what_the_regression_does(small_e
     assert capsys.readouterr().out.count("the contact head was fitted on this sequence") == 2
     assert main(words) == 1
     assert "new: exists already" in capsys.readouterr().err
+    assert main([*words[:-1], str(tmp_path / "none"), "--penalty", "1e-9"]) == 1
+    assert "with C = 1e-09 no attention map keeps a weight" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_inputs_and_files_of_others_are_not_replaced(small_esm2, tmp_path, capsys):
