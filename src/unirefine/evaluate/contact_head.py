@@ -75,7 +75,7 @@ def run(
     weight, bias = regression.coef_[0], float(regression.intercept_[0])
     if not weight.any():
         raise UserError(
-            f"with C = {penalty:g} no attention map keeps a weight ({len(contact):,} pairs of {len(proteins)} proteins)",
+            f"with C = {penalty:g} no attention map keeps a weight ({len(contact):,} pairs, {len(proteins)} proteins)",
             where=model, fix="give more structures, or a weaker penalty (--penalty 10), or train the model longer",
         )  # fmt: skip
     facts = {
