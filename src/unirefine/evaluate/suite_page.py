@@ -60,10 +60,7 @@ def tables(result: Mapping[str, Any]) -> list[tuple[str, list[str], Rows, list[s
     for task in data["probes"]:
         add(f"{task['name']}, {task['measure']}", [_between(one["probes"][task["name"]], "value", 3, "interval")
                                                  for one in every])  # fmt: skip
-    add(
-        "residues/s" if _on_gpu(result) else "residues/processor s",
-        [f"{one['residues_per_second']:,.0f}" if "path" in one else "" for one in every],
-    )
+    add("residues/s" if _on_gpu(result) else "residues/processor s", [_rate(one) for one in every])
     add("peak memory, MB", [f"{one['peak_bytes'] / 1e6:,.0f}" if "path" in one else "" for one in every])
     return [("Models", columns, cells, _notes(result)), *found]
 
@@ -86,9 +83,16 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
     found.append(
         f"Speed: vectors of {timed['proteins']} proteins, {timed['residues']:,} residues, in {result['precision']} on "
         f"{result['device']}, all by transformers, the fastest "
-        "of three passes. Peak memory: of the whole process on a CPU, of tensors on a GPU."
+        "of three passes and, in brackets, the slowest; where these are far apart, other work disturbed them. "
+        "Peak memory: of the whole process on a CPU, of tensors on a GPU."
     )
-    return [*found, "Intervals are 95%, in brackets."]
+    return [*found, "Intervals are 95%, in square brackets."]
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    if "path" not in row:
+        return ""
+    return f"{row['residues_per_second']:,.0f} ({row['slowest_pass']:,.0f})"
 
 
 def _on_gpu(result: Mapping[str, Any]) -> bool:

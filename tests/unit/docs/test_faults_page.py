@@ -15,6 +15,7 @@ from unirefine.files.documents import read_lines
 
 PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
 TESTED_ELSEWHERE = {
+    "a model of the hub cannot be downloaded": "tests/unit/model/test_hub.py",
     "the source tree and the user's home are read-only": "tests/unit/test_numba_cache.py",
     "the program that reads the output ends (`unirefine lineage DIR \\| head`)": "tests/unit/cli/test_main.py",
 }
