@@ -48,7 +48,8 @@ EXTRAS = {
     "mlcroissant": "croissant",
     **dict.fromkeys(("Bio", "gemmi"), "structures"),
     "wandb": "wandb",
-    **dict.fromkeys(("peft", "accelerate", "sklearn"), "finetune"),
+    **dict.fromkeys(("accelerate", "peft", "sklearn"), "finetune"),
+    "umap": "map",
 }
 """The extra of unirefine (pyproject.toml) that installs a module which `pip install unirefine` leaves out."""
 LOST_PEER = "lost the connection to another process of the job"

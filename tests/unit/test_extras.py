@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
     "Bio": "biopython",
     "transformer_engine": "transformer-engine",
     "sklearn": "scikit-learn",
+    "umap": "umap-learn",
 }
 
 

@@ -1,16 +1,16 @@
-"""`unirefine evaluate`: masked perplexity; `variants` and `contacts` measure a checkpoint in other ways."""
+"""`unirefine evaluate`: masked perplexity; its subcommands measure models in other ways."""
 
 import argparse
 from pathlib import Path
 
-from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
+from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 from unirefine.config import Evaluate
 
 MODEL = "a training run, its final/, a checkpoint, a Hugging Face ESM-2 directory, or a hub id"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `unirefine evaluate [variants | contacts]`."""
+    """The command line of `unirefine evaluate [variants | contacts | contact-head | proteingym | suite]`."""
     made = stage_parser(
         "evaluate",
         "Masked perplexity over the validation shard with a fixed mask: of the checkpoint on Megatron-core, of the "
@@ -27,9 +27,12 @@ def parser() -> argparse.ArgumentParser:
         "--decontaminated", type=Path, metavar="DIR",
         help="directory of the decontaminate stage: breakdown by identity to train (needs --clusters)",
     )  # fmt: skip
-    more = made.add_subparsers(title="more", metavar="[variants | contacts]")
+    more = made.add_subparsers(title="more", metavar="[variants | contacts | contact-head | proteingym | suite]")
     _add_variants(more)
     _add_contacts(more)
+    _add_head(more)
+    _add_proteingym(more)
+    _add_suite(more)
     made.set_defaults(
         run=with_lock(
             lambda arguments: _perplexity(made, arguments),
@@ -93,6 +96,175 @@ def _add_contacts(more: argparse._SubParsersAction) -> None:
     made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
     made.set_defaults(run=with_lock(_contacts))
+
+
+def _add_head(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "contact-head",
+        help="give a model a contact head",
+        description="Fit a contact head to a model with a few structures: a logistic regression (L1) on its attention "
+        "maps, as published ESM-2 models have. Writes OUTPUT, a Hugging Face directory of the model with the head, for "
+        "`evaluate contacts`, and for predict_contacts of transformers.",
+        epilog="example:\n  unirefine evaluate contact-head --model results/demo/train/final --contacts 1ubq.pdb "
+        "2abc.cif --output demo-with-head",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--model", type=Path, required=True, metavar="MODEL", help=MODEL)
+    made.add_argument(
+        "--contacts", type=Path, required=True, nargs="+", metavar="FILE",
+        help="one file per protein, as for `evaluate contacts`; 20 structures are usual. Judge the head on others",
+    )  # fmt: skip
+    made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of the same names")
+    made.add_argument("--chain", help="chain of the structures (default: the first protein chain)")
+    made.add_argument(
+        "--penalty", type=_positive, default=0.15, metavar="C",
+        help="scikit-learn's C: the larger, the weaker the penalty (default: 0.15, as for the published heads)",
+    )  # fmt: skip
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="directory to write; must not exist")
+    made.set_defaults(run=_head)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _head(arguments: argparse.Namespace) -> None:
+    from unirefine.megatron import platform
+
+    from unirefine.evaluate.contact_head import line, run
+
+    given = {name: getattr(arguments, name) for name in ("model", "contacts", "output", "fasta", "chain", "penalty")}
+    try:
+        print(line(run(**given), arguments.output))
+    finally:
+        platform.shutdown()
+
+
+def _add_proteingym(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "proteingym",
+        help="ProteinGym's zero-shot benchmark",
+        description="Every assay of ProteinGym as it is published: Spearman, AUC, MCC, NDCG and top recall, averaged "
+        "as the benchmark averages, by selection type, MSA depth, taxon and mutation depth. Writes "
+        "OUTPUT/proteingym.json, assays.csv, summary.csv and the scores of each assay. Started again, it goes on after "
+        "the last finished assay.",
+        epilog="example:\n  unirefine evaluate proteingym --model facebook/esm2_t12_35M_UR50D "
+        "--assays DMS_ProteinGym_substitutions --reference DMS_substitutions.csv --output proteingym",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(made, "evaluate")
+    made.add_argument("--model", type=Path, required=True, metavar="MODEL", help=MODEL)
+    made.add_argument("--assays", type=Path, required=True, metavar="DIR", help="directory of the assays' CSV files")
+    made.add_argument("--reference", type=Path, required=True, metavar="FILE", help="ProteinGym's reference file")
+    made.add_argument(
+        "--unscored", choices=("error", "skip"), default="error",
+        help="a row that cannot be scored stops the command, or is left out (default: error)",
+    )  # fmt: skip
+    made.add_argument(
+        "--devices", type=at_least_one, default=1, metavar="N",
+        help="so many processes share the assays, each with a GPU of its own (default: 1)",
+    )  # fmt: skip
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
+    made.add_argument("--share", type=_share, help=argparse.SUPPRESS)  # of a process that --devices has started
+    made.set_defaults(
+        run=with_lock(_proteingym, lambda arguments: None if arguments.share else arguments.output / ".lock")
+    )
+
+
+def _add_suite(more: argparse._SubParsersAction) -> None:
+    made = more.add_parser(
+        "suite",
+        help="one table for any models",
+        description="Several models in one table: masked perplexity, contacts, effect of variants, frozen probes, "
+        "speed and memory, each part when its data is given, beside what needs no model. Writes OUTPUT/suite.json, "
+        "suite.md and suite.html.",
+        epilog="example:\n  unirefine evaluate suite --model ours=results/demo/train/final "
+        "--model 8M=facebook/esm2_t6_8M_UR50D --shards results/demo/shard --output suite",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config(made, "evaluate")
+    made.add_argument(
+        "--model", action="append", required=True, metavar="NAME=PATH",
+        help=f"{MODEL}, or a directory or hub id of another model that transformers loads, with ESM-2's tokens; may "
+        "be repeated. Ratios are to the first",
+    )  # fmt: skip
+    made.add_argument("--shards", type=Path, metavar="DIR", help="directory of the shard stage: masked perplexity")
+    made.add_argument(
+        "--contacts", type=Path, nargs="+", default=[], metavar="FILE", help="contacts, as for `evaluate contacts`"
+    )
+    made.add_argument("--fasta", type=Path, metavar="FILE", help="sequences for .npy and .csv files of --contacts")
+    made.add_argument("--variants", type=Path, metavar="FILE", help="an assay, as --csv of `evaluate variants`")
+    made.add_argument("--wild-types", type=Path, metavar="FILE", help="FASTA of the assay's wild types")
+    made.add_argument(
+        "--probe", action="append", default=[], metavar="TABLE:COLUMN",
+        help="a CSV or TSV with a column `sequence` and one of numbers or categories, which a linear model on frozen "
+        "vectors predicts; may be repeated (needs the extra finetune)",
+    )  # fmt: skip
+    made.add_argument(
+        "--split", metavar="COLUMN",
+        help="of the probes' tables, with `train` and `test` (default: MMseqs2 clusters at 30%% identity)",
+    )  # fmt: skip
+    made.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="of MMseqs2 (default: 1)")
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
+    made.set_defaults(run=with_lock(_suite))
+
+
+def _suite(arguments: argparse.Namespace) -> None:
+    config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
+    from unirefine.core.summaries import aligned
+    from unirefine.evaluate.suite import run
+    from unirefine.evaluate.suite_page import tables
+
+    try:
+        result = run(
+            arguments.model, arguments.output, config, shards=arguments.shards, contacts=arguments.contacts,
+            fasta=arguments.fasta, variants=arguments.variants, wild_types=arguments.wild_types,
+            probes=arguments.probe, split=arguments.split, threads=arguments.threads,
+        )  # fmt: skip
+        _heading, columns, rows, text = tables(result)[0]
+        print("\n".join([*aligned(columns, rows), *text]))
+        print(f"wrote {arguments.output / 'suite.json'}, suite.md, suite.html")
+    finally:
+        platform.shutdown()
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
+    return int(number), int(of)
+
+
+def _proteingym(arguments: argparse.Namespace) -> None:
+    config = config_of(arguments, Evaluate, "evaluate")
+    from unirefine.megatron import platform
+
+    from unirefine.evaluate.proteingym import lines, on_devices, run
+
+    given = {name: getattr(arguments, name) for name in ("model", "assays", "reference", "output")}
+    try:
+        if arguments.devices > 1 and not arguments.share:
+            words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+            block = config.model_dump_json()
+            on_devices(
+                ["evaluate", "proteingym", *words, "--unscored", arguments.unscored, "--config", block],
+                arguments.devices,
+            )
+        result = run(
+            **given, config=config, skip=arguments.unscored == "skip",
+            share=arguments.share or (0, 1), average=not arguments.share,
+        )  # fmt: skip
+        if not arguments.share:
+            print("\n".join(lines(result)))
+            print(f"wrote {arguments.output / 'proteingym.json'}, assays.csv, summary.csv, scores/")
+    finally:
+        platform.shutdown()
 
 
 def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

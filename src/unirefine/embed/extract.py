@@ -1,11 +1,11 @@
 """Several layers, logits, probabilities and contacts of proteins, in one pass through transformers' EsmForMaskedLM.
 
-For whole data sets of vectors there is `embed.run`, which resumes and runs on several GPUs. This is for a closer look,
-as fair-esm's `extract.py` is.
+As fair-esm's `extract.py`. Like `embed.run` it works in chunks, which an interrupted job reuses and several processes
+divide.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,24 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from unirefine import progress
 from unirefine.config import Embed
-from unirefine.core import parquet
 from unirefine.core.alphabet import PAD, TOKENS, encode
 from unirefine.core.fasta import Protein
-from unirefine.embed.files import METADATA, is_ours
-from unirefine.embed.run import grouped
+from unirefine.embed.files import METADATA, Chunks, is_ours
+from unirefine.embed.run import in_chunks, say
 from unirefine.embed.source import Source
+from unirefine.embed.vectors import budget
 from unirefine.errors import UserError
-from unirefine.files.atomic import atomic_path
 from unirefine.files.outputs import refuse_overwriting
 from unirefine.model.batching import length_buckets, with_special_tokens
-from unirefine.model.inference import layer_number, load_esm_for_masked_lm, not_finite
-from unirefine.model.source import has_contact_head
+from unirefine.model.inference import Share, layer_number, load_esm_for_masked_lm, not_finite, start
+from unirefine.model.source import find, has_contact_head
 
 INCLUDE = ("mean", "cls", "residues", "logits", "probabilities", "contacts")
 """What can be asked for. The first three are of each layer."""
 OF_LAYERS = INCLUDE[:3]
-NAME = "extract.parquet"
+KIND = "extract"
+NAME = f"{KIND}.parquet"
 
 
 def run(
@@ -46,8 +45,6 @@ def run(
     model: what `model.source.find` takes. layers: 0 (embeddings) to the last, or negative from the end. include: of
     INCLUDE. Raises UserError.
     """
-    if platform.world_size() > 1:
-        raise UserError("--layers and --include run in one process", fix="start it without torchrun")
     if config.long_sequences == "windows" and (source.lengths > config.max_residues).any():
         raise UserError("--layers and --include do not join windows", fix="set embed.long_sequences to truncate")
     target = output / NAME
@@ -55,21 +52,30 @@ def run(
     if "contacts" in include and not has_contact_head(model):
         raise UserError(
             "the checkpoint has no contact head", where=model,
-            fix="leave out contacts; models trained here have no head, published ESM-2 have one",
+            fix="leave out contacts, or fit a head first: unirefine evaluate contact-head",
         )  # fmt: skip
-    opened = load_esm_for_masked_lm(model, config.precision, "eager" if "contacts" in include else "sdpa")
+    found = find(model)
+    if platform.world_size() > 1:
+        start()  # the processes divide the chunks, which needs a process group
+    opened = load_esm_for_masked_lm(found.directory, config.precision, "eager" if "contacts" in include else "sdpa")
+    say(found, "Hugging Face", config)
     numbers = list(dict.fromkeys(layer_number(layer, opened.config.num_hidden_layers) for layer in layers))
-    facts = {"layers": numbers, "include": list(include), "precision": config.precision, "tokens": TOKENS}
-    schema = _schema(opened.config.hidden_size, numbers, include, facts)
-    with (
-        atomic_path(target) as temporary,
-        parquet.Writer(temporary, schema, compression="zstd", compression_level=1, use_dictionary=["id"]) as writer,
-        progress.meter("extract", total=len(source.lengths), unit="proteins") as done,
-    ):
-        for proteins in grouped(source, config.chunk_residues):
-            rows = _rows(opened, proteins, config, numbers, include)
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=len(rows))
-            done.advance(len(rows))
+    facts: dict[str, Any] = {"layers": numbers, "include": list(include), "precision": config.precision}
+    if found.hub is not None:
+        facts["model"] = found.hub
+    settings = config.model_dump(mode="json", include={"max_residues", "chunk_residues"})
+    schema = _schema(opened.config.hidden_size, numbers, include, facts | {"tokens": TOKENS})
+    chunks = Chunks(output, {"source": source.digest, "model": found.identity(), "config": [facts, settings]}, (KIND,))
+
+    def compute(proteins: list[Protein], advance: Callable[[int], None]) -> dict[str, pa.Table]:
+        rows = _rows(opened, proteins, config, numbers, include, advance)
+        return {KIND: pa.Table.from_pylist(rows, schema=schema)}
+
+    share = Share(number=platform.rank(), of=platform.world_size(), leads=True)
+    embedded = source.lengths.clip(max=config.max_residues)
+    count, _resumed = in_chunks(source, embedded, chunks, config.chunk_residues, share, compute)
+    if platform.rank() == 0:
+        chunks.join(count, {KIND: schema}, [KIND])
     return target
 
 
@@ -86,14 +92,19 @@ def _schema(hidden: int, layers: Sequence[int], include: Sequence[str], facts: d
 
 @torch.inference_mode()
 def _rows(
-    model: torch.nn.Module, proteins: Sequence[Protein], config: Embed, layers: Sequence[int], include: Sequence[str]
+    model: torch.nn.Module,
+    proteins: Sequence[Protein],
+    config: Embed,
+    layers: Sequence[int],
+    include: Sequence[str],
+    advance: Callable[[int], None],
 ) -> list[dict[str, Any]]:
     samples = [with_special_tokens(encode(protein.sequence[: config.max_residues])) for protein in proteins]
     rows: list[dict[str, Any]] = [{} for _ in proteins]
     contacts = "contacts" in include
     lengths = np.array([len(sample) for sample in samples])
     # the attention maps of all layers are in memory, so they are made for one protein at a time
-    batches = np.arange(len(samples))[:, None] if contacts else length_buckets(lengths, config.batch_tokens)
+    batches = np.arange(len(samples))[:, None] if contacts else length_buckets(lengths, budget(config))
     for batch in batches:
         padded = np.full((len(batch), max(len(samples[i]) for i in batch)), PAD, np.int64)
         for place, i in enumerate(batch):
@@ -127,4 +138,5 @@ def _rows(
                     if not np.isfinite(values).all():
                         raise not_finite(proteins[i].name)
                     row[name] = list(values)
+        advance(sum(len(samples[i]) - 2 for i in batch))
     return rows

@@ -1,4 +1,4 @@
-"""Write sequences.parquet and residues.parquet: first in chunks, which an interrupted job reuses, then joined."""
+"""Write the tables of vectors: first in chunks, which an interrupted job reuses, then joined."""
 
 import json
 import shutil
@@ -24,6 +24,8 @@ METADATA = "unirefine"
 """Key of the metadata of our tables."""
 ARRAYS = ".arrays.json"
 """Shapes of the arrays by name. A .npy has no place for metadata."""
+GENERATOR = "unirefine embed --map"
+"""What a map says of itself, near its beginning."""
 FORMAT = 2
 _ONE_GROUP = 1 << 26
 """Rows of a row group: Arrow's maximum, more than a chunk has."""
@@ -82,8 +84,9 @@ class Chunks:
     vectors are large.
     """
 
-    def __init__(self, output: Path, identity: dict[str, Any]) -> None:
-        self.output = output
+    def __init__(self, output: Path, identity: dict[str, Any], kinds: Sequence[str] = KINDS) -> None:
+        """kinds: names of the tables; a chunk is complete with the first of them, which is written last."""
+        self.output, self.kinds = output, kinds
         self.directory = output / f".chunks-{sha256_json({'format': FORMAT, **identity})[:16]}"
 
     def open(self) -> None:
@@ -94,29 +97,27 @@ class Chunks:
                 shutil.rmtree(other)
 
     def path(self, chunk: int, kind: str) -> Path:
-        """One file of a chunk. kind: one of KINDS."""
+        """One file of a chunk. kind: one of `kinds`."""
         return self.directory / f"{chunk:06d}.{kind}.parquet"
 
     def finished(self) -> set[int]:
-        """Indices of complete chunks, whose `sequences` file is written last."""
-        return {int(path.name.split(".")[0]) for path in self.directory.glob("*.sequences.parquet")}
+        """Indices of complete chunks."""
+        return {int(path.name.split(".")[0]) for path in self.directory.glob(f"*.{self.kinds[0]}.parquet")}
 
     def write(self, chunk: int, rows: dict[str, pa.Table]) -> None:
         """Write the files of a chunk."""
-        for kind in reversed(KINDS):
+        for kind in reversed(self.kinds):
             if kind in rows:
                 with atomic_path(self.path(chunk, kind)) as temporary:
                     parquet.write_table(
                         rows[kind], temporary, compression="none", use_dictionary=False, row_group_size=_ONE_GROUP
                     )
 
-    def join(self, count: int, schema_of: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool) -> None:
-        """Write the final files of `kinds` from `count` chunks, and delete the chunks and files of other options.
+    def join(self, count: int, schema_of: dict[str, pa.Schema], kinds: Sequence[str], *, arrays: bool = False) -> None:
+        """Write the final files of `kinds` from `count` chunks, and delete the chunks.
 
         arrays: also write the vectors as `<kind>.npy`, float32[rows, hidden].
         """
-        others = [path.name for path in final_files(self.output) if path.is_file() and not is_ours(path)]
-        delete_stale(self.output, "embed", [*others, *(f"{kind}.parquet" for kind in kinds)])
         paths_of = {kind: [self.path(chunk, kind) for chunk in range(count)] for kind in kinds}
         if arrays:
             shapes = {f"{kind}.npy": _shape(paths) for kind, paths in paths_of.items()}
@@ -128,13 +129,28 @@ class Chunks:
         shutil.rmtree(self.directory)
 
 
+def delete_others(output: Path, keep: Sequence[str]) -> None:
+    """Delete files of other options that an earlier job has written. keep: names of those that are written again."""
+    others = [path for path in (*final_files(output), *map_files(output)) if path.name not in keep]
+    strangers = [path.name for path in others if path.is_file() and not is_ours(path)]
+    delete_stale(output, "embed", [*strangers, *keep])
+
+
 def final_files(output: Path, kinds: Sequence[str] = KINDS, forms: Sequence[str] = FORMS) -> list[Path]:
     """The files that a job writes into `output`."""
     return [output / f"{kind}.{form}" for kind in kinds for form in forms]
 
 
+def map_files(output: Path) -> list[Path]:
+    """The files of a map: the page, the picture, the places."""
+    return [output / f"map.{form}" for form in ("html", "png", "parquet")]
+
+
 def is_ours(path: Path) -> bool:
-    """Whether an earlier job has written a final file: a table says so, and of arrays there is a record beside them."""
+    """Whether an earlier job has written a final file: tables and maps say so, of arrays there is a record beside."""
+    if path.suffix in (".html", ".png"):
+        with path.open("rb") as file:
+            return GENERATOR.encode() in file.read(4096)
     if path.suffix == ".npy":
         record = path.with_name(ARRAYS)
         shape = read_json(record).get(path.name) if json_of(record, ()) else None

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from unirefine.megatron import platform
+
 import numpy as np
 
 from unirefine.config import Embed
@@ -27,6 +29,11 @@ class Vectors:
     """int64[n]: residues with a vector, fewer than the protein's length when it was truncated."""
 
 
+def budget(config: Embed) -> int:
+    """Padded tokens per forward pass: those of the config, else what suits the device."""
+    return config.batch_tokens or (16384 if platform.on_gpu() else 4096)
+
+
 def embed_chunk(
     engine: Engine, proteins: Sequence[Protein], config: Embed, advance: Callable[[int], None] = lambda residues: None
 ) -> Vectors:
@@ -49,7 +56,7 @@ def embed_chunk(
     cls = np.zeros((len(proteins), engine.hidden), np.float32)
     residues = np.empty((int(first[-1]), engine.hidden), np.float32) if config.per_residue else None
     lengths = np.array([window.end - window.start + 2 for _, window in pieces])
-    for batch in length_buckets(lengths, config.batch_tokens):
+    for batch in length_buckets(lengths, budget(config)):
         samples = [with_special_tokens(tokens[n][w.start : w.end]) for n, w in (pieces[i] for i in batch)]
         bounds = np.concatenate([[0], np.cumsum([len(sample) for sample in samples])])
         states = engine.states(np.concatenate(samples), bounds, config.layer).numpy()

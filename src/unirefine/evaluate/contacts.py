@@ -1,8 +1,8 @@
 """Contacts predicted from attention maps by the model's contact head, measured against known contacts.
 
 The head (Rao et al. 2021) is a logistic regression over all symmetrised, APC-corrected attention maps. Published
-checkpoints have one; training here does not fit one. Only transformers' eager attention returns attention maps, so this
-runs on EsmForMaskedLM.
+checkpoints have one; for a model trained here `contact_head` fits one. Only transformers' eager attention returns
+attention maps, so this runs on EsmForMaskedLM.
 """
 
 from collections.abc import Iterable
@@ -20,10 +20,12 @@ from unirefine.errors import UserError
 from unirefine.evaluate.known import Known, known_of_files
 from unirefine.evaluate.mutants import load_proteins
 from unirefine.files.atomic import atomic_path, read_json, write_json
+from unirefine.files.hashes import sha256_json
 from unirefine.files.outputs import array_header, json_of, refuse_overwriting
 from unirefine.model.batching import with_special_tokens
+from unirefine.model.contact_head import FITTED
 from unirefine.model.inference import load_esm_for_masked_lm, not_finite
-from unirefine.model.source import has_contact_head
+from unirefine.model.source import find, has_contact_head
 
 RANGES: dict[str, tuple[int, int | None]] = {"short": (6, 11), "medium": (12, 23), "long": (24, None), "all": (6, None)}
 """Separation |i - j| in residues, both ends included."""
@@ -39,7 +41,7 @@ def open_contact_model(directory: Path) -> torch.nn.Module:
     if not has_contact_head(directory):
         raise UserError(
             "the checkpoint has no contact head", where=directory,
-            fix="give a published ESM-2 checkpoint; models trained here have none",
+            fix="fit one with a few structures: unirefine evaluate contact-head",
         )  # fmt: skip
     return load_esm_for_masked_lm(directory, attention="eager")
 
@@ -99,11 +101,15 @@ def run(
             if not np.isfinite(found[-1]).all():
                 raise not_finite(protein.name)
             done.advance(1)
+    fitted = fitted_on(model)
     rows = [_row(*pair) for pair in zip(proteins, found, strict=True)]
+    for row in rows:
+        if sequence_digest(row["sequence"]) in fitted:
+            row["notes"].append("the contact head was fitted on this sequence: its precision flatters")
     result = {
         "proteins": rows,
-        "mean": _mean(row["precision"] for row in rows),
-        "mean_nearest": _mean(row["nearest"] for row in rows),
+        "mean": mean_precisions(row["precision"] for row in rows),
+        "mean_nearest": mean_precisions(row["nearest"] for row in rows),
         "mean_chance": {name: _mean_of([row["chance"][name] for row in rows]) for name in RANGES},
     }
     write_json(output / RESULT, result)
@@ -115,6 +121,17 @@ def run(
 
 KEYS = ("proteins", "mean")
 """Of contacts.json, by which it is known."""
+
+
+def fitted_on(model: Path) -> set[str]:
+    """Digests of the sequences on which the head of a model was fitted by us."""
+    path = find(model).directory / FITTED
+    return {one["sequence"] for one in read_json(path)["proteins"]} if path.is_file() else set()
+
+
+def sequence_digest(sequence: str) -> str:
+    """By which a sequence is known again."""
+    return sha256_json(sequence.upper())
 
 
 def _is_ours(path: Path) -> bool:
@@ -141,8 +158,8 @@ def _row(protein: Known, predicted: np.ndarray) -> dict[str, Any]:
         "length": len(protein.sequence),
         "known": int((~np.isnan(protein.contacts)).any(axis=1).sum()),
         "notes": list(protein.notes),
-        "precision": _precisions(predicted, protein.contacts),
-        "nearest": _precisions(-apart, protein.contacts),
+        "precision": precisions(predicted, protein.contacts),
+        "nearest": precisions(-apart, protein.contacts),
         "chance": {
             name: _mean_of(protein.contacts[(apart >= near) & (apart <= (far or len(residues)))])
             for name, (near, far) in RANGES.items()
@@ -150,7 +167,7 @@ def _row(protein: Known, predicted: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _precisions(predicted: np.ndarray, known: np.ndarray) -> dict[str, dict[str, float | None]]:
+def precisions(predicted: np.ndarray, known: np.ndarray) -> dict[str, dict[str, float | None]]:
     return {
         name: {
             label: precision(predicted, known, nearest=near, farthest=far, divisor=divisor)
@@ -160,7 +177,7 @@ def _precisions(predicted: np.ndarray, known: np.ndarray) -> dict[str, dict[str,
     }
 
 
-def _mean(rows: Iterable[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+def mean_precisions(rows: Iterable[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
     """Mean over the proteins that have a value, by separation and number of pairs."""
     rows = list(rows)
     return {name: {label: _mean_of([row[name][label] for row in rows]) for label in FRACTIONS} for name in RANGES}

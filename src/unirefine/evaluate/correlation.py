@@ -18,7 +18,7 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
     """Spearman's rank correlation, with mean ranks for ties; None for fewer than 2 values or a constant array."""
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
 
 
 def spearman_interval(first: np.ndarray, second: np.ndarray) -> list[float] | None:
@@ -28,7 +28,7 @@ def spearman_interval(first: np.ndarray, second: np.ndarray) -> list[float] | No
     """
     if len(first) < FEWEST or spearman(first, second) is None:
         return None
-    x, y = (values - values.mean() for values in (_ranks(first), _ranks(second)))
+    x, y = (values - values.mean() for values in (ranks(first), ranks(second)))
     terms = np.stack([x, y, x * x, y * y, x * y])
     rng = np.random.Generator(np.random.Philox(0))
     found = np.empty(RESAMPLES)
@@ -40,7 +40,8 @@ def spearman_interval(first: np.ndarray, second: np.ndarray) -> list[float] | No
     return percentiles(found[np.isfinite(found)])
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Rank of each value from 1, ties at their mean: float64[n]."""
     return pl.Series(values).rank("average").to_numpy()
 
 

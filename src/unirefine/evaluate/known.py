@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unirefine.core.delimited import read_table
 from unirefine.errors import UserError
-from unirefine.evaluate.delimited import read_table
 from unirefine.evaluate.structures import STRUCTURES, read_chain
 from unirefine.files.inputs import require_file
 

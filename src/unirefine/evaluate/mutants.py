@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unirefine.core.alphabet import AMINO_ACIDS
+from unirefine.core.delimited import Row, Table, number, read_table
 from unirefine.core.fasta import Protein, read_entries, read_fasta
 from unirefine.errors import UserError
-from unirefine.evaluate.delimited import Row, Table, number, read_table
 from unirefine.evaluate.edits import LETTERS, RARE, Edited, Substitution, between, parse_mutant
 
 MEASURED = ("DMS_score", "score", "measured")

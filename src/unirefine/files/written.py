@@ -37,7 +37,7 @@ FILES = {
         r"final/.+|checkpoints/step-\d{8}/.+|tensorboard/events\.out\.tfevents\..+|wandb/.+|metrics\.jsonl|lineage\.json"
     ),
     "evaluate": r"perplexity\.json",
-    "embed": r"(sequences|residues)\.(parquet|npy)|\.arrays\.json",
+    "embed": r"(sequences|residues)\.(parquet|npy)|map\.(html|png|parquet)|\.(arrays|embedded)\.json",
     "cards": r"(data|model)/README\.md",
     "report": (
         r"report\.html|figures/(loss|throughput|removed-uniref(50|90)|identity(-test)?|lengths|cluster-sizes)\.svg"

@@ -314,7 +314,7 @@ class HuggingfaceEngine:
     def states(self, tokens: np.ndarray, bounds: np.ndarray, layer: int = -1) -> torch.Tensor:
         """See `Engine`."""
         number = layer_number(layer, self.layers)
-        inputs, real = self._inputs(tokens, bounds)
+        inputs, real = padded_inputs(tokens, bounds)
         if number == self.layers:
             hidden = self.model.esm(**inputs).last_hidden_state
         else:
@@ -324,17 +324,19 @@ class HuggingfaceEngine:
     @torch.inference_mode()
     def log_probabilities(self, tokens: np.ndarray, bounds: np.ndarray, at: np.ndarray) -> torch.Tensor:
         """See `Engine`."""
-        inputs, real = self._inputs(tokens, bounds)
+        inputs, real = padded_inputs(tokens, bounds)
         last = self.model.esm(**inputs).last_hidden_state[real]
         logits = self.model.lm_head(last[torch.as_tensor(at, device=last.device)])
         return logits.float().log_softmax(-1).cpu()
 
-    def _inputs(self, tokens: np.ndarray, bounds: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        device = platform.device()
-        real = _real(bounds).to(device)
-        ids = torch.from_numpy(_padded(tokens, bounds)).to(device)
-        # without a mask transformers counts `<pad>` as tokens
-        return {"input_ids": ids, "attention_mask": real.long()}, real
+
+def padded_inputs(tokens: np.ndarray, bounds: np.ndarray) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Arguments for a model of transformers, and which positions of them hold tokens: bool[n, s]."""
+    device = platform.device()
+    real = _real(bounds).to(device)
+    ids = torch.from_numpy(_padded(tokens, bounds)).to(device)
+    # without a mask transformers counts `<pad>` as tokens
+    return {"input_ids": ids, "attention_mask": real.long()}, real
 
 
 def _real(bounds: np.ndarray) -> torch.Tensor:

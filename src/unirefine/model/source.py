@@ -1,9 +1,11 @@
 """One way to say which model is meant, for training, conversion, evaluation and embedding.
 
 A model is given as the directory of a training run, its `final/`, either layout in that, a checkpoint, a Hugging Face
-directory, or the id of one on the hub. A directory with a config.json is read as Hugging Face's, whatever else it has.
+directory, or the id of one on the hub, with a revision if wanted: `facebook/esm2_t6_8M_UR50D@main`. A directory with a
+config.json is read as Hugging Face's, whatever else it has.
 """
 
+import errno
 import functools
 import re
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 
 from unirefine.config.training import Model
 from unirefine.errors import UserError
+from unirefine.files.hashes import sha256_file
 from unirefine.model import checkpoint, convert, huggingface
 from unirefine.model.tensors import SafetensorsFile
 
@@ -19,6 +22,16 @@ KINDS = (
     "give a training run, its final/, a checkpoint, a Hugging Face directory, or an id like facebook/esm2_t6_8M_UR50D"
 )
 PICKLES = (".bin", ".pt", ".pth")
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+_REASONS = {
+    "RepositoryNotFoundError": "check the path or id; a private model needs `hf auth login`",
+    "RevisionNotFoundError": "the hub has the model, but not this revision",
+    "GatedRepoError": "accept its terms on the hub, then `hf auth login`",
+    "LocalEntryNotFoundError": "the hub cannot be reached: check the network and HF_ENDPOINT",
+}
+"""What to do, by the name of an error of the hub's client."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,8 @@ class Source:
     """A complete Megatron checkpoint."""
     huggingface: Path | None
     """A Hugging Face directory."""
+    hub: str | None = None
+    """Of a model of the hub: `id@commit`, which says for all time which weights these are."""
 
     def model(self) -> Model:
         """The size of the model. Raises UserError when it is damaged."""
@@ -38,6 +53,14 @@ class Source:
             return checkpoint.model_of(self.checkpoint)
         assert self.huggingface is not None
         return huggingface.model_of(self.huggingface)
+
+    def identity(self) -> Any:
+        """What changes with the weights, as JSON: the commit on the hub, else path, size and time of each file."""
+        if self.hub is not None:
+            return self.hub
+        files = sorted(path for path in self.directory.rglob("*") if path.is_file())
+        facts = [(path.relative_to(self.directory), path.stat()) for path in files]
+        return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in facts]
 
     def load(self, model: Any) -> None:
         """Load the weights into an `Esm2`, wrapped or not. Collective. Raises UserError, see the layouts' modules."""
@@ -60,10 +83,10 @@ def find(given: Path | str) -> Source:
         if path.suffix in PICKLES:
             raise _convert_first(path)
         raise UserError("a file, not a model", where=path, fix="give the directory that it is in")
-    if path.is_absolute() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(given)):
+    if path.is_absolute() or not (match := _HUB_ID.fullmatch(str(given))):
         raise UserError("no such directory", where=given, fix=KINDS)
-    directory = _download(str(given))
-    return Source(directory, None, directory)
+    directory = _download(str(given), match[1], match[2])
+    return Source(directory, None, directory, f"{match[1]}@{directory.name}")
 
 
 def has_contact_head(given: Path | str) -> bool:
@@ -113,14 +136,30 @@ def _convert_first(path: Path) -> UserError:
 
 
 @functools.cache
-def _download(hub_id: str) -> Path:
+def _download(given: str, hub_id: str, revision: str | None) -> Path:
+    """The directory of a model of the hub, downloaded or as it was downloaded before, named after its commit.
+
+    Raises UserError when it cannot be had, has no safetensors, or when a file is not what the hub says that it is.
+    """
     from huggingface_hub import snapshot_download
 
     wanted = [huggingface.CONFIG, "vocab.txt", "lineage.json", "*.safetensors", "*.safetensors.index.json"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+        directory = Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises its own, httpx's and OS errors
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
         raise UserError(
             f"no such directory, and cannot download from the hub ({type(error).__name__})",
-            where=hub_id, fix="check the path or id, and the network",
+            where=given, fix=_REASONS.get(type(error).__name__, "check the path or id, and the network"),
         ) from error  # fmt: skip
+    if not huggingface.has_safetensors(directory):
+        raise UserError(
+            "the hub has no safetensors of it, and nothing else is opened", where=given,
+            fix="download its pytorch_model.bin yourself, and convert that: unirefine convert --from FILE --to DIR",
+        )  # fmt: skip
+    for path in sorted(directory.glob("*.safetensors")):
+        stored = path.resolve()  # the hub's client names a large file after the sha256 that the hub has stated
+        if _SHA256.fullmatch(stored.name) and sha256_file(stored) != stored.name:
+            raise UserError("damaged: its sha256 is not the hub's", where=stored, fix="delete it, and start again")
+    return directory

@@ -27,7 +27,10 @@ def arguments(small_esm2, tmp_path):
 @pytest.mark.parametrize("contacts", [True, False])
 def test_everything_in_one_pass_is_what_transformers_gives(arguments, small_esm2, tmp_path, contacts):
     kinds = ["mean", "cls", "residues", "logits", "probabilities", *(["contacts"] if contacts else [])]
-    assert main([*arguments, "--layers", "0", "1", "-1", "2", "--include", *kinds, "--set", "chunk_residues=30"]) == 0
+    assert (
+        main([*arguments, "--layers", "0,1", "-1", "2", "--outputs", ",".join(kinds), "--set", "chunk_residues=30"])
+        == 0
+    )
     table = pq.read_table(tmp_path / "out" / "extract.parquet")
     of_layers = [f"{kind}_{layer}" for kind in ("mean", "cls", "residues") for layer in (0, 1, 2)]
     assert table.column_names == ["id", "length", "truncated", *of_layers, *kinds[3:]]
@@ -82,3 +85,25 @@ def test_mistakes_are_one_line_and_leave_no_file(arguments, small_esm2, tmp_path
         assert main([*arguments, *options]) == 1
         assert message in capsys.readouterr().err
         assert not list((tmp_path / "out").glob("[!.]*"))
+
+
+def test_a_stopped_job_goes_on_after_its_last_chunk(arguments, tmp_path, monkeypatch, capsys):
+    from unirefine.embed import extract
+
+    words = [*arguments, "--layers", "1,2", "--set", "chunk_residues=10"]
+    assert main([*words, "--output", str(tmp_path / "whole")]) == 0
+    compute, calls = extract._rows, []
+
+    def stopping(model, proteins, *rest):
+        calls.append([protein.name for protein in proteins])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return compute(model, proteins, *rest)
+
+    monkeypatch.setattr(extract, "_rows", stopping)
+    assert main(words) == 130
+    assert main(words) == 0
+    assert calls == [["sp|P1|A"], ["one", "lower", "long"], ["one", "lower", "long"]]
+    name = "extract.parquet"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert "embed: ESM-2 of its own size" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Contact predictions against the formula in numpy, precisions by hand, and contacts of structures."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -130,6 +131,68 @@ def test_the_command(small_esm2, tmp_path, capsys):
     save_file(weights, headless / "model.safetensors", metadata={"format": "pt"})
     assert main([*arguments, "--model", str(headless), "--output", str(tmp_path / "none")]) == 1
     assert "the checkpoint has no contact head" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["huggingface", "megatron"])
+def test_a_fitted_head_predicts_in_transformers_what_the_regression_does(small_esm2, tmp_path, capsys, form):
+    from sklearn.linear_model import LogisticRegression
+    from transformers import EsmForMaskedLM
+
+    rng = np.random.default_rng(2)
+    names, inputs = ["a", "b"], []
+    sharp = shutil.copytree(small_esm2[0], tmp_path / "sharp")  # maps so large that the penalty leaves some
+    weights = load_file(sharp / "model.safetensors")
+    weights |= {name: value * 8 for name, value in weights.items() if ".query." in name}
+    save_file(weights, sharp / "model.safetensors", metadata={"format": "pt"})
+    sequences = {name: "".join(rng.permutation(list(SEQUENCE))) for name in names}
+    features, labels = [], []
+    for name, sequence in sequences.items():
+        tokens = torch.tensor([[0, *encode(sequence).tolist(), 2]])
+        model = EsmForMaskedLM.from_pretrained(sharp, attn_implementation="eager").eval()
+        with torch.no_grad():
+            made = model(tokens, attention_mask=torch.ones_like(tokens), output_attentions=True).attentions
+        maps = torch.cat([layer[0] for layer in made]).double().numpy()[:, 1:-1, 1:-1]
+        maps = maps + maps.transpose(0, 2, 1)
+        total = maps.sum(axis=(1, 2), keepdims=True)
+        features.append(maps - maps.sum(axis=2, keepdims=True) * maps.sum(axis=1, keepdims=True) / total)
+        known = (features[-1][1] + features[-1][2] > 0.1).astype(np.float32)
+        known[4] = known[:, 4] = np.nan
+        np.save(tmp_path / f"{name}.npy", known)
+        inputs.append(str(tmp_path / f"{name}.npy"))
+        pairs = [(i, j) for i in range(30) for j in range(i + 6, 30) if not np.isnan(known[i, j])]
+        labels.append((pairs, [known[pair] for pair in pairs]))
+    table = np.array([f[:, i, j] for f, (pairs, _) in zip(features, labels, strict=True) for i, j in pairs])
+    expected = LogisticRegression(l1_ratio=1.0, C=0.15, solver="liblinear", random_state=0)
+    expected.fit(table, np.array([value for _, values in labels for value in values]) > 0)
+    assert expected.coef_.any()  # or there would be nothing to compare
+
+    (tmp_path / "in.fasta").write_text("".join(f">{name}\n{sequence}\n" for name, sequence in sequences.items()))
+    source = sharp
+    if form == "megatron":
+        source = tmp_path / "megatron"
+        assert main(["convert", "--from", str(sharp), "--to", str(source)]) == 0
+    given = ["--contacts", *inputs, "--fasta", str(tmp_path / "in.fasta")]
+    words = ["evaluate", "contact-head", "--model", str(source), *given, "--output", str(tmp_path / "new")]
+    assert main(words) == 0
+    assert "of 4 attention maps have a weight" in capsys.readouterr().out
+    stored = EsmForMaskedLM.from_pretrained(tmp_path / "new", attn_implementation="eager").eval()
+    before, after = (load_file(path / "model.safetensors") for path in (sharp, tmp_path / "new"))
+    assert all(torch.equal(before[name], after[name]) for name in before if "contact_head" not in name)
+    for maps, sequence in zip(features, sequences.values(), strict=True):
+        tokens = torch.tensor([[0, *encode(sequence).tolist(), 2]])
+        with torch.no_grad():
+            found = stored.predict_contacts(tokens, torch.ones_like(tokens))[0].numpy()
+        probability = expected.predict_proba(maps.reshape(4, -1).T)[:, 1].reshape(30, 30)
+        np.testing.assert_allclose(found, probability, atol=2e-3)
+    # judged on what it was fitted on, it says so
+    judged = ["evaluate", "contacts", "--model", str(tmp_path / "new"), *given, "--output", str(tmp_path / "o")]
+    assert main(judged) == 0
+    assert capsys.readouterr().out.count("the contact head was fitted on this sequence") == 2
+    assert main(words) == 1
+    assert "new: exists already" in capsys.readouterr().err
+    assert main([*words[:-1], str(tmp_path / "none"), "--penalty", "1e-9"]) == 1
+    assert "with C = 1e-09 no attention map keeps a weight" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_inputs_and_files_of_others_are_not_replaced(small_esm2, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""`unirefine convert` downloads a hub id over HTTP, from a local server with the hub's API."""
+"""Models of the hub over HTTP, from a local server with the hub's API."""
 
 import hashlib
 import json
@@ -8,15 +8,20 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import huggingface_hub.constants
 import oracle
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from unirefine.model import checkpoint, huggingface
+from unirefine.cli.main import main
+from unirefine.model import checkpoint, huggingface, source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_ID = "lab/esm2_tiny"
+PICKLED = "lab/esm2_pickled"
+"""The same without safetensors."""
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +42,10 @@ def hub(tmp_path_factory):
             path = self.path.partition("?")[0]
             asked.append(path)
             headers = {"X-Repo-Commit": COMMIT}
+            pickled = PICKLED in path
+            path = path.replace(PICKLED, HUB_ID)
             if path.startswith(f"/api/models/{HUB_ID}/tree/"):
-                files = sorted(directory.iterdir())
+                files = [file for file in sorted(directory.iterdir()) if not (pickled and "tensors" in file.name)]
                 tree = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name} for f in files]
                 content = json.dumps(tree).encode()
             elif path.startswith(f"/api/models/{HUB_ID}"):
@@ -99,3 +106,62 @@ def test_an_unknown_id_is_one_line(hub, tmp_path):
     wanted = "lab/nothing: no such directory, and cannot download from the hub (RepositoryNotFoundError)"
     assert line.startswith(f"unirefine convert: error: {wanted}")
     assert not (tmp_path / "megatron").exists()
+
+
+@pytest.fixture
+def embed(hub, tmp_path, monkeypatch):
+    """embed(model, endpoint=the server) -> exit status; the files are in `out`, the hub's cache in `home`."""
+    (tmp_path / "in.fasta").write_text(">a\nMKVLAAGIC\n>b\nMKV\n")
+
+    def run(model: str, endpoint: str = hub[0]) -> int:
+        template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE
+        of_endpoint = endpoint + template.removeprefix(huggingface_hub.constants.ENDPOINT)
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", of_endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "home"))
+        source._download.cache_clear()
+        words = ["embed", "--model", model, "--fasta", str(tmp_path / "in.fasta"), "--output", str(tmp_path / "out")]
+        try:
+            return main(words)
+        finally:
+            source._download.cache_clear()
+
+    return run
+
+
+def test_a_hub_id_is_embedded_and_its_commit_recorded(hub, embed, tmp_path, capsys):
+    _url, _directory, asked = hub
+    asked.clear()
+    assert embed(HUB_ID) == 0
+    facts = json.loads(pq.read_schema(tmp_path / "out/sequences.parquet").metadata[b"unirefine"])
+    assert facts["model"] == f"{HUB_ID}@{COMMIT}"
+    assert f"embed: ESM-2 of its own size ({HUB_ID}@{COMMIT})" in capsys.readouterr().err
+    assert not any(path.endswith(".bin") for path in asked)
+    before = (tmp_path / "out/sequences.parquet").read_bytes()
+    # without a network the model is that of the cache, also by its commit
+    for model in (HUB_ID, f"{HUB_ID}@{COMMIT}"):
+        assert embed(model, "http://127.0.0.1:1") == 0
+        assert (tmp_path / "out/sequences.parquet").read_bytes() == before
+
+
+def test_faults_of_the_hub_are_one_line(hub, embed, tmp_path, capsys):
+    def line(*arguments) -> str:
+        assert embed(*arguments) == 1
+        (found,) = [text for text in capsys.readouterr().err.splitlines() if "error:" in text]
+        assert not list((tmp_path / "out").glob("[!.]*"))
+        return found.removeprefix("unirefine embed: error: ")
+
+    wanted = (
+        "lab/nothing: no such directory, and cannot download from the hub (RepositoryNotFoundError); check the path"
+    )
+    assert line("lab/nothing").startswith(wanted)
+    assert line(HUB_ID, "http://127.0.0.1:1").endswith("the hub cannot be reached: check the network and HF_ENDPOINT")
+    assert embed(HUB_ID) == 0
+    for path in (tmp_path / "out").glob("[!.]*"):
+        path.unlink()
+    (weights,) = [path for path in (tmp_path / "home").rglob("model.safetensors") if path.is_symlink()]
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.resolve().write_bytes(data)
+    assert line(HUB_ID).endswith("damaged: its sha256 is not the hub's; delete it, and start again")
+    assert "the hub has no safetensors of it, and nothing else is opened" in line(PICKLED)
