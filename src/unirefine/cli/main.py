@@ -15,6 +15,7 @@ from unirefine.errors import UserError
 from unirefine.faults import as_user_error
 
 STAGES = {
+    "run": "the workflow on a config: unirefine run demo",
     "release": "download a UniProt release and verify it",
     "records": "UniRef FASTA or XML to Parquet records",
     "curate": "remove artificial, purge-listed and unwanted sequences, each with its reason",

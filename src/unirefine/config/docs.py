@@ -20,8 +20,8 @@ Generated from `src/unirefine/config/` by `make docs`; a test fails when it drif
 needs only what differs from the defaults; `demo.yaml`, `uniref-2024_03.yaml`, `uniref-current.yaml`,
 `nvidia-2024_03.yaml`, `fasta.yaml` and `model-card.yaml` beside this page are complete examples; `config.yaml` is what
 snakedeploy begins with. `--set` of every command takes the same names, whole (`train.steps=3`) or without the block
-(`steps=3`). `unirefine init` writes a file to start from. An editor that reads `schema.json` (the first line of each file
-names it) completes and checks the options.
+(`steps=3`). `unirefine init` writes a file to start from. An editor that reads `schema.json`, which the first line of
+each file names, completes and checks the options.
 """
 
 

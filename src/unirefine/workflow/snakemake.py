@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,20 +119,31 @@ class Plan:
         return set(job.output) - job.temp_output
 
 
-def plan(config: Path, snakefile: Path = SNAKEFILE) -> Plan:
-    """A dry run of a Snakefile in this process. Raises UserError when Snakemake cannot plan it."""
+def plan(config: Path, snakefile: Path = SNAKEFILE, words: Sequence[str] = ()) -> Plan:
+    """A dry run of a Snakefile in this process. Raises UserError when Snakemake cannot plan it.
+
+    words: targets, and options of Snakemake's command line that decide which jobs are due (`-R`, `-F`, `--config`).
+    """
     from snakemake.api import SnakemakeApi
+    from snakemake.cli import parse_args, parse_config
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
     if not snakefile.exists():
         raise UserError("no Snakefile there", where=snakefile, fix="give another --snakefile")
+    _, given = parse_args(["--dry-run", *words])
     printed = io.StringIO()
     with contextlib.redirect_stderr(printed), SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
-            ResourceSettings(cores=1), config_settings=ConfigSettings(configfiles=[config]), snakefile=snakefile
+            ResourceSettings(cores=1),
+            config_settings=ConfigSettings(configfiles=[config], config=parse_config(given.config or [])),
+            snakefile=snakefile,
         )
+        targets = DAGSettings(
+            targets=given.targets, forcerun=given.forcerun, forceall=given.forceall, forcetargets=given.force,
+            until=given.until, omit_from=given.omit_from, rerun_triggers=given.rerun_triggers, force_incomplete=True,
+        )  # fmt: skip
         try:
-            workflow.dag(DAGSettings(force_incomplete=True)).execute_workflow(pseudo_executor="dryrun")
+            workflow.dag(targets).execute_workflow(pseudo_executor="dryrun")
         except SystemExit:  # the config is wrong, and the Snakefile has said how in its last line
             line = "".join(printed.getvalue().splitlines()[-1:]).removeprefix("unirefine: error: ")
             raise UserError(line or "Snakemake cannot read it", where=None if line else config) from None
