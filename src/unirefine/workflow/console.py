@@ -21,8 +21,8 @@ SILENCE_S = PLAIN_INTERVAL_S - TICK_S
 """After so long without a line, the next tick prints one."""
 TAIL_BYTES = 1 << 14
 ERROR_LINES = 30
-WIDTH = 120
-"""Characters of a line, if the terminal has them."""
+WIDTH = 140
+"""Characters of a line that is not whole."""
 _WHOLE = "all"
 """The rule that only asks for everything."""
 
@@ -101,7 +101,7 @@ class Console:
                     self.say(f"    {line}", whole=True)
 
     def say(self, text: str, *, whole: bool = False) -> None:
-        """Print a line, shortened to the width of the terminal unless `whole`."""
+        """Print a line, shortened to WIDTH unless `whole`."""
         with self._lock:
             text = terminal.printable(text)
             text = text if whole else _shortened(text)
