@@ -8,6 +8,7 @@ import select
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 from unirefine import __version__, terminal
 from unirefine.cli.common import named_paths
@@ -15,6 +16,7 @@ from unirefine.errors import UserError
 from unirefine.faults import as_user_error
 
 STAGES = {
+    "init": "write a config to start from: own FASTA, release, or published set",
     "run": "the workflow on a config: unirefine run demo",
     "release": "download a UniProt release and verify it",
     "records": "UniRef FASTA or XML to Parquet records",
@@ -31,6 +33,7 @@ STAGES = {
     "report": "one HTML report of a run",
     "crate": "a finished run as an RO-Crate (Workflow Run Crate); a Parquet export as Croissant",
     "export": "the sequences of shards as Parquet, BioNeMo's files, FASTA, WebDataset or MDS",
+    "runs": "the runs below results/: state, source, last stage, perplexity",
     "status": "what of a run is done, stale and why, running or missing",
     "clean": "remove what a stage wrote, after saying what making it again costs",
     "verify": "whether shards, a model or a stage's files are still as they were written",
@@ -38,6 +41,7 @@ STAGES = {
     "audit": "judge any split: how similar is each held-out sequence to train?",
     "compare": "what differs between two runs: ids, clusters, sides, validation",
     "trace": "follow one id from the release to its shard",
+    "completion": "commands and options for the Tab key of bash or zsh",
 }
 
 
@@ -89,9 +93,23 @@ def _parser() -> argparse.ArgumentParser:
         + f"\n\nA fault is reported in one line. --traceback after a stage, or {TRACEBACK}=1, shows where it arose.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"unirefine {__version__}")
+    parser.add_argument("--version", action=_Version)
     parser.add_argument("stage", choices=STAGES, metavar="STAGE", help="one of the stages below")
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version and the commit, which git is asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and the commit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from unirefine.files.code import source
+
+        commit, modified = source()["commit"], source()["modified"]
+        print(f"unirefine {__version__}" + (f" ({commit[:10]}{', modified' if modified else ''})" if commit else ""))
+        parser.exit()
 
 
 def _print_traceback(error: BaseException) -> None:
