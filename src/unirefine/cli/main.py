@@ -63,7 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _flushed_output():
             stage = _parser().parse_args(words[:1]).stage
-            arguments = importlib.import_module(f"unirefine.cli.{stage}").parser().parse_args(words[1:])
+            parser = importlib.import_module(f"unirefine.cli.{stage}").parser()
+            arguments = parser.parse_args(words[1:])
+            stage = _named(parser, stage, words[1:])
             _refuse_undecodable(words)
             arguments.run(arguments)
     except SystemExit:
@@ -96,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     parser.add_argument("stage", choices=STAGES, metavar="STAGE", help="one of the stages below")
     return parser
+
+
+def _named(parser: argparse.ArgumentParser, stage: str, words: list[str]) -> str:
+    """`shard cat` for a command that has others in it, else its name: what an error begins with."""
+    actions = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    within = next((word for one in actions for word in words if word in one.choices), None)
+    return f"{stage} {within}" if within else stage
 
 
 class _Version(argparse.Action):

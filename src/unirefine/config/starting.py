@@ -21,12 +21,17 @@ run:
   name: {name}  # results go to results/<name>/
   threads: {threads}  # of one job of the data half
 """
-_FASTA = """release:
+_FASTA = """# your own proteins
+release:
   source: fasta
   fasta: {fasta}  # plain, or compressed with gzip, bzip2, xz or zstd; MMseqs2 builds its clusters
   taxdump: null  # a FASTA of your own names no taxa
 records:
   parts: 8
+split:
+  validation_fraction: 0.05  # of the clusters; a release of UniProt takes 0.005
+decontaminate:
+  parts: 1
 """
 _CURRENT = """release:
   source: current  # whatever UniProt serves on the day; `name: "2026_03"` makes another one an error
@@ -77,7 +82,7 @@ def text(
         **_published(),
     }
     if fasta:
-        source = [_FASTA, _SPLIT]
+        source = [_FASTA]
     elif release:
         source = [_CURRENT if release == CURRENT else _ARCHIVE, _SPLIT]
     else:
@@ -95,8 +100,5 @@ def _published() -> Mapping[str, str]:
 
 def _quoted(word: str) -> str:
     """A word as YAML takes it: in quotes unless it is plain."""
-    return (
-        word
-        if re.fullmatch(r"[A-Za-z][\w./-]*", word, re.ASCII) and word not in ("null", "yes", "no")
-        else json.dumps(word)
-    )
+    plain = re.fullmatch(r"[A-Za-z][\w./-]*", word, re.ASCII) and word not in ("null", "true", "false", "yes", "no")
+    return word if plain else json.dumps(word)

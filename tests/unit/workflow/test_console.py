@@ -88,7 +88,7 @@ def test_there_is_no_silence(shown, tmp_path, monkeypatch):
 def test_an_error_shows_the_end_of_the_log_once_and_not_what_repeats_it(shown, tmp_path):
     send, printed = shown
     logs = start(send, tmp_path)
-    logs[1].write_text("".join(f"line {number}\n" for number in range(100)) + "unirefine decontaminate: error: no\n")
+    logs[1].write_text("".join(f"line {number}\n" for number in range(100)) + "unirefine x: error: no\n")
     printed()
     error = {"jobid": 1, "rule_name": "decontaminate_search", "log": [str(logs[1])], "level": logging.ERROR}
     send(LogEvent.JOB_ERROR, **error)
@@ -99,7 +99,7 @@ def test_an_error_shows_the_end_of_the_log_once_and_not_what_repeats_it(shown, t
     first, where, *lines, last = printed().splitlines()
     assert (first, where) == ("Error in rule decontaminate_search after 0s", f"  {logs[1]}, last lines:")
     assert [line.strip() for line in lines] == [f"line {number}" for number in range(71, 100)] + [
-        "unirefine decontaminate: error: no"
+        "unirefine x: error: no"
     ]
     assert last == "Complete log(s): /x/.snakemake/log/y.log"
     send(message="Trying to restart job 1.")
