@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--name", metavar="NAME", help="name of the run (default: that of the file)")
     made.add_argument("--model", default="8M", metavar="SIZE", help="8M (default), 35M, 150M, 650M, 3B or 15B")
     made.add_argument("--gpus", type=at_least_one, default=1, metavar="N", help="processes of training (default: 1)")
+    made.add_argument(
+        "--steps", type=at_least_one, metavar="N", help="of training (default: 10000 for a FASTA, else 500000)"
+    )
     made.set_defaults(run=_run)
     return made
 
@@ -33,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     import os
 
-    from unirefine.config import starting
+    from unirefine.config import Train, starting
     from unirefine.files.atomic import write_text
 
     file = arguments.file
@@ -51,6 +54,7 @@ def _run(arguments: argparse.Namespace) -> None:
         threads=os.cpu_count() or 1,
         model=arguments.model,
         gpus=arguments.gpus,
+        steps=arguments.steps or (10_000 if arguments.fasta else Train().steps),
         fasta=arguments.fasta,
         release=arguments.release,
     )

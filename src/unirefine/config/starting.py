@@ -59,11 +59,23 @@ decontaminate:
 _REST = """train:
   model: {{preset: {model}}}  # 8M, 35M, 150M, 650M, 3B or 15B
   parallel: {{nodes: 1, processes_per_node: {gpus}}}  # one process a GPU
+  steps: {steps}  # `unirefine train --config {file} --dry-run` says what they cost
+  optimizer: {{warmup_steps: {warmup}}}
+"""
+_FEW = """  global_batch: {batch}  # sequences of a step; ESM-2's 2,048 are for millions of proteins
 """
 
 
 def text(
-    file: Path, *, name: str, threads: int, model: str, gpus: int, fasta: str | None = None, release: str | None = None
+    file: Path,
+    *,
+    name: str,
+    threads: int,
+    model: str,
+    gpus: int,
+    steps: int,
+    fasta: str | None = None,
+    release: str | None = None,
 ) -> str:
     """The text of a config: of a FASTA, of a release (`2024_03` or CURRENT), or without either of the published set.
 
@@ -77,6 +89,9 @@ def text(
         "threads": threads,
         "model": model,
         "gpus": gpus,
+        "steps": steps,
+        "warmup": min(2000, steps // 10),
+        "batch": 64 * gpus,
         "fasta": _quoted(fasta or ""),
         "release": json.dumps(release),
         **_published(),
@@ -87,7 +102,7 @@ def text(
         source = [_CURRENT if release == CURRENT else _ARCHIVE, _SPLIT]
     else:
         source = [_PUBLISHED, _GIVEN]
-    made = "".join(part.format(**answers) for part in (_HEAD, *source, _REST))
+    made = "".join(part.format(**answers) for part in (_HEAD, *source, _REST, *([_FEW] if fasta else [])))
     parse_config(parse_yaml(made, where=file), where=str(file))
     return made
 

@@ -132,6 +132,6 @@ def test_a_shell_completes_commands_their_parts_and_options(shell, capsys, direc
     for word in (*cli.STAGES, "held-out", "--memory-mb", "--dry-run"):
         assert word in script
     if shell == "bash":
-        program = "source script; COMP_WORDS=(unirefine sha); COMP_CWORD=1; _shtab_unirefine; echo ${COMPREPLY[@]}"
+        program = "source ./script; COMP_WORDS=(unirefine sha); COMP_CWORD=1; _shtab_unirefine; echo ${COMPREPLY[@]}"
         done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["shard"]
