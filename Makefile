@@ -100,7 +100,7 @@ slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual node
 	tests/slurm/packages.sh
 	UNIREFINE_SLURM_TEST=1 python -m pytest -n 0 tests/slurm
 
-stranger-test: .venv/installed  ## from `pip install` in an empty directory to a picture, as three users; some minutes
+stranger-test: .venv/installed  ## from an installed wheel in an empty directory to a picture, as three users; some minutes
 	tests/stranger/run.sh
 
 docs: .venv/installed  ## regenerate config/README.md and config/schema.json from src/unirefine/config

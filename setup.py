@@ -6,6 +6,7 @@ from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
 WORKFLOW = ("Snakefile", "README.md", "workflow", "profiles", "config", "envs/mmseqs2.yaml", "resources")
@@ -32,6 +33,16 @@ class BuildWithWorkflow(build_py):
             (package / "commit.txt").write_text(commit + "\n")
 
 
+class SourceWithCommit(sdist):
+    """Writes the commit into the source distribution, which has no git history."""
+
+    def make_release_tree(self, base_dir, files):
+        """Copy the files, then add to them."""
+        super().make_release_tree(base_dir, files)
+        if commit := described():
+            (Path(base_dir) / "src/unirefine/commit.txt").write_text(commit + "\n")
+
+
 def described():
     """The commit of this checkout, with `-dirty` where tracked files differ; None without git or outside of one."""
     if not (ROOT / ".git").exists():
@@ -41,4 +52,4 @@ def described():
     return done.stdout.strip() or None
 
 
-setup(cmdclass={"build_py": BuildWithWorkflow})
+setup(cmdclass={"build_py": BuildWithWorkflow, "sdist": SourceWithCommit})

@@ -13,7 +13,7 @@ cd "$base"
 say() { echo "== $1 ($SECONDS s)"; }
 
 say "a wheel and a source distribution in a local index"
-git -C "$checkout" archive --prefix=source/ HEAD | tar -x
+git clone --quiet --shared "$checkout" source
 "$checkout/.venv/bin/python" - <<'PYTHON'
 import os
 from setuptools import build_meta
@@ -37,7 +37,6 @@ PATH="$base/environment/bin:$PATH"
 where=$(python -c 'import unirefine; print(unirefine.__file__)')
 [[ $where == "$base"/environment/* ]] || { echo "unirefine is $where" >&2; exit 1; }
 unirefine --version
-command -v snakemake >/dev/null || ln -s "$checkout/.venv/bin/torchrun" environment/bin/
 
 # ends in an error unless the page is there, with figures in it
 picture() {
@@ -49,9 +48,8 @@ picture() {
 
 say "the biologist: 400 proteins of her own"
 mkdir biologist && cd biologist
-unirefine init demo-files.yaml --release current >/dev/null
 unirefine run fasta -n >/dev/null 2>&1  # brings the example FASTA
-gunzip -c resources/demo/lab.fasta.gz | awk '/^>/ && ++n > 400 { exit } { print }' > lab.fasta
+gunzip -c resources/demo/lab.fasta.gz | awk '/^>/ { n++ } n <= 400' > lab.fasta
 unirefine init lab.yaml --fasta lab.fasta --steps 20
 unirefine run lab.yaml -n
 # a model of the demo's size: an 8M takes hours without a GPU
