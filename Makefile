@@ -103,6 +103,9 @@ slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual node
 stranger-test: .venv/installed  ## from an installed wheel in an empty directory to a picture, as three users; some minutes
 	tests/stranger/run.sh
 
+site: .venv/installed  ## the documentation, in site/
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
 docs: .venv/installed  ## regenerate config/README.md and config/schema.json from src/unirefine/config
 	python -m unirefine.config.docs --write
 
