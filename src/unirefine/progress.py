@@ -110,3 +110,21 @@ def meter(title: str, *, total: float | None = None, unit: str = "", stream: Tex
         yield shown
     finally:
         shown.close()
+
+
+@contextlib.contextmanager
+def waiting(title: str, *, stream: TextIO | None = None) -> Iterator[None]:
+    """Print every ten seconds how long a block of work has taken: for work of which nothing else is known."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def print_lines() -> None:
+        while not ended.wait(PLAIN_INTERVAL_S):
+            print(f"{title}: {duration(time.monotonic() - began)} so far", file=stream or sys.stderr, flush=True)
+
+    printer = threading.Thread(target=print_lines, name="waiting", daemon=True)
+    printer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        printer.join()
