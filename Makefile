@@ -17,9 +17,10 @@ GPU_PYTHON ?= $(if $(wildcard .venv-te/installed),.venv-te/bin/python,python3)
 # Processes of pytest. Three for two cores: with two, the cores were idle a quarter of the time, because many tests wait.
 WORKERS ?= 3
 
-ACTIVATE := To use snakemake and unirefine: source .venv/bin/activate
+ACTIVATE := To use unirefine and snakemake in this shell: source .venv/bin/activate
 
-.PHONY: help install lock demo demo-finetune demo-long test fuzz lint bench docs te-test gpu-test gpu-bench slurm-test clean
+.PHONY: help install lock demo demo-finetune demo-long test fuzz lint bench docs site stranger-test te-test gpu-test gpu-bench \
+	slurm-test clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,38 +32,42 @@ install: .venv/installed  ## create .venv with the pinned packages of everything
 # Packages are those of envs/lock.txt, by their sha256, and no others. Only connection-pool and jsonpath-rw are built: PyPI
 # has their source alone. The checkout itself has no hash, so it is installed after them. torch is the one without CUDA where pip's configuration
 # has it.
-LOCKED := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool,jsonpath-rw
+LOCKED := $(BIN)/pip install --progress-bar off --require-hashes --no-build-isolation --only-binary :all: --no-binary connection-pool,jsonpath-rw
+
+# Says which step runs, and how far it is every nine seconds; pip's own lines go to .venv/install.log.
+STEP := envs/step.sh .venv/install.log
 
 # What the demo needs: the data half and training.
 .venv/demo-installed: pyproject.toml envs/lock.txt envs/pip.txt envs/torch-cpu.txt
 	@test -n "$(PYTHON)" || { echo "unirefine needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(LOCKED) --requirement envs/pip.txt  # older ones take no hashes from constraints
-	$(LOCKED) --constraint envs/lock.txt setuptools
-	$(LOCKED) --no-deps --requirement envs/torch-cpu.txt 2>/dev/null || true
+	$(STEP) "1/4 pip and setuptools" $(LOCKED) --requirement envs/pip.txt  # older ones take no hashes from constraints
+	$(LOCKED) --constraint envs/lock.txt setuptools >>.venv/install.log
+	$(STEP) "2/4 torch for a CPU, where pip is configured for it" $(LOCKED) --no-deps --requirement envs/torch-cpu.txt 2>/dev/null || true
 	$(BIN)/python envs/requirements.py train > .venv/requirements.txt
-	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(STEP) "3/4 packages of the demo" $(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
+	$(STEP) "4/4 unirefine itself" $(BIN)/pip install --no-deps --no-build-isolation --editable .
 	touch $@
 
 # What the demo of fine-tuning needs beside it; Biopython is of `structures`.
 .venv/finetune-installed: .venv/demo-installed
 	$(BIN)/python envs/requirements.py finetune structures > .venv/requirements.txt
-	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
+	$(STEP) "packages of the demo of fine-tuning" $(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
 	touch $@
 
 # roc-validator and mosaicml-streaming come without their requirements; `dev` has those that are imported.
 .venv/installed: .venv/demo-installed
 	$(BIN)/python envs/requirements.py dev > .venv/requirements.txt
-	$(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
-	$(LOCKED) --constraint envs/lock.txt --no-deps roc-validator mosaicml-streaming
+	$(STEP) "packages of the tests" $(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
+	$(STEP) "two more" $(LOCKED) --constraint envs/lock.txt --no-deps roc-validator mosaicml-streaming
 	touch $@
 
 lock:  ## write envs/lock.txt and envs/pip.txt from constraints.txt (needs uv)
 	python envs/lock.py
 
 results/site/done: .venv/demo-installed $(wildcard resources/demo/* resources/minisite/*.py)
-	PYTHONPATH=resources python -m minisite --output results/site
+	@mkdir -p results
+	PYTHONPATH=resources envs/step.sh results/site.log "miniature UniProt site of the demo" python -m minisite --output results/site
 	touch $@
 
 demo: results/site/done  ## real proteins from release to perplexity, some minutes on 2 cores
@@ -94,7 +99,8 @@ lint: .venv/installed  ## ruff, snakefmt, snakemake --lint, import direction, ge
 	ruff check .
 	ruff format --check .
 	snakefmt --check --compact-diff Snakefile workflow
-	snakemake --configfile config/demo.yaml --lint
+	snakemake --lint
+	snakemake --snakefile workflow/Snakefile --lint
 	python -m pytest -q tests/unit/test_imports.py tests/unit/config/test_docs.py
 
 te-test:  ## Transformer Engine's layout without a GPU, on Python 3.12 (WHEELS=DIR has its wheel)
@@ -110,7 +116,13 @@ slurm-test: .venv/installed  ## the workflow on a real Slurm of two virtual node
 	tests/slurm/packages.sh
 	UNIREFINE_SLURM_TEST=1 python -m pytest -n 0 tests/slurm
 
-docs: .venv/installed  ## regenerate config/README.md from src/unirefine/config
+stranger-test: .venv/installed  ## from an installed wheel in an empty directory to a picture, as three users; some minutes
+	tests/stranger/run.sh
+
+site: .venv/installed  ## the documentation, in site/
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+docs: .venv/installed  ## regenerate config/README.md and config/schema.json from src/unirefine/config
 	python -m unirefine.config.docs --write
 
 bench: .venv/installed  ## paired measurements beside other tools; JSON in bench/results/

@@ -5,10 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any, TextIO
 
 from unirefine import terminal
 
@@ -45,9 +42,12 @@ class Meter:
         self.title, self.total, self.unit, self.stream = terminal.printable(title), total, unit, stream
         self.done = 0.0
         self.started = time.monotonic()
-        self._bar: Progress | None = None
+        self._bar: Any = None
         self._closed = threading.Event()
         if stream.isatty():
+            from rich.console import Console  # the Snakefile imports this module, and is read without rich
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
             # the bar moves the cursor, so it needs the terminal itself
             console = Console(file=stream.stream if isinstance(stream, terminal.Printable) else stream)
             self._bar = Progress(
@@ -110,3 +110,21 @@ def meter(title: str, *, total: float | None = None, unit: str = "", stream: Tex
         yield shown
     finally:
         shown.close()
+
+
+@contextlib.contextmanager
+def waiting(title: str, *, stream: TextIO | None = None) -> Iterator[None]:
+    """Print every ten seconds how long a block of work has taken: for work of which nothing else is known."""
+    ended, began = threading.Event(), time.monotonic()
+
+    def print_lines() -> None:
+        while not ended.wait(PLAIN_INTERVAL_S):
+            print(f"{title}: {duration(time.monotonic() - began)} so far", file=stream or sys.stderr, flush=True)
+
+    printer = threading.Thread(target=print_lines, name="waiting", daemon=True)
+    printer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        printer.join()

@@ -1,10 +1,16 @@
 """What reaches a terminal or a log is text: control characters from files, names and servers are shown, not obeyed."""
 
 import io
+import os
 import re
 import sys
+import time
 from typing import Any, TextIO
 
+LOG_TIMES = "UNIREFINE_LOG_TIMES"
+"""Environment variable: with 1, every line that is not printed on a terminal begins with the date and the time."""
+STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
+"""How such a line begins."""
 _KEPT = re.compile(r"[\n\t]")
 
 
@@ -41,11 +47,21 @@ class Printable(io.TextIOBase):
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         """Where it goes: for a program that draws on the terminal itself."""
+        self._stamped = os.environ.get(LOG_TIMES) == "1" and not stream.isatty()
+        self._begins_line = True
 
     def write(self, text: str) -> int:
         """Write the text. Returns its length, as given."""
-        self.stream.write(printable(text))
+        self.stream.write(self._with_times(printable(text)) if self._stamped else printable(text))
         return len(text)
+
+    def _with_times(self, text: str) -> str:
+        if not text:
+            return text
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S  ")
+        begins, self._begins_line = self._begins_line, text.endswith("\n")
+        body = text[:-1].replace("\n", f"\n{stamp}") + text[-1]
+        return (stamp if begins else "") + body
 
     def flush(self) -> None:
         """Flush the stream below."""

@@ -40,3 +40,14 @@ def test_a_log_gets_plain_lines_with_rate_and_eta(monkeypatch):
         done.advance(3000)
         clock[0] = 40.0
     assert stream.getvalue().splitlines()[-1] == "records: 4.00 kB in 40s (100 B/s)"
+
+
+def test_work_without_a_measure_says_how_long_it_has_taken(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.01)
+    with progress.waiting("train: first step", stream=stream):
+        while stream.getvalue().count("train: first step: 0s so far\n") < 2:
+            time.sleep(0.005)
+    before = stream.getvalue()
+    time.sleep(0.03)
+    assert stream.getvalue() == before

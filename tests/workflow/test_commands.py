@@ -39,8 +39,9 @@ VALUES = {
     "I": "0",
 }
 RUN = (
-    *("lineage", "status", "cards", "report", "export", "crate", "trace", "records", "curate", "cluster", "split"),
-    *("decontaminate prepare", "decontaminate remove", "shard build", "shard verify", "shard cat", "release collect"),
+    *("lineage", "status", "runs", "init", "completion", "cards", "report", "export", "crate", "trace", "records"),
+    *("curate", "cluster", "split", "decontaminate prepare", "decontaminate remove"),
+    *("shard build", "shard verify", "shard cat", "release collect"),
 )
 """Cheap commands. The others download, or take a model; the workflow runs them."""
 

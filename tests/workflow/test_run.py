@@ -125,7 +125,7 @@ def test_a_dead_url_is_one_clear_line(finished):
     changes = {"release": {"mirrors": ["http://127.0.0.1:9"], "attempts": 1}, "run": {"name": "dead"}}
     done = finished.snakemake("release", config=finished.config_with("dead", changes))
     assert done.returncode != 0
-    assert "unirefine release: error:" in done.stdout
+    assert "unirefine release fetch: error:" in done.stdout
     assert "127.0.0.1:9" in done.stdout
     assert "Traceback" not in done.stdout
 

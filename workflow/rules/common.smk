@@ -1,13 +1,24 @@
 # The validated config, the paths of the run, and checks before a start.
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
 
-from unirefine.config import merge_configs
+# A checkout can be looked at (--lint, -n) where the package is not installed. Jobs call its command.
+if importlib.util.find_spec("unirefine") is None:
+    sys.path.insert(0, str(Path(str(workflow.current_basedir)).parents[1] / "src"))
+if importlib.util.find_spec("unirefine") is None:
+    print(
+        "unirefine: error: the Python package is not installed; pip install 'unirefine[train]'",
+        file=sys.stderr,
+    )
+    raise SystemExit(1)
+
+from unirefine.config import merge_configs, parse_config
 from unirefine.errors import UserError
 from unirefine.files import names, stages
-from unirefine.terminal import printable
+from unirefine.terminal import LOG_TIMES, printable
 from unirefine.workflow.directories import shared_directories
 from unirefine.workflow.options import (
     archived_files,
@@ -40,8 +51,12 @@ from unirefine.workflow.snakemake import Plan, call_of, keep_nodes_in_slurm, sto
 
 CALL = call_of(workflow)
 try:
-    # not Snakemake's own `config`, which has YAML 1.1's idea of what `off` and `2024_03` are
-    CONFIG = merge_configs(CALL.config_files, CALL.given)
+    # not Snakemake's own `config`, which has YAML 1.1's idea of what `off` and `2024_03` are; another workflow has no other
+    CONFIG = (
+        merge_configs(CALL.config_files, CALL.given)
+        if CALL.module_config is None
+        else parse_config(CALL.module_config, where="config of the module")
+    )
     refuse_braces(CONFIG, workflow.basedir)
     if CALL.bucket and CALL.is_main:
         require_bucket(storage_of(workflow), CALL.bucket)
@@ -74,6 +89,10 @@ if CALL.is_main and (
     )
 ):
     print(f"unirefine: {printable(line)}", file=sys.stderr)
+
+if CALL.follows_logs:
+    # `tee` writes the log, and our logger plugin shows it
+    shell.prefix(f"set -euo pipefail; export {LOG_TIMES}=1; exec >/dev/null; ")
 
 LEVELS = PATHS.levels
 CUSTOM_FASTA = CONFIG.release.source == "fasta"

@@ -30,12 +30,16 @@ def _run(arguments: argparse.Namespace) -> None:
     import sys
 
     from unirefine.config import load_config
+    from unirefine.files.stages import RESULTS
     from unirefine.files.written import delete_files, other_files, stage_files
     from unirefine.progress import duration, human
+    from unirefine.workflow.runs import require_run
     from unirefine.workflow.snakemake import SNAKEFILE
     from unirefine.workflow.status import inspect, rebuild
 
-    directory = _directory(arguments.stage, load_config(arguments.config))
+    config = load_config(arguments.config)
+    directory = _directory(arguments.stage, config)
+    require_run(RESULTS / config.run.name)
     if not directory.exists():
         print(f"{directory}: nothing there")
         return

@@ -30,6 +30,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from unirefine.compare.run import run
     from unirefine.compare.text import lines
+    from unirefine.workflow.runs import require_run
+
+    require_run(arguments.first)
+    require_run(arguments.second)
 
     result = run(arguments.first, arguments.second, arguments.output)
     print(json.dumps(result, indent=1, ensure_ascii=False) if arguments.json else "\n".join(lines(result)))

@@ -7,14 +7,15 @@ from pathlib import Path
 from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
 
 _READ = "--records results/demo/records --clusters results/demo/cluster --split results/demo/split"
-_EXAMPLE = f"""unirefine decontaminate prepare --config config/demo.yaml --output results/demo/decontaminate \\
-    {_READ}
-  unirefine decontaminate search --config config/demo.yaml --directory results/demo/decontaminate --part 0 --threads 2
-  ... (for each of decontaminate.parts)
-  unirefine decontaminate remove --config config/demo.yaml --directory results/demo/decontaminate \\
-    {_READ}
-  unirefine decontaminate audit --config config/demo.yaml --directory results/demo/decontaminate \\
-    {_READ}"""
+_DIRECTORY = "--config config/demo.yaml --directory results/demo/decontaminate"
+_EXAMPLES = {
+    "prepare": "unirefine decontaminate prepare --config config/demo.yaml --output results/demo/decontaminate \\\n"
+    f"    {_READ}",
+    "search": f"unirefine decontaminate search {_DIRECTORY} --part 0 --threads 2",
+    "remove": f"unirefine decontaminate remove {_DIRECTORY} \\\n    {_READ}",
+    "audit": f"unirefine decontaminate audit {_DIRECTORY} \\\n    {_READ}",
+}
+"""Of each step. The search is of one part; there are `decontaminate.parts`."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     stage = stage_parser(
         "decontaminate",
         "Search train against validation with MMseqs2, remove what is similar, audit what is left.",
-        _EXAMPLE,
+        "\n  ".join(_EXAMPLES.values()),
     )
     steps = stage.add_subparsers(required=True, metavar="STEP")
     prepare = _step(steps, "prepare", "write FASTA: train in parts, held-out sequences", _prepare)
@@ -48,7 +49,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _step(steps: argparse._SubParsersAction, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
-    step = steps.add_parser(name, help=text, description=text)
+    step = steps.add_parser(
+        name, help=text, description=text, epilog=f"example:\n  {_EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     add_config(step, "decontaminate")
     step.set_defaults(run=with_lock(run, _lock))
     return step

@@ -8,6 +8,7 @@ import select
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 from unirefine import __version__, terminal
 from unirefine.cli.common import named_paths
@@ -15,6 +16,8 @@ from unirefine.errors import UserError
 from unirefine.faults import as_user_error
 
 STAGES = {
+    "init": "write a config to start from: own FASTA, release, or published set",
+    "run": "the workflow on a config: unirefine run demo",
     "release": "download a UniProt release and verify it",
     "records": "UniRef FASTA or XML to Parquet records",
     "curate": "remove artificial, purge-listed and unwanted sequences, each with its reason",
@@ -32,6 +35,7 @@ STAGES = {
     "report": "one HTML report of a run",
     "crate": "a finished run as an RO-Crate (Workflow Run Crate); a Parquet export as Croissant",
     "export": "the sequences of shards as Parquet, BioNeMo's files, FASTA, WebDataset or MDS",
+    "runs": "the runs below results/: state, source, last stage, perplexity",
     "status": "what of a run is done, stale and why, running or missing",
     "clean": "remove what a stage wrote, after saying what making it again costs",
     "verify": "whether shards, a model or a stage's files are still as they were written",
@@ -39,6 +43,7 @@ STAGES = {
     "audit": "judge any split: how similar is each held-out sequence to train?",
     "compare": "what differs between two runs: ids, clusters, sides, validation",
     "trace": "follow one id from the release to its shard",
+    "completion": "commands and options for the Tab key of bash or zsh",
 }
 
 
@@ -60,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _flushed_output():
             stage = _parser().parse_args(words[:1]).stage
-            arguments = importlib.import_module(f"unirefine.cli.{stage}").parser().parse_args(words[1:])
+            parser = importlib.import_module(f"unirefine.cli.{stage}").parser()
+            arguments = parser.parse_args(words[1:])
+            stage = _named(parser, stage, words[1:])
             _refuse_undecodable(words)
             arguments.run(arguments)
     except SystemExit:
@@ -90,9 +97,30 @@ def _parser() -> argparse.ArgumentParser:
         + f"\n\nA fault is reported in one line. --traceback after a stage, or {TRACEBACK}=1, shows where it arose.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"unirefine {__version__}")
+    parser.add_argument("--version", action=_Version)
     parser.add_argument("stage", choices=STAGES, metavar="STAGE", help="one of the stages below")
     return parser
+
+
+def _named(parser: argparse.ArgumentParser, stage: str, words: list[str]) -> str:
+    """`shard cat` for a command that has others in it, else its name: what an error begins with."""
+    actions = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    within = next((word for one in actions for word in words if word in one.choices), None)
+    return f"{stage} {within}" if within else stage
+
+
+class _Version(argparse.Action):
+    """Prints the version and the commit, which git is asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and the commit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from unirefine.files.code import source
+
+        commit, modified = source()["commit"], source()["modified"]
+        print(f"unirefine {__version__}" + (f" ({commit[:10]}{', modified' if modified else ''})" if commit else ""))
+        parser.exit()
 
 
 def _print_traceback(error: BaseException) -> None:

@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _lock(arguments: argparse.Namespace) -> Path | None:
+    from unirefine.workflow.runs import require_run
+
+    require_run(arguments.results)
     return None if arguments.show else (arguments.output or arguments.results / "report") / ".lock"
 
 

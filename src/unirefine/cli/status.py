@@ -28,10 +28,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    import sys
+
+    from unirefine.config import load_config
+    from unirefine.files.stages import RESULTS
     from unirefine.progress import duration, human
     from unirefine.workflow.snakemake import SNAKEFILE
     from unirefine.workflow.status import inspect
 
+    results = RESULTS / load_config(arguments.config).run.name
+    if not results.is_dir():
+        print(f"{results} is not there: nothing has run yet, or not from this directory", file=sys.stderr)
     for stage in inspect(arguments.config, arguments.snakefile or SNAKEFILE):
         jobs = f"{stage.jobs - stage.due}/{stage.jobs}"
         taken = duration(stage.seconds) if stage.seconds else ""

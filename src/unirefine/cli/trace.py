@@ -23,6 +23,9 @@ def parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     from unirefine.dataset.reader import IndexedFiles
     from unirefine.trace.follow import follow
+    from unirefine.workflow.runs import require_run
+
+    require_run(arguments.results)
 
     for step in follow(arguments.results, arguments.id, lambda prefix, row: IndexedFiles([prefix]).offset(row)):
         print(f"{step.stage:<14} {step.text}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from unirefine.cluster.blocks import blocks
 from unirefine.cluster.membership import Membership
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from unirefine.cluster.blocks import BLOCK_ROWS
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 from unirefine.core.tables import Parts, iterate, numbers
 
 _NOT_STATED = -1

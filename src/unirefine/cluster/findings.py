@@ -16,8 +16,8 @@ from unirefine.cluster.checks import MemberCounts
 from unirefine.cluster.claims import FROM_UNIREF50, FROM_UNIREF90
 from unirefine.cluster.membership import Membership
 from unirefine.core.ids import OTHER, id_of
-from unirefine.core.levels import NONE
 from unirefine.core.removed import removed_writer
+from unirefine.core.rows import NONE
 from unirefine.core.tables import Parts, strings_at, take_strings
 from unirefine.errors import UserError
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from unirefine.core.exact import Limits, align_all
 from unirefine.core.giants import SHORTEST, is_giant
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 from unirefine.core.smith_waterman import as_residues
 from unirefine.core.tables import Parts, read_column, strings_at
 from unirefine.progress import meter

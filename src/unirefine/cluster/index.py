@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from unirefine.core.hashing import mix64
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 from unirefine.core.tables import Parts, strings_at
 from unirefine.errors import UserError
 

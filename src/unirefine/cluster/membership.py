@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from unirefine.cluster.index import KeyIndex
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 
 _PAIRS_BEFORE_SORT = 1 << 20
 

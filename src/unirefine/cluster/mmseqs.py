@@ -7,7 +7,7 @@ import polars as pl
 
 from unirefine.cluster.giants import Joined, join_giants
 from unirefine.config import Cluster
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 from unirefine.core.tables import Parts, iterate, strings_at
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory

@@ -11,7 +11,7 @@ import numpy as np
 from unirefine.cluster.blocks import blocks
 from unirefine.cluster.index import KeyIndex
 from unirefine.cluster.membership import Membership
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 
 
 class Named(NamedTuple):

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 from unirefine.cluster.blocks import blocks
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 
 
 def sort_rows(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ from unirefine.cluster.names import compare_names
 from unirefine.cluster.outputs import write_tables
 from unirefine.cluster.table import read_table
 from unirefine.config import Cluster
-from unirefine.core.levels import LEVELS, NO_SIDE, NONE
+from unirefine.core.levels import LEVELS, NO_SIDE
+from unirefine.core.rows import NONE
 from unirefine.core.tables import read_column
 from unirefine.errors import UserError
 from unirefine.files import lineage

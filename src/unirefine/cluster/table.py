@@ -13,8 +13,8 @@ from unirefine.cluster.index import KeyIndex
 from unirefine.cluster.inputs import Level
 from unirefine.core.idlist import inner_keys, some
 from unirefine.core.ids import keys_of
-from unirefine.core.levels import NONE
 from unirefine.core.pairs import read_pairs
+from unirefine.core.rows import NONE
 from unirefine.core.tables import iterate, numbers, string_buffers, strings_at
 from unirefine.errors import UserError
 

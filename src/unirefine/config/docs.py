@@ -1,4 +1,4 @@
-"""config/README.md, generated from the models: `python -m unirefine.config.docs --write`."""
+"""config/README.md and config/schema.json, generated from the models: `python -m unirefine.config.docs --write`."""
 
 import argparse
 import json
@@ -18,8 +18,10 @@ HEAD = """# Every option
 
 Generated from `src/unirefine/config/` by `make docs`; a test fails when it drifts. Unknown keys are errors. A file
 needs only what differs from the defaults; `demo.yaml`, `uniref-2024_03.yaml`, `uniref-current.yaml`,
-`nvidia-2024_03.yaml`, `fasta.yaml` and `model-card.yaml` beside this page are complete examples. `--set` of every
-command takes the same names, whole (`train.steps=3`) or without the block (`steps=3`).
+`nvidia-2024_03.yaml`, `fasta.yaml` and `model-card.yaml` beside this page are complete examples; `config.yaml` is what
+snakedeploy begins with. `--set` of every command takes the same names, whole (`train.steps=3`) or without the block
+(`steps=3`). `unirefine init` writes a file to start from. An editor that reads `schema.json`, which the first line of
+each file names, completes and checks the options.
 """
 
 
@@ -39,6 +41,12 @@ def render() -> str:
         lines += [_row(*entry) for entry in _options(field.annotation, name, field.default)]
         lines.append("")
     return "\n".join(lines)
+
+
+def schema() -> str:
+    """The JSON Schema of a config file, which editors read: the header of the files in config/ names it."""
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(made | {"title": "A config file of unirefine"}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _options(block: type[BaseModel], prefix: str, default: BaseModel) -> list[tuple[str, FieldInfo, Any]]:
@@ -96,12 +104,13 @@ def _cell(text: str) -> str:
 
 
 def main() -> int:
-    """Print the page, or write it into the checkout with --write."""
+    """Print the page, or write it and the schema into the checkout with --write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write config/README.md")
+    parser.add_argument("--write", action="store_true", help="write config/README.md and config/schema.json")
     arguments = parser.parse_args()
     if arguments.write:
         write_text(Path("config/README.md"), render())
+        write_text(Path("config/schema.json"), schema())
     else:
         print(render())
     return 0

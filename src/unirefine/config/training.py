@@ -113,8 +113,9 @@ class Parallel(Block):
         group = self.tensor * self.pipeline * self.context
         if self.world % group:
             raise ValueError(
-                f"parallel: nodes x processes_per_node = {self.world} is not a multiple of "
-                f"tensor x pipeline x context = {group}; nearest: {_nearest_multiples(self.world, group)}"
+                f"parallel: {self.world} processes (nodes x processes_per_node) do not divide into models of {group}"
+                f" processes: not a multiple of tensor x pipeline x context = {group}; nearest:"
+                f" {_nearest_multiples(self.world, group)} processes"
             )
         return self
 
@@ -233,7 +234,9 @@ class Train(Block):
             near = [n for n in range(1, heads + 1) if heads % n == 0]
             raise ValueError(f"parallel.tensor {layout.tensor} does not divide {heads} heads; possible: {near}")
         if layers < layout.pipeline:
-            raise ValueError(f"parallel.pipeline {layout.pipeline} is more than the {layers} layers; at most: {layers}")
+            raise ValueError(
+                f"parallel.pipeline {layout.pipeline} is more stages than the {layers} layers; at most: {layers} stages"
+            )
         if (self.global_batch is None) == (self.global_tokens is None):
             raise ValueError("one of train.global_batch (sequences) and train.global_tokens must be null")
         step = self.micro_batch * layout.data
@@ -248,6 +251,7 @@ class Train(Block):
             raise ValueError(
                 f"train.global_batch {self.global_batch} is not a multiple of micro_batch x DP = "
                 f"{self.micro_batch} x {layout.data} = {step}; nearest: {_nearest_multiples(self.global_batch, step)}"
+                " sequences"
             )
         self._quantised_as_supported()
         self._attention_as_supported()

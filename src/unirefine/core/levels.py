@@ -1,7 +1,5 @@
 """Names that all stages share: the two levels of UniRef, the sides of a split, the stages of the workflow."""
 
-import numpy as np
-
 LEVELS = ("uniref50", "uniref90")
 """The members of a UniRef50 cluster are UniRef90 clusters. Your own FASTA has records at the second level only."""
 
@@ -13,9 +11,6 @@ NO_SIDE = 254
 """In place of a side: the source gives none."""
 SIDES = ("train", "validation", "test")
 """Names of sides 0, 1, 2."""
-
-NONE = np.uint32(0xFFFFFFFF)
-"""A uint32 that is no row number: tables have fewer than 2^32 - 1 rows."""
 
 DATA_STAGES = ("release", "records", "curate", "cluster", "split", "decontaminate", "shard")
 """The stages of the data half, in the order of the workflow. One run can share them with another."""

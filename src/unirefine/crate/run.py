@@ -17,6 +17,7 @@ from rocrate.rocrate import ROCrate
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import atomic_path, read_json
+from unirefine.files.home import HOME
 from unirefine.files.stages import shared_stages, stage_path
 
 PROFILES = (
@@ -49,7 +50,6 @@ ENCODINGS = {
 """Media types by suffix. A suffix that is not listed is text."""
 PACKED = ("*.json", "*/*.json", "*/*/*.json", "final/metrics.jsonl", "*/README.md", "*.html")
 """Files of a stage that are packed: the small ones that people and programs read."""
-CHECKOUT = Path(__file__).parents[3]
 HOMES = {
     "unirefine": "https://pypi.org/project/unirefine/",
     "python": "https://www.python.org/",
@@ -66,8 +66,8 @@ def run(results: Path, output: Path) -> dict[str, int]:
     """
     model, shards = lineage.read(results / "train" / "final"), lineage.read(stage_path(results, "shard"))
     evaluation = read_json(results / "evaluate" / "perplexity.json")
-    if not (CHECKOUT / "Snakefile").exists():
-        raise UserError("the workflow is not here", where=CHECKOUT, fix="run it from a checkout")
+    if not (HOME / "Snakefile").exists():
+        raise UserError("the workflow is not here", where=HOME, fix="install unirefine anew, or run it from a checkout")
     crate = ROCrate(version="1.1")
     crate.metadata.extra_contexts.append(CONTEXT)
     crate.name = f"unirefine run {results.name}"
@@ -81,7 +81,7 @@ def run(results: Path, output: Path) -> dict[str, int]:
         for identifier, name, version in PROFILES
     ]
     about = {"name": "README.md", "encodingFormat": "text/markdown", "about": crate.root_dataset}
-    crate.add_file(CHECKOUT / "README.md", "README.md", properties=about)
+    crate.add_file(HOME / "README.md", "README.md", properties=about)
     crate.metadata["conformsTo"] = [{"@id": crate.metadata.profile}, {"@id": PROFILES[-1][0]}]
     workflow = _workflow(crate, model)
     inputs = [*_downloads(crate, model), *_options(crate, workflow, model)]
@@ -140,13 +140,13 @@ def _workflow(crate: ROCrate, model: Mapping[str, Any]) -> Any:
     """The Snakefile as main entity, its rules as parts, and the software of all steps."""
     licence = _licence(crate, APACHE)
     code = {"license": licence, "encodingFormat": "text/plain"}
-    workflow = crate.add_workflow(CHECKOUT / "Snakefile", "Snakefile", main=True, lang="snakemake", properties=code)
+    workflow = crate.add_workflow(HOME / "Snakefile", "Snakefile", main=True, lang="snakemake", properties=code)
     workflow["name"] = "unirefine"
     workflow["version"] = lineage.code_of(model["steps"][-1])
     workflow["conformsTo"] = {"@id": f"{BIOSCHEMAS}/ComputationalWorkflow/1.0-RELEASE"}
     workflow["hasPart"] = [
-        crate.add_file(path, path.relative_to(CHECKOUT).as_posix(), properties={"name": path.name, **code})
-        for path in sorted((CHECKOUT / "workflow").rglob("*.smk"))
+        crate.add_file(path, path.relative_to(HOME).as_posix(), properties={"name": path.name, **code})
+        for path in [HOME / "workflow/Snakefile", *sorted((HOME / "workflow").rglob("*.smk"))]
     ]
     used = {name: version for one in model["steps"] for name, version in (one["versions"] | one["tools"]).items()}
     workflow["softwareRequirements"] = [

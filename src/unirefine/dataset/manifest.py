@@ -17,6 +17,10 @@ UNKNOWN_TOKEN = "sequence {} has a token that is not one of the 33"
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of a directory of shards. Raises UserError when it is missing or this version cannot read it."""
     path = directory / "manifest.json"
+    if not directory.is_dir():
+        raise UserError(
+            "no such directory", where=directory, fix="give the directory of shards, as in results/demo/shard"
+        )
     if not path.exists():
         raise UserError("no manifest.json, so the shards are not there or not complete", where=directory, fix=REBUILD)
     manifest = read_json(path)

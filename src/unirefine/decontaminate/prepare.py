@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from unirefine.config import Decontaminate
 from unirefine.core.fasta import write_fasta
-from unirefine.core.levels import NONE, TEST, TRAIN, VALIDATION
+from unirefine.core.levels import TEST, TRAIN, VALIDATION
+from unirefine.core.rows import NONE
 from unirefine.core.tables import Parts, iterate, record_parts
 from unirefine.decontaminate.benchmarks import write_benchmarks
 from unirefine.decontaminate.inputs import (

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from unirefine.files.home import PACKAGED
+
 LIBRARIES = ("core", "dataset", "model", "sampling", "similarity")
 """Packages that decide results besides a stage's own. The others are about how stages are run and results stored."""
 PACKAGE = Path(__file__).parents[1]
@@ -115,14 +117,14 @@ def source() -> Mapping[str, Any]:
     commit: of git, or null where the installation does not record it. modified: whether tracked files differ from it,
     null where that is not known. digest: of all Python files, to distinguish versions without git.
     """
-    commit, modified = _checkout() or _built() or (_installed_commit(), None)
+    commit, modified = _built() or _checkout() or (_installed_commit(), None)
     return {"commit": commit, "modified": modified, "digest": _all_code()}
 
 
 def _checkout() -> tuple[str, bool] | None:
     """(commit, whether tracked files differ from it) of the git checkout that this file is in."""
-    root = Path(__file__).parents[3]
-    if not (root / ".git").exists():
+    root = PACKAGE.parents[1]
+    if PACKAGE.parent.name != "src" or not (root / ".git").exists():  # installed below somebody else's checkout
         return None
 
     def git(*words: str) -> str:
@@ -141,7 +143,10 @@ def _checkout() -> tuple[str, bool] | None:
 
 
 def _built() -> tuple[str, bool] | None:
-    """As _checkout, from the file that the recipes in envs/ write into an image: `git describe` of its checkout."""
+    """As _checkout, from the file that setup.py writes into a wheel, and the recipes in envs/ into an image.
+
+    It has what `git describe` says of their checkout.
+    """
     note = PACKAGE / "commit.txt"
     if not note.exists():
         return None
@@ -158,5 +163,7 @@ def _installed_commit() -> str | None:
 def _all_code() -> str:
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
+        if PACKAGED in path.parents:  # the workflow in a wheel, which a checkout has elsewhere
+            continue
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

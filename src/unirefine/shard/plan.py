@@ -15,7 +15,8 @@ import numpy as np
 
 from unirefine.config import Shard
 from unirefine.core.hashing import keyed_hash
-from unirefine.core.levels import LEVELS, NONE, SIDES
+from unirefine.core.levels import LEVELS, SIDES
+from unirefine.core.rows import NONE
 from unirefine.core.tables import Parts, iterate_file, open_parquet, record_parts
 from unirefine.errors import UserError
 from unirefine.files.names import train_shard

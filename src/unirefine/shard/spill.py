@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from unirefine.core.alphabet import BYTE_TO_TOKEN
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 from unirefine.core.tables import iterate_file, string_buffers
 from unirefine.errors import UserError
 from unirefine.shard.plan import Plan

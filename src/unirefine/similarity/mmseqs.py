@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from unirefine.progress import Meter, meter
+from unirefine.progress import Meter, meter, waiting
 from unirefine.tools import run_tool
 
 _BAR = 65
@@ -38,7 +38,8 @@ class Workspace:
         """Make a database of the amino acid sequences of a FASTA file; return their number."""
         # --dbtype 1: amino acids; MMseqs2 would guess nucleotides from letters like ACGT
         argv = [self.binary, "createdb", fasta, self.directory / name, "--dbtype", 1, "--shuffle", 0, "-v", 1]
-        run_tool(argv, directory=self.directory)
+        with waiting(f"{self.title}: createdb"):
+            run_tool(argv, directory=self.directory)
         return _lines(self.directory / f"{name}.index")
 
     def subset(self, name: str, subset: str, keys: np.ndarray) -> None:
@@ -59,7 +60,8 @@ class Workspace:
         argv = [self.binary, module, *(self.directory / name for name in names), *words]
         argv += ["--threads", self.threads] if threaded else []
         if total is None:
-            run_tool([*argv, "-v", 1], directory=self.directory)
+            with waiting(f"{self.title}: {module}"):
+                run_tool([*argv, "-v", 1], directory=self.directory)
             return
         with meter(f"{self.title}: {module}", total=total, unit="sequences") as progress:
             run_tool([*argv, "-v", 3], directory=self.directory, follow=_follower(progress, total))

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from unirefine.config import Split
 from unirefine.core.idlist import accession_in, entry_name_in, some, spellings
 from unirefine.core.ids import keys_of
-from unirefine.core.levels import LEVELS, NONE, SIDES, VALIDATION
+from unirefine.core.levels import LEVELS, SIDES, VALIDATION
+from unirefine.core.rows import NONE
 from unirefine.core.tables import (
     iterate,
     iterate_file,

@@ -1,5 +1,6 @@
 """Progress of a run: metrics.jsonl, TensorBoard, Weights & Biases, and an occasional line on stderr."""
 
+import contextlib
 import resource
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from unirefine.megatron import platform
 import torch
 
 from unirefine.config import Train
-from unirefine.progress import PLAIN_INTERVAL_S, duration, human
+from unirefine.progress import PLAIN_INTERVAL_S, duration, human, waiting
 from unirefine.train import forecast
 from unirefine.train.flops import parameters, peak_flops
 from unirefine.train.forecast import Data
@@ -41,6 +42,7 @@ class Reporter:
         board = open_wandb(project, output, config.model_dump(mode="json")) if project else None
         self.metrics = Metrics(output, progress.step, board)
         self._kernels: list[str] = []
+        self._first_step = contextlib.ExitStack()
         self._started, self._first, self._printed = monotonic(), progress.step, 0.0
         layers, hidden, _heads = config.model.sizes
         layout = config.parallel
@@ -58,9 +60,11 @@ class Reporter:
         self._print(f"train: {forecast.describe_device(config, machine)}; {forecast.describe_fit(config, machine)}")
         for warning in forecast.warnings(config, machine, data):
             self._print(f"unirefine train: warning: {warning}")
+        self._first_step.enter_context(waiting("train: first step", stream=self.stream))
 
     def first_step(self, step: int, seconds: float) -> None:
         """Say how long the training takes at the speed of its first step after this start."""
+        self._first_step.close()
         if step < self.config.steps:
             self._print(f"train: {forecast.after_first_step(self.config, step, seconds)}")
 
@@ -99,6 +103,7 @@ class Reporter:
 
     def close(self) -> None:
         """Close the files."""
+        self._first_step.close()
         self.metrics.close()
 
     def _print(self, line: str) -> None:

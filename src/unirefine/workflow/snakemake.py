@@ -7,20 +7,22 @@ import contextlib
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unirefine.errors import UserError
 from unirefine.files.atomic import read_json
+from unirefine.files.home import SNAKEFILE
 
 SUPPORTED = {"snakemake": ">=9.19,<10", "snakemake-executor-plugin-slurm": ">=2.6,<3"}
 MISSING = "output missing"
 """Reason of a job whose output is not there, where nothing else has changed."""
 FOLLOWS = "what it reads is made again"
 """Reason of a job that is due only because another one is."""
-SNAKEFILE = Path(__file__).parents[3] / "Snakefile"
+CONSOLE = "snakemake_logger_plugin_unirefine"
+"""Our logger plugin: one line a stage. `profiles/` ask for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class Call:
 
     config_files: list[str]
     """Each over the one before."""
+    module_config: Mapping[str, Any] | None
+    """The config that another workflow gives to this one as its module; None where this is the workflow."""
     given: Mapping[str, Any]
     """What `--config` gives, by block; values are text."""
     is_main: bool
@@ -41,14 +45,18 @@ class Call:
     """Jobs run in containers or conda environments, which have their own programs."""
     apptainer: str | None
     """More arguments of `apptainer exec`, maybe none; None where jobs do not run in containers."""
+    follows_logs: bool
+    """Our logger plugin shows how far jobs are, from their logs: nothing else of them goes to the terminal."""
 
 
 def call_of(workflow: Any) -> Call:
     """The call that a Snakefile's `workflow` is of."""
     deployment = workflow.deployment_settings
     methods = set(map(str, deployment.deployment_method))
+    modifier = workflow.modifier
     return Call(
         config_files=[str(path) for path in workflow.configfiles],
+        module_config=None if modifier.is_main_snakefile() else modifier.globals["config"],
         given=workflow.config_settings.config,
         is_main=workflow.is_main_process,
         # --lint and --list-rules are the only calls for which Snakemake does not check the environment variables
@@ -56,6 +64,10 @@ def call_of(workflow: Any) -> Call:
         bucket=workflow.storage_settings.default_storage_prefix or None,
         deployed=bool(methods & {"apptainer", "conda"}),
         apptainer=deployment.apptainer_args if "apptainer" in methods else None,
+        follows_logs=any(
+            type(handler).__module__ == CONSOLE and handler.follows_logs
+            for handler in workflow.logger_manager.plugin_handlers
+        ),
     )
 
 
@@ -107,20 +119,31 @@ class Plan:
         return set(job.output) - job.temp_output
 
 
-def plan(config: Path, snakefile: Path = SNAKEFILE) -> Plan:
-    """A dry run of a Snakefile in this process. Raises UserError when Snakemake cannot plan it."""
+def plan(config: Path, snakefile: Path = SNAKEFILE, words: Sequence[str] = ()) -> Plan:
+    """A dry run of a Snakefile in this process. Raises UserError when Snakemake cannot plan it.
+
+    words: targets, and options of Snakemake's command line that decide which jobs are due (`-R`, `-F`, `--config`).
+    """
     from snakemake.api import SnakemakeApi
+    from snakemake.cli import parse_args, parse_config
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
     if not snakefile.exists():
-        raise UserError("no Snakefile there", where=snakefile, fix="give --snakefile, from a checkout")
+        raise UserError("no Snakefile there", where=snakefile, fix="give another --snakefile")
+    _, given = parse_args(["--dry-run", *words])
     printed = io.StringIO()
     with contextlib.redirect_stderr(printed), SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
-            ResourceSettings(cores=1), config_settings=ConfigSettings(configfiles=[config]), snakefile=snakefile
+            ResourceSettings(cores=1),
+            config_settings=ConfigSettings(configfiles=[config], config=parse_config(given.config or [])),
+            snakefile=snakefile,
         )
+        targets = DAGSettings(
+            targets=given.targets, forcerun=given.forcerun, forceall=given.forceall, forcetargets=given.force,
+            until=given.until, omit_from=given.omit_from, rerun_triggers=given.rerun_triggers, force_incomplete=True,
+        )  # fmt: skip
         try:
-            workflow.dag(DAGSettings(force_incomplete=True)).execute_workflow(pseudo_executor="dryrun")
+            workflow.dag(targets).execute_workflow(pseudo_executor="dryrun")
         except SystemExit:  # the config is wrong, and the Snakefile has said how in its last line
             line = "".join(printed.getvalue().splitlines()[-1:]).removeprefix("unirefine: error: ")
             raise UserError(line or "Snakemake cannot read it", where=None if line else config) from None

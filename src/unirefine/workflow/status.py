@@ -62,13 +62,14 @@ def stage_of(rule: str) -> str:
     return rule.partition("_")[0]
 
 
-def inspect(config: Path | str, snakefile: Path = SNAKEFILE) -> list[Stage]:
+def inspect(config: Path | str, snakefile: Path = SNAKEFILE, words: Sequence[str] = ()) -> list[Stage]:
     """The stages of the run that `config` describes, in the order of the workflow, from the working directory.
 
-    Raises UserError when Snakemake cannot plan it.
+    words: targets and options of Snakemake, as in `plan`; by default everything is the target. Raises UserError
+    when Snakemake cannot plan it.
     """
     read = load_config(config)  # first: of a mistake in it Snakemake says less
-    planned = plan(Path(config), snakefile)
+    planned = plan(Path(config), snakefile, words)
     shared = shared_directories(read)
     running = any(is_running(path) for path in {RESULTS / read.run.name, *(path.parent for path in shared.values())})
     stages: dict[str, Stage] = {}
@@ -88,7 +89,7 @@ def inspect(config: Path | str, snakefile: Path = SNAKEFILE) -> list[Stage]:
             stage.state = "missing"
         stage.notes = [f"in {stage.directory}"] if stage.name in shared else []
         stage.notes += [other_code_note(stage.name, code) for code in other_code(stage.name, stage.directory)]
-    return sorted(stages.values(), key=lambda stage: STAGES.index(stage.name))
+    return sorted(stages.values(), key=lambda stage: STAGES.index(stage.name) if stage.name in STAGES else len(STAGES))
 
 
 def _add_due(stage: Stage, why: list[str], started: bool, running: bool) -> None:

@@ -7,7 +7,7 @@ from unirefine.cluster.assignment import assign
 from unirefine.cluster.index import KeyIndex
 from unirefine.cluster.membership import Claims, join_claims
 from unirefine.cluster.names import compare_names
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 
 NONE_REMOVED = np.empty(0, np.uint64)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from unirefine.cluster.index import KeyIndex
 from unirefine.core.ids import key_of
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 
 KEYS = st.integers(0, 2**64 - 1) | st.integers(0, 50)
 

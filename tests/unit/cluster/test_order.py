@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unirefine.cluster.order import group_members, number_clusters, positions, sort_rows
-from unirefine.core.levels import NONE
+from unirefine.core.rows import NONE
 
 
 @pytest.mark.parametrize("largest", [5, 64, 65, 3000])

@@ -1,20 +1,39 @@
 """config/README.md: complete, up to date, and its defaults can be pasted."""
 
+import json
 from functools import partial
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from unirefine.config import Config, parse_config, parse_yaml
-from unirefine.config.docs import render
+from unirefine.config.docs import render, schema
 
 README = Path(__file__).parents[3] / "config" / "README.md"
+SCHEMA = README.parent / "schema.json"
 ROWS = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
 
 
 def test_the_options_page_is_what_the_models_say():
     assert README.read_text(encoding="utf-8") == render(), "config/README.md has drifted; run `make docs`"
+
+
+def test_the_schema_is_that_of_the_models():
+    assert SCHEMA.read_text(encoding="utf-8") == schema(), "config/schema.json has drifted; run `make docs`"
+
+
+@pytest.mark.parametrize("path", sorted(README.parent.glob("*.yaml")), ids=lambda path: path.name)
+def test_editors_accept_the_shipped_configs_and_refuse_a_typo(path):
+    first, *_ = path.read_text(encoding="utf-8").splitlines()
+    assert first == "# yaml-language-server: $schema=schema.json"
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    check = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert not list(check.iter_errors(values))
+    assert parse_config(values)
+    (mistake,) = check.iter_errors(values | {"run": {"nmae": "x"}})
+    assert "'nmae' was unexpected" in mistake.message
 
 
 def test_every_option_is_explained():

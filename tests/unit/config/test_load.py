@@ -77,7 +77,10 @@ def test_an_option_like_no_other_gets_the_list():
         ({"train": {"global_tokens": 2_000_000}}, "one of train.global_batch (sequences) and train.global_tokens"),
         ({"train": {"global_batch": None}}, "one of train.global_batch (sequences) and train.global_tokens"),
         ({"train": {"global_batch": None, "global_tokens": 9}}, "16 x 1024 x 8 = 131072; possible: from 131072"),
-        ({"train": {"parallel": {"pipeline": 40, "processes_per_node": 40}}}, "more than the 33 layers; at most: 33"),
+        (
+            {"train": {"parallel": {"pipeline": 40, "processes_per_node": 40}}},
+            "more stages than the 33 layers; at most: 33 stages",
+        ),
         ({"train": {"fp8": "current", "precision": "fp32"}}, "needs train.precision bf16 or fp16"),
         (
             {"train": {"fp8": "mxfp8", "model": {"preset": "35M"}, "parallel": {"tensor": 4}}},
@@ -100,7 +103,10 @@ def test_an_option_like_no_other_gets_the_list():
             {"train": {"attention": "unfused", "parallel": {"context": 2}}},
             "train.attention unfused does not work with parallel.context above 1",
         ),
-        ({"train": {"parallel": {"tensor": 16}}}, "not a multiple of tensor x pipeline x context = 16; nearest: [16]"),
+        (
+            {"train": {"parallel": {"tensor": 16}}},
+            "tensor x pipeline x context = 16; nearest: [16] processes",
+        ),
         ({"train": {"parallel": {"sequence": True}}}, "parallel.sequence needs parallel.tensor above 1"),
         (
             {"release": {"name": "2024-03"}},

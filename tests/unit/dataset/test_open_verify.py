@@ -64,7 +64,7 @@ def test_incomplete_shards_are_refused_before_anything_is_read(copy, damage, mes
     assert re.search("snakemake -R shard|run its stage|run the shard stage again", str(caught.value))
     assert main(["shard", "verify", str(copy)]) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith("unirefine shard: error: ")
+    assert error.count("\n") == 1 and error.startswith("unirefine shard verify: error: ")
 
 
 def test_an_index_of_another_shard_is_refused(copy):

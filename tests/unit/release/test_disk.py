@@ -97,7 +97,7 @@ sys.exit(main(["release", "fetch", "--set", "mirrors=[{server.url}]", "--file", 
     )
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
-    assert error.startswith(f"unirefine release: error: {FILE}: file too large after ")
+    assert error.startswith(f"unirefine release fetch: error: {FILE}: file too large after ")
     assert error.endswith("run it again: it goes on from there")
     server.requests.clear()
     fetch.run(FILE, tmp_path / FILE, config(server), downloader)

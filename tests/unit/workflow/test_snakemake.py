@@ -14,6 +14,8 @@ import snakemake.dag
 import snakemake.deployment
 import snakemake.io
 import snakemake.jobs
+import snakemake.logging
+import snakemake.modules
 import snakemake.persistence
 import snakemake.persistence.file
 import snakemake.rules
@@ -37,6 +39,8 @@ def test_the_installed_version_is_a_supported_one(package):
     ("owner", "name"),
     [
         (snakemake.workflow.Workflow, "dag"),
+        (snakemake.workflow.Workflow, "current_basedir"),
+        (snakemake.modules.WorkflowModifier, "is_main_snakefile"),
         (snakemake.workflow.Workflow, "persistence"),
         (snakemake.workflow.Workflow, "is_main_process"),
         (snakemake.workflow.Workflow, "storage_registry"),
@@ -79,6 +83,11 @@ def test_snakemake_still_has(owner, name):
         (snakemake.workflow.Workflow, "storage_settings"),
         (snakemake.workflow.Workflow, "deployment_settings"),
         (snakemake.workflow.Workflow, "output_settings"),
+        (snakemake.workflow.Workflow, "default_target"),
+        (snakemake.workflow.Workflow, "logger_manager"),
+        (snakemake.workflow.Workflow, "modifier"),
+        (snakemake.logging.LoggerManager, "plugin_handlers"),
+        (snakemake.modules.WorkflowModifier, "globals"),
         (snakemake.api.WorkflowApi, "_workflow"),
         (snakemake.dag.DAG, "depending"),
         (snakemake.jobs.Job, "temp_output"),
@@ -209,7 +218,7 @@ def test_a_snakefile_that_cannot_be_planned_is_one_line(small, tmp_path):
     Path("Snakefile").write_text("rule all:\n    input: 'none.txt'\n")
     with pytest.raises(UserError, match="Snakemake cannot plan it"):
         ours.plan(Path("config.yaml"), Path("Snakefile"))
-    with pytest.raises(UserError, match="no Snakefile there; give --snakefile"):
+    with pytest.raises(UserError, match="no Snakefile there; give another --snakefile"):
         ours.plan(Path("config.yaml"), tmp_path / "none")
 
 
