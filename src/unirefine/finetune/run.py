@@ -10,7 +10,6 @@ import polars as pl
 import torch
 
 from unirefine.config import Finetune
-from unirefine.embed.run import fingerprint
 from unirefine.errors import UserError
 from unirefine.files.atomic import delete, read_json, write_json
 from unirefine.files.code import versions
@@ -20,6 +19,7 @@ from unirefine.finetune import model as models
 from unirefine.finetune import outcome as judged
 from unirefine.finetune import split as splits
 from unirefine.finetune.train import Progress, accelerator, predict_all, train
+from unirefine.model import source
 
 SETTINGS, RESULT = "settings.json", "finetune.json"
 _OTHERS = ("fold_", "DMS_score_bin", "mutant", "mutated_sequence")
@@ -80,7 +80,7 @@ def run(
         "config": config.model_dump(mode="json"),
     }  # fmt: skip
     if helper.is_main_process:
-        if (found := _finished(output, settings | {"weights": sha256_json(fingerprint(base))})) is not None:
+        if (found := _finished(output, settings | {"weights": sha256_json(source.find(base).identity())})) is not None:
             print(f"{output}: already finished with these settings")
             print("\n".join(text.lines(found)))
             return found

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from unirefine.core import parquet
+from unirefine.core.delimited import read_table
 from unirefine.core.fasta import read_fasta
 from unirefine.core.fasta_faults import RawEntry, check, refuse_nucleotides
 from unirefine.errors import UserError
-from unirefine.evaluate.delimited import read_table
 from unirefine.files.hashes import sha256_json
 from unirefine.files.inputs import require_file
 from unirefine.terminal import brief

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unirefine.core.delimited import MISSING, number
 from unirefine.errors import UserError
-from unirefine.evaluate.delimited import MISSING, number
 from unirefine.finetune.table import LABELS, Data
 from unirefine.terminal import brief
 
