@@ -36,7 +36,7 @@ FILES = {
     "train": (
         r"final/.+|checkpoints/step-\d{8}/.+|tensorboard/events\.out\.tfevents\..+|wandb/.+|metrics\.jsonl|lineage\.json"
     ),
-    "evaluate": r"perplexity\.json",
+    "evaluate": r"perplexity\.json|proteins\.parquet",
     "embed": r"(sequences|residues)\.(parquet|npy)|\.arrays\.json",
     "cards": r"(data|model)/README\.md",
     "report": (
