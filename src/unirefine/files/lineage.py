@@ -137,3 +137,11 @@ def code_of(one: Mapping[str, Any]) -> str:
     commit, modified = one["source"]["commit"], one["source"]["modified"]
     where = f" at {commit[:10]}" if commit else f", code {one['source']['digest']}"
     return f"unirefine {one['versions']['unirefine']}{where}{' (modified)' if modified else ''}"
+
+
+def step_name(one: Mapping[str, Any]) -> str:
+    """The stage of a step; with the level where it took one alone, as records does: `records, UniRef90`."""
+    levels = [name for name, count in one["counts"].items() if isinstance(count, Mapping) and "kept" in count]
+    if one["stage"] != "records" or len(levels) != 1:
+        return str(one["stage"])
+    return f"records, {levels[0].replace('uniref', 'UniRef')}"
