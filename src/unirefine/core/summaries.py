@@ -37,7 +37,8 @@ def published_rows(release: Mapping[str, Any], curated: Mapping[str, Mapping[str
 
     The number of clusters that somebody published stands beside the release's own, before and after curation:
     65,672,139 is what NVIDIA published for UniRef50 2024_03, without saying whether artificial sequences were counted.
-    A level that is a small part of what was published, or of any release, as the demo is, has no row. release: release.json. curated: curate's counts by level, `{level: {in, kept, removed}}`.
+    A level that is a small part of what was published, or of any release, as the demo is, has no row.
+    release: release.json. curated: curate's counts by level, `{level: {in, kept, removed}}`.
     """
     rows = []
     stated = release.get("entries", {})  # missing in a release.json of an older version

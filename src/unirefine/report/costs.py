@@ -75,7 +75,8 @@ def cost_rows(costs: Mapping[str, Cost]) -> list[list[str]]:
     return [
         [
             stage, str(cost.jobs or "-"), time(cost.seconds), time(cost.longest), time(cost.cpu),
-            "-" if cost.memory is None else human(cost.memory * 2**20, "B"), human(cost.disk, "B") if cost.disk else "-",
+            "-" if cost.memory is None else human(cost.memory * 2**20, "B"),
+            human(cost.disk, "B") if cost.disk else "-",
         ]
         for stage, cost in costs.items()
     ]  # fmt: skip

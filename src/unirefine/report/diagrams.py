@@ -1,6 +1,7 @@
 """Two diagrams that are drawn here, element by element: the flow of counts, and the stages of the workflow."""
 
 import html
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -82,16 +83,15 @@ def workflow(done: Mapping[str, str]) -> str:
             f'stroke: var(--series-0)"/>{_text(x + 9, y + 18, shown)}{hover(shown)}</g>'
         )
     for stages in (DATA_STAGES, ("train", "evaluate")):
-        for first, second in zip(stages, stages[1:], strict=False):
+        for first, second in itertools.pairwise(stages):
             x, y = places[first][0] + width / 2, places[first][1] + height
             parts.append(_arrow([(x, y), (x, places[second][1])]))
     shard, train = places["shard"], places["train"]
     middle = (shard[0] + width + train[0]) / 2
     parts.append(_arrow([(shard[0] + width, shard[1] + height / 2), (middle, shard[1] + height / 2),
                          (middle, train[1] + height / 2), (train[0], train[1] + height / 2)]))  # fmt: skip
-    side = train[0] + width + 6
     for stage in ("embed", "cards", "report"):
-        y = places[stage][1] + height / 2
+        y, side = places[stage][1] + height / 2, train[0] + width + (4 if stage == "embed" else 8)
         start = places["train"] if stage == "embed" else places["evaluate"]
         parts.append(_arrow([(start[0] + width, start[1] + height / 2), (side, start[1] + height / 2), (side, y),
                              (places[stage][0] + width, y)]))  # fmt: skip

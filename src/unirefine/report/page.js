@@ -85,7 +85,7 @@ if (index) {
     const command = `unirefine trace '${name.replaceAll("'", "'\\''")}' --results '${data.results.replaceAll("'", "'\\''")}'`;
     const lines = found ? steps(data, found).map(([stage, text]) => stage.padEnd(15) + text) : [];
     answer.textContent = found ? [found, ...lines, "", "All of it: " + command].join("\n")
-      : `${name} is not on this page. ${data.covers} For every other id:\n${command}`;
+      : `${name} is not on this page. ${data.covers} This command looks further:\n${command}`;
     answer.hidden = !name;
   };
 }

@@ -33,10 +33,10 @@ def search_index(results: Path) -> dict[str, Any]:
     found = _Index(shards)
     if gone + whole <= MOST and find_parts(stage_path(results, "records"), LEVELS[1]) is not None:
         found.add_clusters(results)
-        covers = "It has every id of the run."
+        covers = "The page has the id of every record."
     elif gone + sum(_rows(path, "shard") for path in held_out) <= MOST:
         found.add_held_out(held_out)
-        covers = "It has the ids that were removed, and the held-out sequences in the shards."
+        covers = "The page has the ids that were removed, and the held-out sequences in the shards."
     else:
         removed, covers = [], "The run has too many ids for a page."
     for stage, path in removed:

@@ -45,7 +45,10 @@ def training_section(
         f"{final['step']:,} steps, {final['samples']:,} samples, {final['tokens']:,} tokens in "
         f"{duration(final['seconds'])}."
     ]
-    if baselines and where:
+    if not any("validation_hidden_loss" in line for line in metrics):
+        baselines = {}
+        text.append("No loss of hidden residues was logged, so no baseline is drawn beside the curves.")
+    elif baselines and where:
         text.append(where)
     if not figures.is_padded(metrics):
         text.append("Nothing was padded, so there is one line of tokens per second.")
