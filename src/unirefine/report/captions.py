@@ -22,9 +22,8 @@ _IDENTITY = (
     " and counts the clusters for which nothing was found, which are not drawn."
 )
 _BY = (
-    "Perplexity of hidden residues by {}, of the model and of the best baseline. Lines are 95% intervals over resampled"
-    " clusters of the bin; a point without one is of a single cluster. Compare within a bin: bins differ in what is"
-    " asked, and few residues make long lines."
+    "Perplexity of hidden residues by {}, with 95% intervals over resampled clusters of each bin (none where it has one"
+    " cluster). Compare the two within a bin: bins differ in what is asked."
 )
 _CAPTIONS = {
     "perplexity": (
@@ -73,8 +72,8 @@ _CAPTIONS = {
         " results."
     ),
     "two-losses": (
-        "Losses of both runs over all chosen residues. Curves of validation can be compared where both runs validate on"
-        " the same sequences with the same masks; the text says whether they do."
+        "Losses of both runs over all chosen residues, each on its own validation sequences: compare the curves only"
+        " where data and masks are the same."
     ),
 }
 

@@ -42,12 +42,13 @@ def lineage_section(origin: Mapping[str, Any]) -> Section:
     """Which code took each step, with which options and tools."""
     rows, options = [], []
     for one in origin["steps"]:
+        name_of_step = step_name(one, origin["release"])
         tools = one["tools"] | {
             name: one["versions"][name] for name in ("torch", "megatron-core") if name in one["versions"]
         }
         named = ", ".join(tool_text(name, version) for name, version in tools.items())
-        rows.append([step_name(one), code_of(one), one["config_sha256"][:12], named])
-        options += [[step_name(one), name, value] for name, value in _flat("", one["config"])]
+        rows.append([name_of_step, code_of(one), one["config_sha256"][:12], named])
+        options += [[name_of_step, name, value] for name, value in _flat("", one["config"])]
     text = [
         "The final model carries its whole lineage: of any copy, the command unirefine lineage prints every md5, "
         "option, version, count and hash."
