@@ -170,7 +170,7 @@ def test_a_data_set_of_ones_own_is_not_called_uniprots(results):
 
 @pytest.mark.parametrize(
     ("init", "base"),
-    [(None, None), ("facebook/esm2_t6_8M_UR50D",) * 2, ("/data/run/final", None), ("a/b/c", None)],
+    [(None, None), ("facebook/esm2_t33_650M_UR50D",) * 2, ("/data/run/final", None), ("a/b/c", None)],
 )
 def test_the_model_card_has_licence_and_base_model(results, init, base):
     path = results / "train/final/train.json"
