@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from unirefine.core.alphabet import TOKENS
-from unirefine.core.tables import table_writer
+from unirefine.core.tables import open_parquet, table_writer
 from unirefine.dataset import Side
+from unirefine.errors import UserError
 from unirefine.evaluate import statistics
 from unirefine.evaluate.context import Context
 from unirefine.evaluate.masked import Positions
@@ -86,8 +86,9 @@ def write_proteins(
 def is_proteins(path: Path) -> bool:
     """Whether a file is a proteins.parquet that `write_proteins` wrote."""
     try:
-        return _SEED in (pq.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowInvalid):
+        with open_parquet(path, "evaluate") as file:
+            return _SEED in (file.schema_arrow.metadata or {})
+    except (OSError, UserError):
         return False
 
 
