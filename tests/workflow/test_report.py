@@ -207,8 +207,10 @@ def test_the_search_answers_as_trace_does(browser, finished, report):
     ids = [open_parquet(results / f"shard/{side}.ids.parquet", "shard").read() for side in
            ("train-000-of-002", "validation")]  # fmt: skip
     names = [ids[0]["id"][3].as_py(), ids[0]["cluster_id"][3].as_py(), ids[1]["id"][0].as_py()]
-    names += [open_parquet(results / f"{one}/removed.parquet", one).read()["id"][0].as_py() for one in
-              ("curate", "decontaminate")]  # fmt: skip
+    removed = [open_parquet(results / f"{one}/removed.parquet", one).read()["id"].to_pylist() for one in
+               ("curate", "cluster", "decontaminate")]  # fmt: skip
+    names += [found[0] for found in removed if found]
+    assert len(names) > 3
     for name in names:
         theirs = dict(follow(results, name, lambda prefix, row: IndexedFiles([prefix]).offset(row)))
         ours = dict(answer(name)[1:-1])

@@ -9,7 +9,7 @@ from unirefine.core.levels import DATA_STAGES
 from unirefine.report.style import hover, labelled
 
 WIDTH = 403
-_BAR, _ROW = 26, 52
+_BAR, _ROW = 14, 42
 _COLORS = {"kept": "series-0", "removed": "series-1", "held out": "series-2"}
 
 

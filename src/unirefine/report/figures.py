@@ -193,7 +193,7 @@ def losses(metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float])
     window = min(_SMOOTHED, max(len(values) // 5, 1) | 1)
     hovers = _points(axes, steps, values, SERIES[0], "training, as logged", "o", size=7)
     if window > 1:
-        label = f"training, mean of {window} points around it"
+        label = f"training, mean of {window}"
         axes.plot(steps, _smooth(values, window), color=SERIES[0], linewidth=1.2, alpha=0.7, label=label)
     for color, key, label, marker in (
         (SERIES[1], "validation_loss", "validation", "o"),
@@ -210,7 +210,7 @@ def losses(metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float])
         hovers[f"baseline-{number}"] = [f"{name}: {value:.4f}"]
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("masked loss (nats per residue)")
-    figure.legend(*axes.get_legend_handles_labels(), labelcolor=INK, loc="outside upper center", ncols=2, fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), labelcolor=INK, loc="outside upper center", ncols=2, fontsize=10.3)
     return render(figure, "Curves: loss of training and validation by optimizer step", hovers)
 
 
@@ -220,13 +220,15 @@ def two_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     hovers: dict[str, list[str]] = {}
     for number, (name, metrics) in enumerate(runs.items()):
         steps, values = _column(metrics, "loss")
+        name = name if len(name) <= 40 else f"...{name[-37:]}"
         hovers |= _points(axes, steps, values, SERIES[number], f"{name}, training", "o", size=7)
         steps, values = _column(metrics, "validation_loss")
         axes.plot(steps, values, color=SERIES[number], linewidth=1.4)
         hovers |= _points(axes, steps, values, SERIES[number], f"{name}, validation", "s", size=24)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("masked loss (nats per residue)")
-    figure.legend(*axes.get_legend_handles_labels(), labelcolor=INK, loc="outside upper center", ncols=2, fontsize=9)
+    ncols = 2 if max(map(len, runs), default=0) <= 14 else 1
+    figure.legend(*axes.get_legend_handles_labels(), labelcolor=INK, loc="outside upper center", ncols=ncols)
     return render(figure, f"Curves: losses of {' and '.join(runs)} by optimizer step", hovers)
 
 
@@ -265,7 +267,7 @@ def _points(
     every = -(-len(steps) // MOST_POINTS) or 1
     steps, values = steps[::every], values[::every]
     gid = f"points-{len(axes.collections)}"
-    shown = name if every == 1 else f"{name} (every {every}th)"
+    shown = name if every == 1 else f"{name} (1 in {every})"
     axes.scatter(steps, values, color=color, s=size, marker=marker, label=shown, gid=gid, linewidths=0)
     texts = [f"step {int(step):,}, {name}: {value:,.{digits}f}" for step, value in zip(steps, values, strict=True)]
     return {gid: texts} if texts else {}

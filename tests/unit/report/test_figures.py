@@ -84,7 +84,7 @@ def test_many_points_are_thinned_and_the_legend_says_so():
     many = [{"step": step, "loss": 3.0} for step in range(1, 1001)]
     svg = figures.losses(many, {})
     assert sum(title.startswith("step ") for title in titles(svg)) == 334
-    assert "training, as logged (every 3th)" in svg
+    assert "training, as logged (1 in 3)" in svg
 
 
 def test_packed_training_has_one_line_of_tokens():
