@@ -4,7 +4,8 @@
 
 uv resolves for Python 3.11 (from 3.11.5, which the site needs) and 3.12 on every platform at once, with the versions of
 constraints.txt; what these ask for besides (CUDA's packages for torch) is in the lock only. pip takes the lock as
-constraints: a package that is not in it, or whose file has another hash, is refused, and what is not asked for is not installed.
+constraints: a package that is not in it, or whose file has another hash, is refused. What is not asked for is not
+installed.
 """
 
 import subprocess

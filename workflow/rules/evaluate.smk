@@ -11,7 +11,8 @@ rule evaluate:
         nearest=PATHS.search_files("nearest", "parquet"),
         benchmarks=rules.decontaminate_prepare.output.benchmarks,
     output:
-        f"{PATHS.directory('evaluate')}/perplexity.json",
+        perplexity=f"{PATHS.directory('evaluate')}/perplexity.json",
+        proteins=f"{PATHS.directory('evaluate')}/proteins.parquet",
     log:
         f"{PATHS.logs('evaluate')}/evaluate.log",
     benchmark:

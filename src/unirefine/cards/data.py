@@ -8,8 +8,10 @@ from huggingface_hub import DatasetCardData
 from unirefine.core.markdown import (
     audit_text,
     benchmarks_text,
+    citation_text,
     counts_table,
     lineage_text,
+    one_line,
     published_text,
     release_name,
     size_category,
@@ -29,7 +31,7 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
         pretty_name=f"{name}: protein token shards",
         size_categories=[size_category(sequences)],
         task_categories=["fill-mask"],
-        tags=["biology", "protein", *([] if from_fasta else ["uniref"]), "esm"],
+        tags=["biology", "protein", *([] if from_fasta or data_set else ["uniref"]), "esm"],
     )
     rows = [
         [side, *(f"{counts[key]:,}" for key in ("documents", "sequences", "tokens", "longest", "unknown"))]
@@ -38,13 +40,16 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
     licence = (
         "The sequences are those of the input FASTA, and under its licence."
         if from_fasta
-        else f"The sequences are those of {data_set}, and under its licence."
+        else f"The sequences are those of {one_line(data_set)}, and under its licence."
         if data_set
         else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
     )
     if from_fasta:
         contents = "a sequence per representative at the first identity, a document per cluster at the second"
         bias = "what is in the FASTA is what its authors chose to put there"
+    elif data_set:
+        contents = "a sequence per member, a document per cluster"
+        bias = "what is in the data set is what its authors chose to put there"
     else:
         contents = "a sequence per UniRef90 member, a document per UniRef50 cluster"
         bias = "what is in UniProt is what people chose to sequence"
@@ -52,7 +57,7 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
 {header.to_yaml()}
 ---
 
-# {name}: protein token shards
+# {one_line(name)}: protein token shards
 
 Clustered protein sequences from {release_name(lineage)} as Megatron-core `IndexedDataset` files (`.bin`, `.idx`):
 one byte a residue in ESM-2's alphabet, {contents}.
@@ -71,9 +76,19 @@ about single organisms or functions: clusters are drawn by similarity, not by bi
 {published_text(lineage)}
 {audit_text(audit)} Domains shared between longer proteins are not similarity in this sense.
 {benchmarks_text(audit)}
+## Limitations
+
+- A cluster is of similar sequences, not of one function; its representative stands for it in validation.
+- Held-out clusters are without what was found similar to train, as far as was searched (above).
+- Residues that ESM-2's alphabet lacks are stored as unknown tokens and counted in the table.
+
 ## Licence
 
 {licence}
+
+## Citation
+
+{citation_text(lineage)}
 
 ## Lineage
 

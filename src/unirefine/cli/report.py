@@ -19,6 +19,12 @@ def parser() -> argparse.ArgumentParser:
     )
     built.add_argument("--output", type=Path, metavar="DIR", help="where to write; default: RESULTS/report")
     built.add_argument(
+        "--compare",
+        type=Path,
+        metavar="DIR",
+        help="results of a second run: its key numbers and losses beside this one's",
+    )
+    built.add_argument(
         "--show", action="store_true", help="write nothing; print where the report is and the perplexities"
     )
     built.set_defaults(run=with_lock(_run, _lock))
@@ -44,6 +50,6 @@ def _run(arguments: argparse.Namespace) -> None:
         if not path.exists():
             raise UserError("no report there", where=path, fix="run it without --show first")
     else:
-        path = stage.run(arguments.results, output, config)
+        path = stage.run(arguments.results, output, config, compare=arguments.compare)
     print("\n".join(stage.perplexity_lines(arguments.results)))
     print(f"report: {path}")

@@ -1,10 +1,11 @@
 """Markdown that the cards and the export share: tables, the release, the steps."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unirefine.core import summaries
-from unirefine.files.lineage import code_of, data_set_of
+from unirefine.files.lineage import code_of, data_set_of, step_name
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -26,17 +27,25 @@ def release_name(lineage: Mapping[str, Any]) -> str:
     """`UniProt 2026_03`, or the name of the input FASTA or data set."""
     released = lineage["release"] or {}
     if summaries.is_own(released):
-        return "the FASTA " + ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
+        named = ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
+        return f"the FASTA {one_line(named)}"
     if (name := data_set_of(released)) is not None:
-        return f"the data set {name}"
+        return f"the data set {one_line(name)}"
     return f"UniProt {released.get('release') or 'of unknown release'}"
+
+
+def one_line(text: str) -> str:
+    """Text of others for a heading or a sentence of Markdown: without line breaks, backquotes, pipes, `<` and `[`."""
+    printable = "".join(one if one.isprintable() else " " for one in text)
+    return re.sub(r"([\\`|<>\[\]*])", r"\\\1", printable)
 
 
 def counts_table(lineage: Mapping[str, Any]) -> str:
     """What every stage took in and removed, by level and reason."""
     rows = [
         [
-            one["stage"], name, f"{one['counts'][level]['in']:,}", f"{one['counts'][level]['kept']:,}",
+            step_name(one, lineage["release"]), name,
+            f"{one['counts'][level]['in']:,}", f"{one['counts'][level]['kept']:,}",
             reasons(one["counts"][level]["removed"]),
         ]
         for one in lineage["steps"]
@@ -51,6 +60,33 @@ def published_text(lineage: Mapping[str, Any]) -> str:
     curated = next((one["counts"] for one in lineage["steps"] if one["stage"] == "curate"), {})
     rows = summaries.published_rows(lineage["release"] or {}, curated)
     return f"\n{summaries.PUBLISHED_TEXT}\n\n{table(summaries.PUBLISHED_COLUMNS, rows)}\n" if rows else ""
+
+
+_UNIREF = (
+    "Suzek et al. 2015, *UniRef clusters: a comprehensive and scalable alternative for improving sequence similarity"
+    " searches*, Bioinformatics 31, 926-932, doi:10.1093/bioinformatics/btu739"
+)
+_MMSEQS = (
+    "Steinegger and Söding 2017, *MMseqs2 enables sensitive protein sequence searching for the analysis of massive data"
+    " sets*, Nature Biotechnology 35, 1026-1028, doi:10.1038/nbt.3988"
+)
+_ESM2 = (
+    "Lin et al. 2023, *Evolutionary-scale prediction of atomic-level protein structure with a language model*, Science"
+    " 379, 1123-1130, doi:10.1126/science.ade2574"
+)
+
+
+def citation_text(lineage: Mapping[str, Any], *, model: bool = False) -> str:
+    """What to cite, as a list: the sequences, the search, the recipe, and the code that made it."""
+    released = lineage["release"]
+    sources = [f"The sequences: {release_name(lineage)}."]
+    if not summaries.is_own(released) and data_set_of(released) is None:
+        sources.append(f"UniRef: {_UNIREF}.")
+    sources.append(f"MMseqs2: {_MMSEQS}.")
+    if model:
+        sources.append(f"ESM-2: {_ESM2}.")
+    made = dict.fromkeys(code_of(one) for one in lineage["steps"])
+    return "\n".join(f"- {one}" for one in [*sources, *(f"Made with {code}." for code in made)])
 
 
 def reasons(removed: Mapping[str, int]) -> str:
@@ -83,9 +119,9 @@ def lineage_text(lineage: Mapping[str, Any], beside: str) -> str:
     """Inputs with their md5 and steps with their code, as two tables. beside: what the whole lineage lies beside."""
     released = lineage["release"] or {"files": []}
     files = [[file["file"], f"{file['size']:,}", f"`{file['md5']}`"] for file in released["files"]]
-    steps = [[one["stage"], code_of(one), f"`{one['config_sha256'][:12]}`"] for one in lineage["steps"]]
+    steps = [[step_name(one, lineage["release"]), code_of(one)] for one in lineage["steps"]]
     unknown = "".join(f"\n\nOf unknown origin: `{path}`." for path in lineage["unknown"])
     return (
-        table(["input", "bytes", "md5"], files) + "\n\n" + table(["step", "code", "options (SHA-256)"], steps)
+        table(["input", "bytes", "md5"], files) + "\n\n" + table(["step", "code"], steps)
         + unknown + "\n\nEvery option, version, count and hash: `lineage.json` beside the " + beside + "."
     )  # fmt: skip

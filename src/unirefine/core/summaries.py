@@ -15,6 +15,10 @@ PUBLISHED_TEXT = (
     "A published count may be of the whole release or of what is left without artificial sequences. Where its source "
     "does not say, it stands beside both of ours. A difference is reported and does not fail the run."
 )
+SMALLEST_RELEASE = 1_000_000
+"""Clusters; every release of UniRef50 and UniRef90 of the last fifteen years has more."""
+_MMSEQS = {"8cc5c": 18, "b804f": 17, "747c6": 16, "6f452": 15, "7e284": 14, "45111": 13}
+"""Releases of MMseqs2 by the first digits of their commit, which is what a release calls its version."""
 PERPLEXITY_COLUMNS = ("model", "all chosen", "95% interval", "hidden", "95% interval", "ours / it, hidden")
 
 
@@ -33,6 +37,7 @@ def published_rows(release: Mapping[str, Any], curated: Mapping[str, Mapping[str
 
     The number of clusters that somebody published stands beside the release's own, before and after curation:
     65,672,139 is what NVIDIA published for UniRef50 2024_03, without saying whether artificial sequences were counted.
+    A level that is a small part of what was published, or of any release, as the demo is, has no row.
     release: release.json. curated: curate's counts by level, `{level: {in, kept, removed}}`.
     """
     rows = []
@@ -42,6 +47,9 @@ def published_rows(release: Mapping[str, Any], curated: Mapping[str, Mapping[str
             continue
         before, after = stated[level], curated[level]["kept"]
         known = [one for one in release["published"] if (one["file"], one["what"]) == (release_note(level), "entries")]
+        least = min((int(one["published"]) // 2 for one in known), default=SMALLEST_RELEASE)
+        if before < least:
+            continue
         for one in known or [None]:
             count = int(one["published"]) if one else None
             shown = f"{count:,} ({one['source']})" if one else "not known"
@@ -56,6 +64,14 @@ def _equals(published: int | None, before: int, after: int) -> str:
     if published == before:
         return "before and after curation" if before == after else "before curation"
     return "after curation" if published == after else "neither"
+
+
+def tool_text(name: str, version: str) -> str:
+    """A tool with its version as its authors write it: `MMseqs2 18-8cc5c`, `torch 2.13.0`."""
+    if name != "mmseqs":
+        return f"{name} {version}"
+    number = _MMSEQS.get(version[:5])
+    return f"MMseqs2 {version if number is None else f'{number}-{version[:5]}'}"
 
 
 def perplexity_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from unirefine.dataset import Side
 from unirefine.dataset.indexed import write_index
 from unirefine.errors import UserError
 from unirefine.evaluate import statistics
+from unirefine.evaluate.breakdowns import identity_bins
 from unirefine.evaluate.context import best_identity
 from unirefine.evaluate.masked import MaskedSide, Positions
 
@@ -77,14 +78,14 @@ def open_proteins(decontaminated: Path | None, config: Evaluate) -> Iterator[Pro
         yield Proteins(side, side.positions(), encoded.dictionary.to_pylist(), files, identity)
 
 
-def rows(proteins: Proteins, nll: Mapping[str, np.ndarray], edges: Sequence[float]) -> list[dict[str, Any]]:
+def rows(proteins: Proteins, nll: Mapping[str, np.ndarray], seed: int) -> list[dict[str, Any]]:
     """What perplexity.json says of each file: `{name, sequences, masked, perplexity: {model: x}, identity: [rows]}`.
 
-    nll: by model, float64[masked]. edges: of the bins of identity; rows are those of a breakdown, of hidden residues.
+    nll: by model, float64[masked]. seed: of the intervals. Rows are those of a breakdown, of hidden residues; here each
+    protein is a cluster of its own.
     """
     hidden = proteins.positions.kinds()["hidden"]
-    bins, labels = statistics.edge_bins(proteins.identity, edges)
-    bins, labels = np.where(bins < 0, len(labels), bins), [*labels, "no hit"]
+    bins, labels = identity_bins(proteins.identity)
     found = []
     for number, name in enumerate(proteins.names):
         own = proteins.file[proteins.positions.sequence] == number
@@ -98,7 +99,7 @@ def rows(proteins: Proteins, nll: Mapping[str, np.ndarray], edges: Sequence[floa
                 "sequences": int((proteins.file == number).sum()),
                 "masked": int(own.sum()),
                 "perplexity": perplexity,
-                "identity": statistics.breakdown(bins[sequence], labels, sequence, of_file),
+                "identity": statistics.breakdown(bins[sequence], labels, sequence, of_file, group=sequence, seed=seed),
             }
         )
     return found

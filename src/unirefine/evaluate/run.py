@@ -10,15 +10,15 @@ from unirefine.megatron import platform
 import numpy as np
 
 from unirefine import progress
-from unirefine.config import Evaluate
-from unirefine.config.training import TOLERANCES
-from unirefine.core.alphabet import TOKENS
+from unirefine.config import Evaluate, Train
+from unirefine.config.training import TOLERANCES, Masking
 from unirefine.dataset import Shards, Side, open_shards
 from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
 from unirefine.evaluate import composition, ngram, statistics
 from unirefine.evaluate.benchmarks import Proteins, open_proteins, rows
+from unirefine.evaluate.breakdowns import PROTEINS, breakdowns, is_proteins, write_proteins
 from unirefine.evaluate.context import Context, load_context
 from unirefine.evaluate.elsewhere import judge, values_of
 from unirefine.evaluate.masked import MaskedSide, Positions
@@ -30,9 +30,6 @@ from unirefine.model.inference import not_finite, open_huggingface, open_megatro
 from unirefine.model.source import find
 
 OURS, THEIRS = "ours", "huggingface"
-LENGTH_EDGES = (1, 50, 100, 200, 300, 500, 800, 1023)
-SIZE_EDGES = (1, 2, 3, 5, 10, 20, 50, 100)
-IDENTITY_EDGES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,8 @@ def run(
     clusters: Path | None = None,
     decontaminated: Path | None = None,
 ) -> dict[str, Any]:
-    """Write `output/perplexity.json` and return its content; docs/evaluation.md describes it.
+    """Write `output/perplexity.json` and return its content; docs/evaluation.md describes it. Beside it goes
+    `proteins.parquet`, the sums of each protein.
 
     models: what `model.source.find` takes. clusters: directory of the cluster stage, for cluster
     sizes. decontaminated: directory of the decontaminate stage, for identities. Raises UserError, and writes nothing,
@@ -65,7 +63,8 @@ def run(
     """
     names = name_models(models)
     elsewhere = values_of({name: directory for directory, name in names.items()}, config)
-    refuse_overwriting({output / "perplexity.json": lambda path: json_of(path, ("table", "parity"))}, [])
+    ours = {output / "perplexity.json": lambda path: json_of(path, ("table", "parity")), output / PROTEINS: is_proteins}
+    refuse_overwriting(ours, [])
     opened = open_shards(shards)
     if changed := changed_files(shards, platform.rank(), platform.world_size()):
         raise UserError(CHANGED, where=changed[0], fix=REBUILD)
@@ -88,9 +87,11 @@ def run(
             scored += found
             if config.pseudo_perplexity:
                 pseudo.append(_pseudo(directory, name, opened.validation, side.sequences, config))
-        of_benchmarks = rows(proteins, others, IDENTITY_EDGES) if proteins else []
-    baselines = score_baselines(opened, positions, config.masking.max_tokens - 2) if "train" in opened.sides else []
+        of_benchmarks = rows(proteins, others, config.seed) if proteins else []
+    fitted = fit_baselines(opened) if "train" in opened.sides else None
+    baselines = fitted.score(positions, config.masking.max_tokens - 2) if fitted else []
     kinds = positions.kinds()
+    nll = {model.key: model.nll for model in scored + baselines}
     result = {
         "stage": "evaluate",
         "seed": config.seed,
@@ -105,13 +106,15 @@ def run(
         "parity": parity,
         "elsewhere": judge(parity, elsewhere, config.elsewhere_tolerance),
         "pseudo_perplexity": pseudo,
-        "breakdowns": _breakdowns(scored + baselines, positions, kinds["hidden"], context, opened.validation),
+        "breakdowns": breakdowns(nll, positions, context, opened.validation, config.seed),
         "benchmarks": of_benchmarks,
+        "training_validation": _of_training(models[0], opened.validation, fitted) if fitted else None,
         "models": [_facts(directory, name) for directory, name in names.items()],
         "shards": {key: value for key, value in opened.manifest.items() if key not in ("files", "alphabet")},
         "versions": versions("torch", "transformers", "megatron-core"),
     }
     if platform.rank() == 0:
+        write_proteins(output / PROTEINS, nll, positions, context, opened.validation, config.seed)
         write_json(output / "perplexity.json", result)
     return result
 
@@ -201,8 +204,29 @@ def _published(directory: Path, name: str, published: dict[str, float]) -> float
     return published.get(name, published.get(find(directory).model().preset or ""))
 
 
-def score_baselines(shards: Shards, positions: Positions, longest: int) -> list[Scored]:
-    """Fit the baselines on the train shards and score the same positions. longest: residues of a window."""
+@dataclass(frozen=True)
+class Baselines:
+    """The baselines, fitted on the train shards."""
+
+    shards: Shards
+    fitted: ngram.Baselines
+    seconds: float
+
+    def score(self, positions: Positions, longest: int) -> list[Scored]:
+        """Their losses at positions. longest: residues of a window, for which composition is fitted."""
+        begun = time.monotonic()
+        train, unigram = self.shards.train, self.fitted.unigram
+        weight = composition.fit_weight(train.tables, train.documents, unigram, longest)
+        triples = (positions.left, positions.target, positions.right)
+        found = {name: self.fitted.nll(name, *triples) for name in ngram.BASELINES}
+        found["composition"] = composition.nll(unigram, weight, positions.target, positions.alike, positions.seen)
+        seconds = self.seconds + time.monotonic() - begun
+        labels = {"composition": "composition", **ngram.BASELINES}
+        return [Scored(name, label, found[name], seconds) for name, label in labels.items()]
+
+
+def fit_baselines(shards: Shards) -> Baselines:
+    """Count residues, pairs and triples of the train shards."""
     begun = time.monotonic()
     counts = np.zeros((ngram.V,) * 3)
     train = shards.train
@@ -211,14 +235,27 @@ def score_baselines(shards: Shards, positions: Positions, longest: int) -> list[
             end = min(first + ngram.BLOCK, train.documents)
             ngram.count_triples(train.tables, first, end, counts)
             done.advance(end - first)
-    fitted = ngram.fit(counts)
-    weight = composition.fit_weight(train.tables, train.documents, fitted.unigram, longest)
-    seconds = time.monotonic() - begun
-    triples = (positions.left, positions.target, positions.right)
-    found = {name: fitted.nll(name, *triples) for name in ngram.BASELINES}
-    found["composition"] = composition.nll(fitted.unigram, weight, positions.target, positions.alike, positions.seen)
-    labels = {"composition": "composition", **ngram.BASELINES}
-    return [Scored(name, label, found[name], seconds) for name, label in labels.items()]
+    return Baselines(shards, ngram.fit(counts), time.monotonic() - begun)
+
+
+def _of_training(directory: Path, side: Side, fitted: Baselines) -> dict[str, Any] | None:
+    """The baselines where the model's own training validated: at its sequences, windows and masks.
+
+    Returns `{sequences, hidden, losses: {baseline: nats per hidden residue}}`; None for a model without train.json.
+    """
+    path = find(directory).directory / "train.json"
+    if not path.is_file():
+        return None
+    trained = Train.model_validate(read_json(path)["config"])
+    masking = {name: getattr(trained.sampling, name) for name in Masking.model_fields}
+    asked = Evaluate(seed=trained.sampling.seed, sequences=trained.validate_sequences, masking=Masking(**masking))
+    masked = MaskedSide(side, asked)
+    positions = masked.positions()
+    hidden = positions.kinds()["hidden"]
+    if not hidden.any():
+        return None
+    losses = {one.key: float(one.nll[hidden].mean()) for one in fitted.score(positions, masking["max_tokens"] - 2)}
+    return {"sequences": masked.sequences, "hidden": int(hidden.sum()), "losses": losses}
 
 
 def _table(
@@ -251,26 +288,6 @@ def _table(
         row |= {kind: found[model.key] for kind, found in parts.items() if model.key in found}
         rows.append(row)
     return rows
-
-
-def _breakdowns(
-    scored: list[Scored], positions: Positions, hidden: np.ndarray, context: Context, side: Side
-) -> dict[str, Any]:
-    """Rows by axis, over the hidden positions. hidden: bool[n]."""
-    nll = {model.key: model.nll[hidden] for model in scored}
-    sequence = positions.sequence[hidden]
-    lengths = np.asarray(side.lengths[: len(context.cluster)], np.float64)
-    axes: dict[str, tuple[np.ndarray, list[str]]] = {"length": statistics.edge_bins(lengths, LENGTH_EDGES)}
-    if context.size is not None:
-        axes["cluster_size"] = statistics.edge_bins(context.size, SIZE_EDGES)
-    if context.identity is not None:
-        bins, labels = statistics.edge_bins(context.identity, IDENTITY_EDGES)
-        axes["identity"] = (np.where(bins < 0, len(labels), bins), [*labels, "no hit"])
-    result: dict[str, Any] = {
-        name: statistics.breakdown(bins[sequence], labels, sequence, nll) for name, (bins, labels) in axes.items()
-    }
-    result["residue"] = statistics.breakdown(positions.target[hidden].astype(np.int64), TOKENS, None, nll)
-    return result
 
 
 def _pseudo(directory: Path, name: str, side: Side, sequences: int, config: Evaluate) -> dict[str, Any]:

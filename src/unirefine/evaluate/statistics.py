@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-RESAMPLES = 1000
-LEVEL = 0.95
+from unirefine.core.resampling import LEVEL, RESAMPLES, perplexity_intervals
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,19 @@ def percentiles(samples: np.ndarray) -> list[float]:
 
 
 def breakdown(
-    bins: np.ndarray, labels: Sequence[str], sequence: np.ndarray | None, nll: Mapping[str, np.ndarray]
+    bins: np.ndarray,
+    labels: Sequence[str],
+    sequence: np.ndarray | None,
+    nll: Mapping[str, np.ndarray],
+    *,
+    group: np.ndarray,
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """One row per bin with a position: `{bin, sequences, residues, <model>: perplexity, ...}`.
+    """One row per bin with a position: `{bin, sequences, residues, <model>: perplexity, ..., clusters, intervals}`.
 
     bins: int[n], bin of each position, negative for none. sequence: int[n], sequence of each position, or None
-    when bins do not divide sequences (but residues). nll: float[n] per model.
+    when bins do not divide sequences (but residues). nll: float[n] per model. group: int[n], cluster of each position;
+    those of a bin are resampled for `intervals`, `{<model>: [low, high]}` or None for a bin of one cluster.
     """
     inside = bins >= 0
     residues = np.bincount(bins[inside], minlength=len(labels))
@@ -109,8 +115,16 @@ def breakdown(
             row["sequences"] = int(sequences[index])
         row["residues"] = int(residues[index])
         row |= {name: perplexity(sums[name][index], residues[index]) for name in nll}
-        rows.append(row)
+        rows.append(row | _intervals(bins == index, group, nll, seed))
     return rows
+
+
+def _intervals(where: np.ndarray, group: np.ndarray, nll: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
+    """`{clusters, intervals}` of the positions of one bin. where: bool[n]."""
+    owners, owner = np.unique(group[where], return_inverse=True)
+    sums = np.stack([np.bincount(owner, weights=values[where]) for values in nll.values()])
+    found = perplexity_intervals(sums, np.bincount(owner), seed=seed)
+    return {"clusters": len(owners), "intervals": found and dict(zip(nll, found, strict=True))}
 
 
 def edge_bins(values: np.ndarray, edges: Sequence[float]) -> tuple[np.ndarray, list[str]]:

@@ -137,3 +137,15 @@ def code_of(one: Mapping[str, Any]) -> str:
     commit, modified = one["source"]["commit"], one["source"]["modified"]
     where = f" at {commit[:10]}" if commit else f", code {one['source']['digest']}"
     return f"unirefine {one['versions']['unirefine']}{where}{' (modified)' if modified else ''}"
+
+
+def step_name(one: Mapping[str, Any], released: Mapping[str, Any] | None) -> str:
+    """The stage of a step; of records, which takes each level of UniRef alone, with its level: `records, UniRef90`.
+
+    released: release.json.
+    """
+    levels = [name for name, count in one["counts"].items() if isinstance(count, Mapping) and "kept" in count]
+    own = (released or {}).get("source") == "fasta"
+    if own or one["stage"] != "records" or len(levels) != 1:
+        return str(one["stage"])
+    return f"records, {levels[0].replace('uniref', 'UniRef')}"

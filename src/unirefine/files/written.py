@@ -36,11 +36,12 @@ FILES = {
     "train": (
         r"final/.+|checkpoints/step-\d{8}/.+|tensorboard/events\.out\.tfevents\..+|wandb/.+|metrics\.jsonl|lineage\.json"
     ),
-    "evaluate": r"perplexity\.json",
+    "evaluate": r"perplexity\.json|proteins\.parquet",
     "embed": r"(sequences|residues)\.(parquet|npy)|map\.(html|png|parquet)|\.(arrays|embedded)\.json",
     "cards": r"(data|model)/README\.md",
     "report": (
-        r"report\.html|figures/(loss|throughput|removed-uniref(50|90)|identity(-test)?|lengths|cluster-sizes)\.svg"
+        r"report\.html|figures/(loss|two-losses|throughput|(removed|flow)-uniref(50|90)|identity(-test)?|lengths|workflow"
+        r"|cluster-sizes|amino-acids|taxa|perplexity|by-(length|identity|cluster-size|residue|taxon))\.svg"
     ),
 }
 """By stage, a regular expression of all names that it writes under any options."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from unirefine.core.tables import iterate_file, numbers
+from unirefine.core.levels import LEVELS, TRAIN
+from unirefine.core.tables import find_parts, iterate_file, numbers
 from unirefine.files.documents import read_lines
 from unirefine.files.stages import stage_path
 
@@ -21,16 +22,32 @@ def column_counts(path: Path, column: str, edges: np.ndarray) -> np.ndarray:
     """
     counts = np.zeros(len(edges) - 1, np.int64)
     for _row, batch in iterate_file(path, [column], path.parent.name):
-        values = np.clip(numbers(batch.column(0)), edges[0], np.nextafter(edges[-1], 0))
-        counts += np.histogram(values, edges)[0]
+        counts += _binned(numbers(batch.column(0)), edges)
     return counts
 
 
-def length_counts(results: Path, names: tuple[str, str]) -> dict[str, np.ndarray]:
-    """Lengths of the kept sequences by level, over LENGTH_EDGES. names: of members and of representatives."""
-    tables = [stage_path(results, "cluster") / f"{table}.parquet" for table in ("membership", "clusters")]
-    files = dict(zip(names, tables, strict=True))
-    return {name: column_counts(path, "length", LENGTH_EDGES) for name, path in files.items()}
+def _binned(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.histogram(np.clip(values, edges[0], np.nextafter(edges[-1], 0)), edges)[0]
+
+
+def length_counts(results: Path) -> dict[str, np.ndarray]:
+    """Lengths of all sequences of the second level over LENGTH_EDGES: of the input, after curation, and of train."""
+    parts = find_parts(stage_path(results, "records"), LEVELS[1])
+    curated = stage_path(results, "curate") / f"{LEVELS[1]}.parquet"
+    found = {}
+    if parts is not None:  # else somebody has deleted the records, which are large
+        counts = [column_counts(path, "length", LENGTH_EDGES) for path in parts.paths]
+        found["input"] = np.sum(counts, axis=0)
+    if curated.exists():
+        found["after curation"] = column_counts(curated, "length", LENGTH_EDGES)
+    split = stage_path(results, "decontaminate") / "split.parquet"
+    side = np.concatenate([numbers(batch.column(0)) for _row, batch in iterate_file(split, ["side"], "decontaminate")])
+    train = np.zeros(len(LENGTH_EDGES) - 1, np.int64)
+    members = stage_path(results, "cluster") / "membership.parquet"
+    for _row, batch in iterate_file(members, ["cluster", "length"], "cluster"):
+        cluster, length = (numbers(column) for column in batch.columns)
+        train += _binned(length[side[cluster] == TRAIN], LENGTH_EDGES)
+    return found | {"train": train}
 
 
 def size_edges(largest: int) -> np.ndarray:

@@ -66,6 +66,11 @@ def read_ledger(results: Path) -> list[Entry]:
     return entries
 
 
+def is_held_out(stage: str, reason: str) -> bool:
+    """Whether a count of the shard stage is of members of held-out clusters: not removed, but not trained on either."""
+    return stage == "shard" and reason.endswith("_cluster_member")
+
+
 def removals(entries: list[Entry], level: str) -> list[tuple[str, str, int]]:
     """(stage, reason, count) of everything removed at a level, in the order of the workflow."""
     return [

@@ -1,95 +1,84 @@
-"""The report's sections, in the order of the workflow. Each reads a run's files and says what to see in them."""
+"""The report's sections on data: what was removed, how it splits, what it looks like. Each reads a run's files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unirefine.config import Model
 from unirefine.core import summaries
 from unirefine.core.levels import LEVELS
-from unirefine.core.summaries import UNITS, beaten_text, chosen_text, is_own, units
+from unirefine.core.summaries import UNITS, is_own, units
 from unirefine.files.atomic import read_json
-from unirefine.files.lineage import code_of
+from unirefine.files.names import TAXDUMP
 from unirefine.files.stages import stage_path
-from unirefine.progress import duration, human
-from unirefine.report import figures, gather
-from unirefine.report.captions import captions
-from unirefine.report.ledger import Entry, first_and_last, removals
+from unirefine.report import composition, diagrams, examples, figures, gather
+from unirefine.report.ledger import Entry, first_and_last, is_held_out, removals
 from unirefine.report.page import Picture, Section, Table
+from unirefine.report.perplexity import picture
+from unirefine.report.taxa import NAMES, read_taxa
 
-KINDS = ("hidden", "kept", "random")
-"""Of chosen positions, by what the model sees there."""
 KEPT = {"uniref50": " for training and validation", "uniref90": " for training"}
 """Of a validation cluster only the representative is kept, which is no UniRef90 sequence; of an own FASTA it is one."""
 
 
-def release_section(release: Mapping[str, Any], entries: list[Entry]) -> Section:
-    """What was downloaded, from where, its checksums, and how many clusters were published."""
-    rows = [[file["file"], human(file["size"], "B"), file["md5"], file["url"]] for file in release["files"]]
-    if is_own(release):
-        text = ["Your own FASTA; its sequences are clustered here."]
-    else:
-        text = [f"Release {release['release'] or 'unnamed'}, source {release['source']}."]
-    tables = [Table(title="Files", columns=["file", "size", "md5", "from"], rows=rows, numeric=[1])]
-    curated = {entry.level: {"kept": entry.kept} for entry in entries if entry.stage == "curate"}
-    if counts := summaries.published_rows(release, curated):
-        text.append(summaries.PUBLISHED_TEXT)
-        columns = summaries.PUBLISHED_COLUMNS
-        tables.append(Table(title="Published counts beside ours", columns=columns, rows=counts, numeric=[1, 2, 3]))
-    return Section(heading="Input" if is_own(release) else "Release", text=text, tables=tables)
-
-
-def lineage_section(origin: Mapping[str, Any]) -> Section:
-    """Which code took each step, with which options and tools."""
-    rows = []
-    for one in origin["steps"]:
-        tools = one["tools"] | {
-            name: one["versions"][name] for name in ("torch", "megatron-core") if name in one["versions"]
-        }
-        named = ", ".join(f"{name} {version}" for name, version in tools.items())
-        rows.append([one["stage"], code_of(one), one["config_sha256"][:12], named])
-    text = [
-        "The final model carries its whole lineage: of any copy, the command unirefine lineage prints every md5, "
-        "option, version, count and hash."
-    ]
-    text += [f"Of unknown origin, because it has no lineage: {path}." for path in origin["unknown"]]
-    columns = ["step", "code", "options (SHA-256)", "tools"]
-    return Section(heading="Lineage", text=text, tables=[Table(title="Steps", columns=columns, rows=rows)])
-
-
 def removal_section(
-    entries: list[Entry], violations: Mapping[str, Mapping[str, int]] | None, release: Mapping[str, Any]
+    entries: list[Entry],
+    violations: Mapping[str, Mapping[str, int]] | None,
+    release: Mapping[str, Any],
+    shown: Sequence[Sequence[str]] = (),
 ) -> Section:
     """What was removed and why, at both levels, adding up; and where the release contradicts itself.
 
     violations: `{level: {reason: n}}` of the cluster stage; None for a user's own FASTA, which is no release. release:
-    release.json.
+    release.json. shown: rows of examples.
     """
-    tables, pictures, text = [], [], []
+    tables, flows, pictures, text = [], [], [], []
     names, own = units(release), is_own(release)
     for level in LEVELS:
-        rows = removals(entries, level)
+        every = removals(entries, level)
+        held = [row for row in every if is_held_out(row[0], row[1])]
+        rows = [row for row in every if row not in held]
         try:
             entered, kept = first_and_last(entries, level)
         except KeyError:
             continue
         unit, total = names[level], sum(count for _, _, count in rows)
         title = f"{unit[0].upper()}{unit[1:]}"
-        text.append(f"{title}: {entered:,} in = {kept:,} kept{KEPT['uniref50' if own else level]} + {total:,} removed.")
+        beside = f" + {sum(count for _, _, count in held):,} held out" if held else ""
+        text.append(
+            f"{title}: {entered:,} in = {kept:,} kept{KEPT['uniref50' if own else level]}{beside} + {total:,} removed."
+        )
         whole = "made of them" if own and level == "uniref50" else "in the FASTA" if own else "in the release"
-        counts = [("", whole, entered), *rows, ("", "kept", kept)]
+        counts = [("", whole, entered), *rows, *((stage, f"held out: {reason}", n) for stage, reason, n in held)]
         body = [
-            [stage, reason.replace("_", " "), f"{count:,}", f"{count / entered:.2%}"] for stage, reason, count in counts
+            [stage, reason.replace("_", " "), f"{count:,}", f"{count / max(entered, 1):.2%}"]
+            for stage, reason, count in [*counts, ("", "kept", kept)]
         ]
-        columns = ["removed by", "reason", "count", "share"]
+        columns = ["by", "what", "count", "share"]
         tables.append(Table(title=title, columns=columns, rows=body, numeric=[2, 3], total=True))
+        flows.append(picture(f"flow-{level}", diagrams.flow(_flows(entries, level), unit), release))
         if rows:
-            pictures.append(_picture(f"removed-{level}", figures.removed(rows, unit), release))
+            pictures.append(picture(f"removed-{level}", figures.removed(rows, unit), release))
+    if shown:
+        tables.append(
+            Table(title="Examples, with their evidence", columns=examples.COLUMNS, rows=shown, numeric=range(4, 8))
+        )
     if violations is not None:
         text.append(_violations_text(violations))
-    return Section(heading="What was removed and why", text=text, tables=tables, figures=pictures)
+    return Section(heading="What was removed and why", text=text, tables=tables, figures=[*flows, *pictures])
+
+
+def _flows(entries: list[Entry], level: str) -> list[diagrams.Flow]:
+    """What each stage did at a level."""
+    found = []
+    for entry in entries:
+        if entry.level != level:
+            continue
+        held = sum(count for reason, count in entry.removed.items() if is_held_out(entry.stage, reason))
+        lost = sum(entry.removed.values()) - held
+        found.append(diagrams.Flow(entry.stage, entry.entered, entry.kept, lost, held))
+    return found
 
 
 def _violations_text(violations: Mapping[str, Mapping[str, int]]) -> str:
@@ -104,41 +93,59 @@ def _violations_text(violations: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def shape_section(results: Path, release: Mapping[str, Any]) -> Section:
-    """Lengths and cluster sizes of what was kept. release: release.json."""
+    """Lengths, amino acids and taxa before and after, and cluster sizes. release: release.json."""
     own = is_own(release)
-    names = ("members", "representatives") if own else ("UniRef90 members", "UniRef50 representatives")
-    counts = gather.length_counts(results, names)
-    lengths = figures.histogram(gather.LENGTH_EDGES, counts, "length (residues)", "sequences", log_x=True, log_y=False)
+    counts = gather.length_counts(results)
+    unit = units(release)["uniref90"]
+    lengths = figures.histogram(gather.LENGTH_EDGES, counts, "length (residues)", unit, log_x=True, log_y=False)
     sizes_of = "members of a cluster" if own else "UniRef90 members of a UniRef50 cluster"
     edges, sizes = gather.cluster_sizes(results)
-    cluster_sizes = figures.histogram(edges, {"clusters": sizes}, sizes_of, "clusters", log_x=True, log_y=True)
-    return Section(
-        heading="Lengths and cluster sizes",
-        figures=[
-            _picture("lengths", lengths),
-            _picture("cluster-sizes", cluster_sizes),
-        ],
-    )
+    cluster_sizes = figures.histogram(edges, {"": sizes}, sizes_of, "clusters", log_x=True, log_y=True)
+    pictures, tables, text = [picture("lengths", lengths)], [], []
+    if (sample := composition.read_sample(results)) is not None:
+        text.append(f"Amino acids and taxa are of {sample.text}; lengths and cluster sizes of everything.")
+        for made in (_amino_acids(sample), _taxa(sample, results, unit)):
+            if made is not None:
+                pictures.append(made[0])
+                tables.append(made[1])
+    pictures.append(picture("cluster-sizes", cluster_sizes))
+    return Section(heading="Composition, lengths and cluster sizes", text=text, tables=tables, figures=pictures)
 
 
-def training_section(
-    final: Mapping[str, Any], metrics: list[Mapping[str, Any]], baselines: Mapping[str, float]
-) -> Section:
-    """Loss curves and throughput. baselines: name to loss of hidden residues in nats."""
-    layers, hidden, heads = _sizes(final["config"]["model"])
-    text = (
-        f"{final['parameters']:,} parameters ({layers} layers, hidden size {hidden}, {heads} heads), "
-        f"{final['step']:,} steps, {final['samples']:,} samples, {final['tokens']:,} tokens in "
-        f"{duration(final['seconds'])}."
+def _amino_acids(sample: composition.Sample) -> tuple[Picture, Table] | None:
+    sums = {step: sample.letters[kept].sum(0) for step, kept in sample.kept.items() if kept.any()}
+    if not all(total.sum() for total in sums.values()):
+        return None
+    share = {step: total / total.sum() for step, total in sums.items()}
+    letters = [*composition.AMINO_ACIDS, "others"]
+    svg = figures.shares(
+        list(composition.AMINO_ACIDS), {step: list(row[:20]) for step, row in share.items()}, "residues"
     )
-    return Section(
-        heading="Training",
-        text=[text],
-        figures=[
-            _picture("loss", figures.losses(metrics, baselines)),
-            _picture("throughput", figures.throughput(metrics)),
-        ],
-    )
+    rows = [[letter, *(f"{row[number]:.3%}" for row in share.values())] for number, letter in enumerate(letters)]
+    columns = ["amino acid", *share]
+    table = Table(title="Amino acids", columns=columns, rows=rows, numeric=range(1, len(columns)))
+    return picture("amino-acids", svg), table
+
+
+def _taxa(sample: composition.Sample, results: Path, unit: str) -> tuple[Picture, Table] | None:
+    """None where no taxon is known, or none has a kingdom for want of a taxonomy dump."""
+    if not (sample.taxon > 0).any():
+        return None
+    taxa = read_taxa(stage_path(results, "release") / TAXDUMP, set())
+    if taxa is None:
+        return None
+    group = taxa.groups_of(sample.taxon)
+    counts = {step: np.bincount(group[kept], minlength=len(NAMES)) for step, kept in sample.kept.items() if kept.any()}
+    there = np.flatnonzero(sum(counts.values()))
+    share = {step: row[there] / row.sum() for step, row in counts.items()}
+    names = [NAMES[number] for number in there]
+    svg = figures.shares(names, {step: list(row) for step, row in share.items()}, unit)
+    rows = [
+        [name, *(f"{row[number]:,}" for row in counts.values()), *(f"{row[at]:.2%}" for row in share.values())]
+        for at, (number, name) in enumerate(zip(there, names, strict=True))
+    ]
+    columns = ["kingdom", *counts, *(f"share, {step}" for step in share)]
+    return picture("taxa", svg), Table(title="Taxa", columns=columns, rows=rows, numeric=range(1, len(columns)))
 
 
 def split_section(identity: Mapping[str, Any]) -> Section:
@@ -185,82 +192,7 @@ def _identity_picture(name: str, side: Mapping[str, Any], identity: Mapping[str,
         log_y=False,
         mark=identity["threshold"],
     )
-    return _picture("identity" if name == "validation" else f"identity-{name}", svg)
-
-
-def evaluation_section(evaluation: Mapping[str, Any]) -> Section:
-    """The perplexity table and its breakdowns."""
-    columns = {row["key"]: row["model"] for row in evaluation["table"]}
-    tables = [perplexity_table(evaluation), kinds_table(evaluation), card_table(evaluation)]
-    for name, rows in evaluation["breakdowns"].items():
-        body = [[row["bin"], f"{row['residues']:,}", *(f"{row[key]:.2f}" for key in columns)] for row in rows]
-        group = name.replace("_", " ")
-        tables.append(
-            Table(
-                title=f"Perplexity of hidden residues by {group}",
-                columns=[group, "hidden", *columns.values()],
-                rows=body,
-                numeric=range(1, len(columns) + 2),
-            )
-        )
-    for one in evaluation.get("benchmarks", []):
-        models = list(one["perplexity"])
-        body = [
-            [row["bin"], f"{row['sequences']:,}", f"{row['residues']:,}", *(f"{row[key]:.2f}" for key in models)]
-            for row in one["identity"]
-        ]
-        tables.append(
-            Table(
-                title=f"{one['name']}: perplexity of hidden residues by identity of the nearest train sequence",
-                columns=["identity", "proteins", "hidden", *(columns[key] for key in models)],
-                rows=body,
-                numeric=range(1, len(models) + 3),
-            )
-        )
-    text = [
-        beaten_text(evaluation),
-        chosen_text(evaluation),
-        "The mask is a fixed function of seed, sequence and position, so every row is about the same residues. "
-        "Intervals: 95%, over resampled clusters.",
-    ]
-    return Section(heading="Perplexity", text=text, tables=tables)
-
-
-def perplexity_table(evaluation: Mapping[str, Any]) -> Table:
-    """Model, both perplexities with their intervals, and the ratio of ours to it."""
-    rows, columns = summaries.perplexity_rows(evaluation), summaries.PERPLEXITY_COLUMNS
-    return Table(title="Masked perplexity", columns=columns, rows=rows, numeric=range(1, len(columns)))
-
-
-def kinds_table(evaluation: Mapping[str, Any]) -> Table:
-    """Perplexity of each model by what stands at the position that it predicts."""
-    rows = [
-        [row["model"], *(cell for kind in KINDS for cell in summaries.perplexity_cells(row[kind]))]
-        for row in evaluation["table"]
-        if "perplexity" in row
-    ]
-    columns = ["model", *(name for kind in KINDS for name in (f"{kind} ({evaluation[kind]:,})", "95% interval"))]
-    title = "By what the model sees at the position"
-    return Table(title=title, columns=columns, rows=rows, numeric=range(1, len(columns)))
-
-
-def card_table(evaluation: Mapping[str, Any]) -> Table:
-    """The table of a model card: each checkpoint by both engines, beside the published value of its size."""
-    rows = []
-    for row in evaluation["parity"]:
-        values = ["" if row[key] is None else f"{row[key]:.3f}" for key in ("huggingface", "ours", "published")]
-        rows.append([row["model"], *values, "" if row["difference"] is None else f"{row['difference']:+.1e}"])
-    columns = ["checkpoint", "Hugging Face", "ours", "Lin et al.", "difference"]
-    return Table(title="Both engines and the published value", columns=columns, rows=rows, numeric=[1, 2, 3, 4])
-
-
-def _picture(name: str, svg: str, release: Mapping[str, Any] | None = None) -> Picture:
-    """release: release.json, where the caption names what is counted."""
-    return Picture(name=name, svg=svg, caption=captions(release or {})[name])
-
-
-def _sizes(model: Mapping[str, Any]) -> tuple[int, int, int]:
-    return Model.model_validate(model).sizes
+    return picture("identity" if name == "validation" else f"identity-{name}", svg)
 
 
 def shard_section(results: Path, release: Mapping[str, Any]) -> Section:

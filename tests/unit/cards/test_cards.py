@@ -131,6 +131,7 @@ def test_sequences_of_your_own_keep_their_licence_and_have_nothing_of_uniref(res
         write_json(path, json.loads(path.read_text()) | {"release": own})
     data, model = stage.run(results, results / "cards")
     card = DatasetCard.load(data)
+    assert "MMseqs2: Steinegger" in card.text and "| curate | curate" not in card.text
     assert card.data.license == "other" and card.data.tags == ["biology", "protein", "esm"]
     assert "the FASTA lab.fasta" in card.text and "a document per cluster" in card.text
     assert "| curate | clusters | 12 | 9 |" in card.text
@@ -154,3 +155,53 @@ def test_the_command_writes_into_a_directory_of_its_own_and_nowhere_else(results
     assert new == {"cards/.lock", "cards/data/README.md", "cards/model/README.md"}
     assert "`lineage.json` beside the weights" in (results / "cards/model/README.md").read_text()
     assert capsys.readouterr().out.count("wrote ") == 2
+
+
+def test_a_data_set_of_ones_own_is_not_called_uniprots(results):
+    own = {"source": "parquet", "release": None, "dataset": {"id": "mine", "revision": None}, "files": [FILE]}
+    for directory in ("shard", "train/final"):
+        path = results / directory / lineage.FILE
+        write_json(path, json.loads(path.read_text()) | {"release": own})
+    for path in stage.run(results, results / "cards"):
+        text = path.read_text()
+        assert "the data set mine" in text
+        assert not any(word in text for word in ("CC BY", "UniProt", "- uniref", "type: uniref", "Suzek"))
+
+
+@pytest.mark.parametrize(
+    ("init", "base"),
+    [(None, None), ("facebook/esm2_t33_650M_UR50D",) * 2, ("/data/run/final", None), ("a/b/c", None)],
+)
+def test_the_model_card_has_licence_and_base_model(results, init, base):
+    path = results / "train/final/train.json"
+    trained = json.loads(path.read_text())
+    trained["config"]["init"] = init
+    write_json(path, {key: value for key, value in trained.items() if key != "checksum"})
+    card = ModelCard.load(stage.run(results, results / "cards")[1])
+    assert (card.data.license, card.data.base_model) == ("unknown", base)
+    for heading in ("Limitations", "Citation", "Licence"):
+        assert f"\n## {heading}\n" in card.text
+    assert "From random weights." in card.text if init is None else f"From `{init}`." in card.text
+
+
+def test_records_says_which_level_and_there_is_one_column_of_hashes(results):
+    path = results / "shard" / lineage.FILE
+    found = json.loads(path.read_text())
+    records = found["steps"][0] | {"stage": "records"}
+    levels = [
+        records | {"counts": {level: {"in": 12, "kept": 12, "removed": {}}}} for level in ("uniref50", "uniref90")
+    ]
+    found.pop("checksum")
+    write_json(path, found | {"steps": levels})
+    text = stage.run(results, results / "cards")[0].read_text()
+    assert "| records, UniRef50 | UniRef50 clusters | 12 | 12 |" in text
+    assert "| records, UniRef90 | UniRef90 sequences | 12 | 12 |" in text
+    assert "| step | code |\n" in text
+
+
+def test_names_of_others_stay_text(results, tmp_path):
+    hostile = tmp_path / "a<script>`x`|b"
+    results.rename(hostile)
+    for path in stage.run(hostile, hostile / "cards"):
+        heading = next(line for line in path.read_text().splitlines() if line.startswith("# "))
+        assert heading.startswith("# a\\<script\\>\\`x\\`\\|b: ")

@@ -16,7 +16,7 @@ from unirefine.evaluate import run as stage
 from unirefine.evaluate.masked import MaskedSide
 from unirefine.evaluate.score import score
 from unirefine.model.inference import open_huggingface
-from unirefine.report.sections import evaluation_section
+from unirefine.report.perplexity import breakdown_section
 
 CONFIG = Evaluate(seed=2, masking={"max_tokens": 60}, batch_tokens=512)
 CLUSTERS = 1000
@@ -71,7 +71,7 @@ def test_the_losses_are_those_of_the_same_proteins(written, small_esm2, decontam
         if masked:
             assert (bins[label]["huggingface"], bins[label]["residues"]) == (perplexity, masked)
     assert [row["bin"] for row in far["identity"]] == ["no hit"]
-    shown = {table.title: table.rows for table in evaluation_section(found).tables}
+    shown = {table.title: table.rows for table in breakdown_section(found, None).tables}
     title = "near: perplexity of hidden residues by identity of the nearest train sequence"
     assert [row[0] for row in shown[title]] == [row["bin"] for row in near["identity"]]
     assert sum(row["sequences"] for row in found["breakdowns"]["identity"]) <= found["sequences"]

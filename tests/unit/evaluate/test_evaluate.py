@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unirefine.cli.main import main
-from unirefine.config import PRESETS, Evaluate, Sampling
+from unirefine.config import PRESETS, Evaluate, Sampling, Train
 from unirefine.core.ids import key_of
 from unirefine.core.summaries import beaten_text
 from unirefine.dataset import open_shards
@@ -61,7 +61,19 @@ def test_perplexity_equals_a_plain_loop_over_sequences(written, small_esm2, tmp_
     alanines = [nll for _, target, nll, shown in expected if target == 5 and shown == 32]
     assert residues["A"]["residues"] == len(alanines)
     assert residues["A"]["ours"] == pytest.approx(np.exp(np.mean(alanines)), rel=1e-4)
+    low, high = residues["A"]["intervals"]["ours"]
+    assert low < residues["A"]["ours"] < high
     assert read_json(tmp_path / "perplexity.json") == json.loads(json.dumps(result))
+    proteins = pq.read_table(tmp_path / "proteins.parquet")
+    sums = np.zeros(len(proteins))
+    for sequence, _target, nll, shown in expected:
+        sums[sequence] += nll * (shown == 32)
+    np.testing.assert_allclose(proteins["nll huggingface"], sums, atol=1e-3)
+    side = open_shards(written.directory).validation
+    assert list(zip(proteins["id"].to_pylist(), proteins["cluster_id"].to_pylist(), strict=True)) == [
+        side.ids(number) for number in range(side.sequences)
+    ]
+    assert sum(proteins["hidden"].to_pylist()) == result["hidden"]
 
 
 def test_hidden_kept_and_random_residues_are_measured_apart(written, small_esm2, tmp_path, plain_nll):
@@ -303,3 +315,31 @@ def test_shards_that_have_changed_since_they_were_written_are_refused(written, s
     path.write_bytes(tokens)
     with pytest.raises(UserError, match=r"train-000-of-002\.bin: its content is not what was written"):
         stage.run(shards, [small_esm2[0]], tmp_path / "out", Evaluate())
+
+
+def test_baselines_are_measured_where_training_validated(written, small_esm2, tmp_path):
+    directory = tmp_path / "final"
+    shutil.copytree(small_esm2[0], directory)
+    sampling = Sampling(max_tokens=40, seed=9, mask_token_fraction=0.5)
+    trained = Train(sampling=sampling, validate_sequences=7).model_dump(mode="json")
+    write_json(directory / "train.json", {"config": trained})
+    config = CONFIG.model_copy(update={"huggingface": False})
+    found = stage.run(written.directory, [directory], tmp_path / "out", config)["training_validation"]
+    opened = open_shards(written.directory)
+    batch = fixed_batch(opened.validation, np.arange(7), sampling.seed, sampling)
+    hidden = (batch.labels >= 0) & (batch.tokens == 32)
+    counts = np.ones(33)
+    for members in written.train:
+        for member in members:
+            counts += np.bincount(member, minlength=33) / len(members)
+    expected = -np.log(counts / counts.sum())[batch.labels[hidden]].mean()
+    assert (found["sequences"], found["hidden"]) == (7, int(hidden.sum()))
+    assert found["losses"]["unigram"] == pytest.approx(expected, rel=1e-6)
+    assert list(found["losses"]) == ["composition", "neighbours", "bigram", "unigram"]
+
+
+def test_proteins_of_somebody_else_stay(written, small_esm2, tmp_path):
+    pq.write_table(pa.table({"id": ["P1"]}), tmp_path / "proteins.parquet")
+    with pytest.raises(UserError, match=r"proteins\.parquet: exists, and was not written by this command"):
+        stage.run(written.directory, [small_esm2[0]], tmp_path, CONFIG)
+    assert not (tmp_path / "perplexity.json").exists()

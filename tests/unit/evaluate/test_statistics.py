@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
+from unirefine.core.resampling import perplexity_intervals
 from unirefine.evaluate.statistics import bootstrap, breakdown, edge_bins, sum_by
 
 
@@ -10,11 +12,32 @@ def test_breakdown_equals_hand_computed_perplexities():
     bins = np.array([0, 0, 2, -1, 2, 2])
     sequence = np.array([7, 8, 3, 3, 3, 4])
     nll = {"ours": np.log([2.0, 8.0, 1.0, 50.0, 3.0, 9.0])}
-    rows = breakdown(bins, ["short", "none", "long"], sequence, nll)
+    rows = breakdown(bins, ["short", "none", "long"], sequence, nll, group=np.array([1, 1, 0, 0, 0, 9]), seed=0)
+    low, high = rows[1].pop("intervals")["ours"]
+    assert (low, high) == (pytest.approx(3**0.5), pytest.approx(9.0))  # resamples of two clusters: one, both, the other
     assert rows == [
-        {"bin": "short", "sequences": 2, "residues": 2, "ours": pytest.approx(4.0)},
-        {"bin": "long", "sequences": 2, "residues": 3, "ours": pytest.approx(3.0)},
+        {"bin": "short", "sequences": 2, "residues": 2, "ours": pytest.approx(4.0), "clusters": 1, "intervals": None},
+        {"bin": "long", "sequences": 2, "residues": 3, "ours": pytest.approx(3.0), "clusters": 2},
     ]
+
+
+def test_intervals_of_a_bin_agree_with_scipys_bootstrap():
+    rng = np.random.default_rng(4)
+    positions = rng.integers(0, 30, 80)
+    nll = np.stack([rng.normal(2.5, 0.4, 80), rng.normal(2.8, 0.2, 80)]) * positions
+
+    def mean(sums, counts, axis):
+        return np.exp(sums.sum(axis) / counts.sum(axis))
+
+    for values, found in zip(nll, perplexity_intervals(nll, positions, seed=3), strict=True):
+        data, has = (values, positions), positions > 0
+        data = tuple(array[has] for array in data)
+        theirs = scipy.stats.bootstrap(
+            data, mean, paired=True, vectorized=True, method="percentile", n_resamples=2000, rng=1
+        ).confidence_interval
+        assert found == pytest.approx(list(theirs), rel=0.01)
+    assert perplexity_intervals(nll, positions, seed=3) == perplexity_intervals(nll, positions, seed=3)
+    assert perplexity_intervals(nll[:, :1], np.array([3]), seed=0) is None
 
 
 def test_bins_start_at_their_edges_and_nan_is_in_none():

@@ -46,7 +46,7 @@ def test_every_stage_has_its_names():
             ["checkpoints/step-00000010/common.pt", "final/train.json", "tensorboard/events.out.tfevents.1.a"],
             ["checkpoints/step-10/common.pt", "checkpoints/notes.txt", "tensorboard/notes.txt", "slurm-1.out"],
         ),
-        ("evaluate", ["perplexity.json"], ["contacts.json", "1abc.npy"]),
+        ("evaluate", ["perplexity.json", "proteins.parquet"], ["contacts.json", "1abc.npy"]),
         ("embed", ["sequences.npy", "residues.parquet", ".arrays.json"], ["sequences.csv", "mine.npy"]),
         ("cards", ["data/README.md", "model/README.md"], ["README.md"]),
         (

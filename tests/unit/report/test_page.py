@@ -1,8 +1,11 @@
+import json
 from html.parser import HTMLParser
 
+import lxml.html
 import pytest
 
 from unirefine.report.page import Picture, Section, Table, write_report
+from unirefine.report.style import labelled
 
 SVG = '<svg viewBox="0 0 1 1"><path style="fill: var(--ink)"/></svg>'
 
@@ -61,3 +64,38 @@ def test_each_figure_is_a_file_of_its_own(report):
     figure = (report.parent / "figures" / "removed.svg").read_text(encoding="utf-8")
     assert figure.startswith("<?xml")
     assert "var(" not in figure
+
+
+HOSTILE = "</script><script>alert(1)</script> \"quoted\" & \u202egnp.exe\x07 'x'"
+
+
+def test_names_of_others_are_text_everywhere(tmp_path):
+    search = {"ids": {HOSTILE: [-1, "curate", HOSTILE]}, "example": HOSTILE, "covers": HOSTILE, "results": HOSTILE}
+    section = Section(
+        heading=HOSTILE,
+        text=[HOSTILE],
+        tables=[Table(title=HOSTILE, columns=[HOSTILE], rows=[[HOSTILE]])],
+        figures=[Picture(name="loss", svg=labelled(SVG, HOSTILE), caption=HOSTILE)],
+        search=search,
+    )
+    tiles = [(HOSTILE, HOSTILE)]
+    path = write_report(tmp_path, title=HOSTILE, summary=HOSTILE, tiles=tiles, sections=[section], footer=HOSTILE)
+    text = path.read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "\u202e" not in text and "\x07" not in text
+    page = lxml.html.fromstring(text)
+    scripts = page.xpath("//script")
+    assert [one.get("type") for one in scripts] == ["application/json", None]
+    assert json.loads(scripts[0].text) == search
+    shown = HOSTILE.replace("\u202e", "\\u202e").replace("\x07", "\\x07")
+    assert page.xpath("//h2")[0].text == page.xpath("//td")[0].text == page.xpath("//figcaption")[0].text == shown
+    assert page.xpath("//title")[0].text == shown
+    assert page.xpath("//input")[0].get("placeholder") == shown
+
+
+def test_contents_lead_to_sections_and_tables_are_folded(report):
+    page = lxml.html.parse(str(report))
+    assert page.xpath("//nav//a/@href") == [f"#{one}" for one in page.xpath("//h2/@id")]
+    assert page.xpath("//details[@class='table']/@open") == []
+    assert page.xpath("count(//details[@class='table']//button[@class='csv'])") == 1
+    order = [one.tag for one in page.xpath("//main//figure | //main//table")]
+    assert order == ["figure", "table"]

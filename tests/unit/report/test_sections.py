@@ -1,5 +1,7 @@
 """The sections' texts and pictures, from the files' content."""
 
+import re
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,14 +9,10 @@ import pytest
 from unirefine.config import Decontaminate, Search
 from unirefine.files.atomic import write_json
 from unirefine.report.ledger import Entry
-from unirefine.report.sections import (
-    evaluation_section,
-    release_section,
-    removal_section,
-    shape_section,
-    shard_section,
-    split_section,
-)
+from unirefine.report.origin import release_section
+from unirefine.report.perplexity import breakdown_section, evaluation_section
+from unirefine.report.sections import removal_section, shape_section, shard_section, split_section
+from unirefine.report.training import baseline_losses, training_section
 
 EDGES = [i / 50 for i in range(51)]
 CONFIG = Decontaminate()
@@ -64,26 +62,87 @@ def test_the_split_section_claims_no_more_than_was_searched():
     assert "2 had a train representative at or above" in validation
 
 
-def test_the_evaluation_section_compares_with_baselines_where_the_residue_is_hidden():
-    def measured(value, ratio=None):
-        found = {"residues": 80, "perplexity": value, "interval": None if value is None else [value - 1, value + 1]}
-        return found if ratio is None else found | {"ratio": ratio, "ratio_interval": [ratio - 0.01, ratio + 0.01]}
+def measured(value, ratio=None):
+    found = {"residues": 80, "perplexity": value, "interval": None if value is None else [value - 1, value + 1]}
+    return found if ratio is None else found | {"ratio": ratio, "ratio_interval": [ratio - 0.01, ratio + 0.01]}
 
+
+def evaluation():
     ours = {"key": "ours", "model": "ours", "perplexity": 14.0, "interval": [13.0, 15.0], "hidden": measured(17.0)}
     ours |= {"kept": measured(1.7), "random": measured(None)}
-    table = [ours, {"key": "bigram", "model": "bigram", "hidden": measured(17.5, 0.995)}]
-    breakdowns = {"residue": [{"bin": "A", "residues": 7, "ours": 10.0, "bigram": 11.0}]}
+    theirs = ours | {"key": "huggingface", "model": "theirs", "hidden": measured(17.0, 1.0)}
+    table = [ours, theirs, {"key": "bigram", "model": "bigram", "hidden": measured(17.5, 0.995)}]
+    residue = {"bin": "A", "residues": 7, "ours": 10.0, "huggingface": 10.0, "bigram": 11.0, "clusters": 2}
+    parity = {"model": "m", "huggingface": 14.0, "ours": 14.0, "published": None, "difference": -2e-8}
+    parity |= {"tolerance": 0.002, "largest_nll_difference": {"nats": 1e-6, "id": "P1", "residue": 4}}
     counts = {"masked": 100, "hidden": 80, "kept": 20, "random": 0, "sequences": 5}
-    section = evaluation_section({"table": table, "parity": [], "breakdowns": breakdowns} | counts)
-    compared, kinds, _card, by_residue = section.tables
+    intervals = {"ours": [9.0, 11.0], "huggingface": [9.0, 11.0], "bigram": [10.0, 12.0]}
+    breakdowns = {"residue": [residue | {"intervals": intervals}, residue | {"bin": "C", "intervals": None}]}
+    return {"table": table, "parity": [parity], "breakdowns": breakdowns} | counts
+
+
+def test_the_evaluation_section_compares_with_baselines_where_the_residue_is_hidden():
+    section = evaluation_section(evaluation())
+    compared, kinds = section.tables
     assert compared.rows == [
         ["ours", "14.000", "13.00 to 15.00", "17.000", "16.00 to 18.00", ""],
         ["bigram", "", "", "17.500", "16.50 to 18.50", "0.995 (0.985 to 1.005)"],
     ]
     assert kinds.columns[1::2] == ["hidden (80)", "kept (20)", "random (0)"]
     assert kinds.rows == [["ours", "17.000", "16.00 to 18.00", "1.700", "0.70 to 2.70", "-", "-"]]
-    assert by_residue.rows == [["A", "7", "10.00", "11.00"]]
     assert "ours is NOT better than bigram where the residue is hidden, nor than any other" in section.text[0]
+
+
+def test_the_second_engine_is_one_line_of_parity():
+    found = evaluation()
+    section = evaluation_section(found)
+    assert section.text[1] == (
+        "Parity of m: passed. Hugging Face's EsmForMaskedLM differs from Megatron-core by 2.0e-08 in perplexity "
+        "(tolerance 0.002), and by at most 1.0e-06 nats at a residue (4 of P1)."
+    )
+    assert "theirs" not in section.figures[0].svg
+    found["parity"][0] |= {"difference": None, "huggingface": None, "published": 6.95}
+    section = evaluation_section(found)
+    assert "no second engine confirms it" in section.text[1]
+    assert section.tables[2].rows == [["m", "", "14.000", "6.950", ""]]
+
+
+def test_breakdowns_have_intervals_and_no_second_engine():
+    section = breakdown_section(evaluation(), None)
+    assert section.tables[0].columns == ["residue", "hidden", "ours", "95% interval", "bigram", "95% interval"]
+    assert section.tables[0].rows == [
+        ["A", "7", "10.00", "9.00 to 11.00", "11.00", "10.00 to 12.00"],
+        ["C", "7", "10.00", "-", "11.00", "-"],
+    ]
+    assert "A, ours: 10.00 (9.00 to 11.00), 7 residues" in section.figures[0].svg
+    assert "C, bigram: 11.00 (no interval)" in section.figures[0].svg
+    assert "run the evaluate stage again" in section.text[0]
+
+
+def test_baselines_of_the_curve_are_those_of_its_own_residues():
+    found = evaluation() | {"training_validation": {"sequences": 4, "hidden": 60, "losses": {"bigram": 2.75}}}
+    losses, where = baseline_losses(found)
+    assert losses == {"bigram": 2.75} and "at the same 60 hidden residues of 4 sequences" in where
+    losses, where = baseline_losses(evaluation())
+    assert losses == {"bigram": pytest.approx(2.8622, abs=1e-4)} and "of other windows and masks" in where
+    final = {"config": {"model": {"preset": "8M"}}, "parameters": 1, "step": 1, "samples": 1, "tokens": 1, "seconds": 1}
+    metrics = [{"step": 1, "loss": 2.0, "validation_loss": 2.1, "tokens_per_second": 5, "padded_tokens_per_second": 5}]
+    assert "bigram" not in training_section(final, metrics, losses, where).figures[0].svg, "of hidden residues alone"
+    metrics[0]["validation_hidden_loss"] = 2.2
+    assert "bigram: 2.8622" in training_section(final, metrics, losses, where).figures[0].svg
+
+
+def test_held_out_members_are_not_drawn_among_the_removed():
+    entries = [
+        Entry(stage="curate", level="uniref90", entered=9, kept=7, removed={"purge_list": 2}),
+        Entry(stage="shard", level="uniref90", entered=7, kept=4, removed={"validation_cluster_member": 3}),
+    ]
+    section = removal_section(entries, None, {"source": "current"})
+    assert section.text == ["UniRef90 sequences: 9 in = 4 kept for training + 3 held out + 2 removed."]
+    flow, removed = section.figures
+    assert (flow.name, removed.name) == ("flow-uniref90", "removed-uniref90")
+    assert "member" not in removed.svg and "shard: 3 UniRef90 sequences held out" in flow.svg
+    assert [row[2] for row in section.tables[0].rows] == ["9", "2", "3", "4"]
 
 
 def test_a_test_split_has_its_own_sentence_and_figure():
@@ -139,10 +198,13 @@ def test_an_own_fasta_has_clusters_and_sequences_and_nothing_of_uniref(tmp_path)
         "Sequences: 7 in = 5 kept for training and validation + 2 removed.",
     ]
     assert [table.rows[0][1] for table in section.tables] == ["made of them", "in the FASTA"]
-    assert [picture.caption.split(",")[0] for picture in section.figures] == ["Clusters removed", "Sequences removed"]
+    captions = [picture.caption.split(",")[0] for picture in section.figures if picture.name.startswith("removed")]
+    assert captions == ["Clusters removed", "Sequences removed"]
     write_json(tmp_path / "shard" / "manifest.json", {"sides": {}})
-    membership = pa.table({"length": pa.array([50, 60], pa.int32())})
-    (tmp_path / "cluster").mkdir()
+    membership = pa.table({"length": pa.array([50, 60], pa.int32()), "cluster": pa.array([0, 1], pa.uint32())})
+    for directory in ("cluster", "decontaminate"):
+        (tmp_path / directory).mkdir()
+    pq.write_table(pa.table({"side": pa.array([0, 1], pa.uint8())}), tmp_path / "decontaminate" / "split.parquet")
     pq.write_table(membership, tmp_path / "cluster" / "membership.parquet")
     clusters = membership.append_column("size", pa.array([1, 1], pa.uint32()))
     pq.write_table(clusters, tmp_path / "cluster" / "clusters.parquet")
@@ -152,6 +214,7 @@ def test_an_own_fasta_has_clusters_and_sequences_and_nothing_of_uniref(tmp_path)
         text = " ".join([one.heading, *one.text, *(table.title for table in one.tables)])
         text += " ".join(picture.svg + picture.caption for picture in one.figures)
         assert "UniRef" not in text and "UniProt" not in text and "elease" not in text
-    assert "members of a cluster" in shapes.figures[1].svg
-    of_uniref = shape_section(tmp_path, {"source": "current"}).figures[1].svg
+    assert re.findall(r"<title>.*: (.* train)</title>", shapes.figures[0].svg) == ["1 train"], "the other is held out"
+    assert "members of a cluster" in shapes.figures[-1].svg
+    of_uniref = shape_section(tmp_path, {"source": "current"}).figures[-1].svg
     assert "UniRef90 members of a UniRef50 cluster" in of_uniref
