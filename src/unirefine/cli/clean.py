@@ -39,8 +39,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     config = load_config(arguments.config)
     directory = _directory(arguments.stage, config)
-    require_run(RESULTS / config.run.name)
     if not directory.exists():
+        require_run(RESULTS / config.run.name)
         print(f"{directory}: nothing there")
         return
     stages = inspect(arguments.config, arguments.snakefile or SNAKEFILE)
