@@ -20,7 +20,7 @@ SAMPLING = {"max_tokens": 64}
 CONFIG = {
     "model": {"preset": None, "layers": 2, "hidden": 64, "heads": 4}, "sampling": SAMPLING,
     "optimizer": {"lr": PEAK, "warmup_steps": WARMUP, "weight_decay": DECAY},
-    "steps": STEPS, "global_batch": BATCH, "micro_batch": 2, "precision": "fp32",
+    "steps": STEPS, "global_batch": BATCH, "micro_batch": 4, "precision": "fp32",
     "validate_every": 1000, "checkpoint_every": 1000, "log_every": 1,
 }  # fmt: skip
 

@@ -185,7 +185,10 @@ def test_other_options_are_the_reason(worlds, tmp_path, capsys):
 def test_mistakes_are_one_line(worlds, tmp_path, capsys):
     runs = worlds[0]
     (tmp_path / "empty").mkdir()
-    for path, message in ((tmp_path / "nothing", "no such directory"), (tmp_path / "empty", "no such file")):
+    for path, message in (
+        (tmp_path / "nothing", "no such directory"),
+        (tmp_path / "empty", "no results of a run are there"),
+    ):
         assert main(["compare", str(runs[0]), str(path)]) == 1
         error = capsys.readouterr().err
         assert message in error and str(path) in error and error.count("\n") == 1

@@ -45,10 +45,10 @@ def one_more_name(content):
     ("name", "expected"),
     [
         ("split/assign.py", {"split"}),
-        ("core/ids.py", {"records", "curate", "cluster", "split", "train", "evaluate", "embed"}),
+        ("core/ids.py", {"records", "curate", "cluster", "split", "train", "evaluate", "embed", "report"}),
         (
             "core/hashing.py",
-            {"records", "curate", "cluster", "split", "decontaminate", "shard", "train", "evaluate", "embed"},
+            {"records", "curate", "cluster", "split", "decontaminate", "shard", "train", "evaluate", "embed", "report"},
         ),
         ("model/esm2.py", {"train", "evaluate", "embed"}),
         ("sampling/kernels.py", {"train", "evaluate"}),
