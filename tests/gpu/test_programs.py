@@ -60,7 +60,7 @@ def test_speed_on_a_cpu():
         gpu_speed.STEPS * gpu_speed.ACCUMULATED * 2 * 64, rel=0.1
     )
     assert found["loss"] < 4 and "mfu" not in found
-    assert len(found["kernels_ms"]) == gpu_speed.KERNELS and next(iter(found["kernels_ms"])) == "aten::mm"
+    assert len(found["kernels_ms"]) == gpu_speed.KERNELS and "aten::mm" in found["kernels_ms"]
 
 
 def test_stop_and_resume_on_a_cpu(monkeypatch):
