@@ -12,7 +12,7 @@ def parser() -> argparse.ArgumentParser:
         "runs",
         "List the runs below results/, the newest first: state, source, last stage that has ended and when, and the"
         " masked perplexity where the residue is hidden. Reads the files alone; `unirefine status` asks what is stale.",
-        "unirefine runs",
+        "unirefine runs --results results",
     )
     made.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="their directory (default: results)"
