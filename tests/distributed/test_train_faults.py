@@ -94,6 +94,22 @@ def workers_of(launcher: int) -> list[int]:
     return [child.pid for child in psutil.Process(launcher).children()]
 
 
+def running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for_end(pids: list[int]) -> None:
+    """Wait until no process is left: a killed one keeps its locks until the kernel has torn it down."""
+    deadline = time.monotonic() + 20
+    while left := [pid for pid in pids if running(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
 def losses(output: Path) -> list[float]:
     lines = read(output / "metrics.jsonl")
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
@@ -149,6 +165,7 @@ def test_after_every_kind_of_stop_a_run_repeats_the_losses_of_an_uninterrupted_o
     for pid in (second.pid, *workers):
         os.kill(pid, signal.SIGKILL)
     second.communicate()
+    wait_for_end(workers)
     (torn,) = saving
     assert torn.exists(), "not killed in the middle of the save"
     lost = int(re.search(r"\d+", torn.name)[0])
@@ -209,10 +226,7 @@ def test_kill_9_of_the_launcher_leaves_no_orphans(shards, tmp_path):
     assert len(workers) == 2
     first.kill()
     first.wait()
-    deadline = time.monotonic() + 20
-    while any(running(worker) for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(running(worker) for worker in workers)
+    wait_for_end(workers)
 
 
 def flip(path: Path) -> None:
@@ -220,14 +234,6 @@ def flip(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-
-
-def running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_finished_run_is_left_alone_and_another_config_is_refused(shards, tmp_path, long_run):
