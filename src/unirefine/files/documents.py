@@ -414,6 +414,12 @@ def read_lines(path: Path, *, sha256: str | None = None, torn: bool = False) -> 
     return found
 
 
+def set_names(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the further validation sets (`train.validation`) that lines of metrics have losses of, sorted."""
+    keys = {key for line in lines for key in line}
+    return sorted(key.partition("/")[2] for key in keys if key.startswith("validation_loss/"))
+
+
 def _metrics(line: str) -> dict[str, Any]:
     """One line of metrics. Raises ValueError."""
     value = json.loads(line)

@@ -52,7 +52,7 @@ def require_files(config: Config, *, find_tools: bool, downloads: Path | None = 
     for key, path in _own_files(config):
         if not Path(path).exists():
             wrong.append(f"{key}: {path}")
-        elif key != "train.init" and Path(path).is_dir():
+        elif not key.startswith(("train.init", "train.validation.")) and Path(path).is_dir():
             wrong.append(f"{key}: {path} (a directory)")
     if config.release.is_data_set and not config.release.on_hub and not Paths(config, {}).data_set():
         wrong.append(f"release.dataset: {config.release.dataset} (no data set in it)")
@@ -89,6 +89,7 @@ def _own_files(config: Config) -> Iterator[tuple[str, str]]:
     }
     files |= {f"decontaminate.against[{at}]": one.file for at, one in enumerate(config.decontaminate.against)}
     yield from ((key, path) for key, path in files.items() if path is not None)
+    yield from ((f"train.validation.{name}", path) for name, path in config.train.validation.items())
     for entry in config.curate.exclude:
         options = ((f"curate.exclude ({entry.name})", path) for path in (entry.purge_list, entry.designs))
         yield from ((key, path) for key, path in options if path is not None)
