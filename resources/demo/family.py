@@ -2,8 +2,8 @@
 
     python resources/demo/family.py --shards results/demo/shard --output results/demo-continue.fasta
 
-Only proteins that the demo trains on are taken. None of them is similar to a validation protein of the demo, so the demo's
-validation shard says what a model continued on the family has forgotten.
+Only proteins that the demo trains on are taken. None of them is similar to a validation protein of the demo, so the
+demo's validation shard says what a model continued on the family has forgotten.
 """
 
 import argparse

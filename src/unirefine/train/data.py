@@ -12,10 +12,10 @@ import torch
 
 from unirefine.config import Train
 from unirefine.core.alphabet import CLS, EOS, PAD
-from unirefine.dataset.manifest import REBUILD, read_manifest
+from unirefine.dataset.held_out import changed_validation
+from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
-from unirefine.files.hashes import sha256_file
 from unirefine.model.batch import IGNORE
 from unirefine.model.batching import micro_batches
 from unirefine.model.settings import length_multiple, slot_multiple
@@ -69,10 +69,7 @@ def check_shards(directory: Path) -> None:
 
 def check_validation(directory: Path) -> None:
     """As `check_shards`, of the validation side alone."""
-    files = [file for file in read_manifest(directory)["files"] if file["name"].startswith("validation.")]
-    mine = files[torch.distributed.get_rank() :: torch.distributed.get_world_size()]
-    paths = [(directory / file["name"], file["sha256"]) for file in mine]
-    _refuse([path for path, sha256 in paths if sha256_file(path) != sha256])
+    _refuse(changed_validation(directory, torch.distributed.get_rank(), torch.distributed.get_world_size()))
 
 
 def _refuse(mine: list[Path]) -> None:
