@@ -1,8 +1,10 @@
 """Config of the training half: training, evaluation, embedding and the report."""
 
+import contextlib
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from unirefine.config.base import Block
 from unirefine.config.initial import contradiction, initial_sizes
@@ -219,6 +221,14 @@ class Train(Block):
     init: str | None = None
     """Start from this model instead of random weights: a training run, its `final/`, a checkpoint, a Hugging Face ESM-2
     directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Sizes that `model` leaves out are taken from it."""
+
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _some_epochs(cls, given: Any) -> Any:
+        with contextlib.suppress(TypeError, ValueError):
+            if given in (None, "auto") or 0 < float(given) < math.inf:
+                return given
+        raise ValueError(f"train.epochs is {given!r}; give a number above 0, or auto")
 
     @model_validator(mode="before")
     @classmethod

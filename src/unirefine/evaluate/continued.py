@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,10 @@ class Measured:
     side: MaskedSide
     positions: Positions
 
-    @property
+    @cached_property
     def cluster(self) -> np.ndarray:
-        """int64[positions]: cluster of each."""
-        offsets = self.side.side.document_offsets
-        return np.searchsorted(offsets, self.positions.sequence, side="right") - 1
+        """int64[sequences]: cluster of each."""
+        return np.searchsorted(self.side.side.document_offsets, np.arange(self.side.sequences), side="right") - 1
 
 
 def open_sets(sets: Mapping[str, Path], config: Evaluate) -> dict[str, Measured]:
@@ -82,14 +82,14 @@ def compare(
 
 def _row(name: str, measured: Measured, nll: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
     """`{set, shards, sequences, clusters, all, hidden}`; the last two `{residues, before, after, ratio, ...}`."""
-    group = measured.cluster
-    groups = int(group.max(initial=-1)) + 1
+    group = measured.cluster[measured.positions.sequence]
+    groups = int(measured.cluster.max()) + 1
     kinds = {"all": np.ones(len(group), bool), "hidden": measured.positions.kinds()["hidden"]}
     row: dict[str, Any] = {
         "set": name,
         "shards": str(measured.shards),
         "sequences": measured.side.sequences,
-        "clusters": len(np.unique(group)),
+        "clusters": groups,
     }
     for kind, where in kinds.items():
         sums = {when: statistics.sum_by(group[where], values[where], groups) for when, values in nll.items()}
