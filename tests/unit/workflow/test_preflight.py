@@ -54,7 +54,12 @@ def test_all_files_that_are_missing_are_reported_with_their_keys(tmp_path, monke
     for number, path in enumerate(files.values()):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).mkdir() if number in (1, 6, 7) else (tmp_path / path).touch()
-    assert missing(OWN) == {"release.taxdump": "taxdump.tar.gz (a directory)"}
+    assert missing(OWN) == {
+        "release.taxdump": "taxdump.tar.gz (a directory)",
+        "train.validation.general": "results/other (no shards in it)",
+    }
+    (tmp_path / "results/other/shard").mkdir()
+    (tmp_path / "results/other/shard/manifest.json").touch()
     (tmp_path / "taxdump.tar.gz").rmdir()
     (tmp_path / "taxdump.tar.gz").touch()
     require_files(parse_config(OWN), find_tools=True)
