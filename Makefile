@@ -86,7 +86,7 @@ results/demo/train/final/train.json:
 
 demo-continue: results/demo/train/final/train.json  ## the demo's model continued on a family of its proteins, under 5 minutes on 2 cores
 	python resources/demo/family.py --shards results/demo/shard --output results/demo-continue.fasta
-	snakemake --profile profiles/local --configfile config/demo-continue.yaml
+	snakemake report --profile profiles/local --configfile config/demo-continue.yaml
 	unirefine report --results results/demo-continue --show
 
 demo-long: results/site/done  ## the same proteins and half an hour of training

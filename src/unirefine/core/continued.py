@@ -23,12 +23,16 @@ def continued_lines(evaluation: Mapping[str, Any]) -> list[str]:
     texts = []
     for row in found["sets"]:
         measured = row["hidden"]
-        pair = [" ".join(_cells(measured[when], brackets=True)) for when in ("before", "after") if measured[when]]
+        pair = [
+            f"{' '.join(_cells(measured[when], brackets=True))} {when}"
+            for when in ("before", "after")
+            if measured[when]
+        ]
         ratio = _ratio(measured)
-        verdict = f", {_verdict(row['set'], measured)}: ratio {ratio}" if ratio else ""
-        texts.append(f"{row['set']} {' -> '.join(pair)}{verdict}")
-    origin = f"continued from {found['before']}: " if found["before"] else ""
-    return [f"{origin}perplexity of hidden residues {'; '.join(texts)}"]
+        verdict = f", {_verdict(row['set'], measured)}, ratio {ratio}" if ratio else ""
+        texts.append(f"{row['set']} {', '.join(pair)}{verdict}")
+    origin = f"continued from {found['before']}, " if found["before"] else ""
+    return [f"{origin}perplexity of hidden residues: {'; '.join(texts)}"]
 
 
 def _verdict(name: str, measured: Mapping[str, Any]) -> str:

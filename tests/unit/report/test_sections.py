@@ -107,10 +107,12 @@ def test_a_continued_model_is_shown_before_and_after():
     assert continued_sections(evaluation()) == []
     (section,) = continued_sections(evaluation() | {"continued": {"before": "a/model", "sets": sets}})
     assert section.text[0] == (
-        "Continued from a/model: perplexity of hidden residues validation 17.000 (16.00 to 18.00) -> 15.000 (14.00 to "
-        "16.00), better: ratio 0.880 (0.870 to 0.890); general 17.000 (16.00 to 18.00) -> 18.000 (17.00 to 19.00), "
-        "worse (forgetting): ratio 1.060 (1.050 to 1.070); third 17.000 (16.00 to 18.00) -> 17.000 (16.00 to 18.00), "
-        "no clear change: ratio 1.000 (0.990 to 1.010)."
+        "Continued from a/model, perplexity of hidden residues: "
+        "validation 17.000 (16.00 to 18.00) before, 15.000 (14.00 to 16.00) after, better, "
+        "ratio 0.880 (0.870 to 0.890); "
+        "general 17.000 (16.00 to 18.00) before, 18.000 (17.00 to 19.00) after, worse (forgetting), "
+        "ratio 1.060 (1.050 to 1.070); third 17.000 (16.00 to 18.00) before, 17.000 (16.00 to 18.00) after, "
+        "no clear change, ratio 1.000 (0.990 to 1.010)."
     )
     hidden, everything = section.tables
     assert hidden.rows[0] == [
