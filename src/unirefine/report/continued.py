@@ -31,9 +31,9 @@ def continued_sections(evaluation: Mapping[str, Any]) -> list[Section]:
     ]
     text = [
         *(f"{line[0].upper()}{line[1:]}." for line in continued_lines(evaluation)),
-        "`validation` are the held-out clusters of this run. A further set says what the model has forgotten: its ratio"
-        " is above 1 where it has become worse. Before and after are compared at the same residues; the interval of the"
-        " ratio is of that comparison, and far more precise than those of each alone.",
+        "The set called validation has the held-out clusters of this run. A further set says what the model has"
+        " forgotten: its ratio is above 1 where it has become worse. Before and after are compared at the same"
+        " residues; the interval of the ratio is of that comparison, and far more precise than those of each alone.",
     ]
     pictures = [picture("continued", figures.estimates(rows))] if rows else []
     return [Section(heading="Before and after", text=text, tables=tables, figures=pictures)]

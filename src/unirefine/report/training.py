@@ -9,6 +9,7 @@ from unirefine.config import Model
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
+from unirefine.files.documents import set_names
 from unirefine.files.stages import stage_path
 from unirefine.progress import duration
 from unirefine.report import figures, gather
@@ -50,6 +51,11 @@ def training_section(
         text.append("No loss of hidden residues was logged, so no baseline is drawn beside the curves.")
     elif baselines and where:
         text.append(where)
+    if names := set_names(metrics):
+        text.append(
+            f"Further validation sets ({', '.join(names)}) are broken curves, of their own hidden residues, with which "
+            "the baselines have nothing to do. Step 0 is before training."
+        )
     if not figures.is_padded(metrics):
         text.append("Nothing was padded, so there is one line of tokens per second.")
     return Section(

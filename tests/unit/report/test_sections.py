@@ -158,7 +158,12 @@ def test_baselines_of_the_curve_are_those_of_its_own_residues():
     metrics = [{"step": 1, "loss": 2.0, "validation_loss": 2.1, "tokens_per_second": 5, "padded_tokens_per_second": 5}]
     assert "bigram" not in training_section(final, metrics, losses, where).figures[0].svg, "of hidden residues alone"
     metrics[0]["validation_hidden_loss"] = 2.2
-    assert "bigram: 2.8622" in training_section(final, metrics, losses, where).figures[0].svg
+    section = training_section(final, metrics, losses, where)
+    assert "bigram: 2.8622" in section.figures[0].svg and not any("Further" in text for text in section.text)
+    beside = [metrics[-1] | {"validation_loss/general": 2.9, "validation_hidden_loss/general": 2.95}]
+    section = training_section(final, metrics + beside, losses, where)
+    assert "general, hidden residues: 2.9500" in section.figures[0].svg
+    assert any("Further validation sets (general) are broken curves" in text for text in section.text)
 
 
 def test_held_out_members_are_not_drawn_among_the_removed():
