@@ -75,10 +75,10 @@ def commands() -> str:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """As --help, for a page of 100 columns whatever the terminal is."""
+    """As --help, for a page of 80 columns whatever the terminal is."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)
+        super().__init__(prog, width=80)
 
 
 def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

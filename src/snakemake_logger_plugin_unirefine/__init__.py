@@ -3,8 +3,10 @@
 Snakemake finds it by the name of this package. Dry runs, lists and `--verbose` print what Snakemake prints without it.
 """
 
+import argparse
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -126,3 +128,26 @@ def _plain_handler(settings: Any) -> logging.Handler:
             settings.quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds
         ),
     )
+
+
+def check_config_files(words: list[str]) -> None:
+    """End the program with one line when a `--configfile` of Snakemake's command line is not there.
+
+    Snakemake opens these files before it reads the workflow or starts a logger, and answers with a traceback.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="*", action="extend", default=[])
+    for path in map(Path, parser.parse_known_args(words)[0].configfile):
+        if not path.is_file():
+            from unirefine.errors import UserError
+            from unirefine.workflow.start import check_config_file
+
+            try:
+                check_config_file(path)
+            except UserError as error:
+                raise SystemExit(f"snakemake: error: {error}") from None
+
+
+# Snakemake imports its plugins before it parses its command line: the one moment before it opens the files.
+if Path(sys.argv[0]).name == "snakemake" or sys.argv[0].endswith("/snakemake/__main__.py"):
+    check_config_files(sys.argv[1:])

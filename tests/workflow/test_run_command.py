@@ -103,3 +103,16 @@ def test_the_plan_knows_targets_and_what_is_forced(finished, monkeypatch, capsys
     stages = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:-1]}
     assert stages["split"] == ["stale", "1/1", "asked", "for"]
     assert stages["cluster"] == ["done", "0/1"] and "train" not in stages
+
+
+@pytest.mark.parametrize("options", [("--configfile", "my/cofig.yaml"), ("--configfiles", "my/config.yaml", "my")])
+def test_a_wrong_configfile_of_snakemake_is_one_line(tmp_path, options):
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my/config.yaml").write_text("run: {name: x}\n")
+    command = [sys.executable, "-m", "snakemake", "-n", *options]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    line = {
+        "my/cofig.yaml": "my/cofig.yaml: no such config file; did you mean my/config.yaml?",
+        "my": "my: a directory, not a config file; name a file in it",
+    }[options[-1]]
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"snakemake: error: {line}\n")

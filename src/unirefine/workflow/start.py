@@ -30,8 +30,7 @@ def config_file(name: str) -> Path:
     """
     path = Path(name)
     if path.is_file() or path.suffix in (".yaml", ".yml", ".json") or len(path.parts) > 1:
-        if not path.is_file():
-            raise UserError("no such config file", where=path, fix=_advice(path))
+        check_config_file(path)
         return path
     shipped = {file.stem: file for file in (HOME / "config").glob("*.yaml") if file.stem != "config"}
     if name not in shipped:
@@ -46,6 +45,14 @@ def config_file(name: str) -> Path:
                 shutil.copyfile(HOME / file, temporary)
             print(f"unirefine run: wrote {file}", file=sys.stderr)
     return local
+
+
+def check_config_file(path: Path) -> None:
+    """Raises UserError for a config file that is missing or is a directory, with the nearest name that there is."""
+    if path.is_dir():
+        raise UserError("a directory, not a config file", where=path, fix="name a file in it")
+    if not path.exists():
+        raise UserError("no such config file", where=path, fix=_advice(path))
 
 
 def _advice(path: Path) -> str:

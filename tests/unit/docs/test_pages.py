@@ -118,3 +118,12 @@ def test_imports_in_examples_work():
     for page in PRESENT:
         for line in re.findall(r"^(?:from|import) unirefine\S*.*$", page.read_text(), re.MULTILINE):
             exec(line, {})
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    decisions = {page for page in pages if page.startswith("decisions/")} - {"decisions/README.md"}
+    generated = {page for page in listed if page.startswith("reference/")}
+    assert len(listed) == len(set(listed))
+    assert set(listed) - generated == pages - decisions
