@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from train_runs import run_group
+from train_shards import made_up, write_documents
 
 from unirefine.cli.main import main
 from unirefine.files import lineage
+from unirefine.files.atomic import read_json
 from unirefine.train.checkpoints import complete
 from unirefine.train.metrics import read
 
@@ -75,7 +77,7 @@ def interrupted(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(shards, tmp_path_factory) -> Path:
+def runs(shards, other_shards, tmp_path_factory) -> Path:
     """Finished runs, one directory each: every layout over two processes, and some continued at another layout."""
     root = tmp_path_factory.mktemp("runs")
 
@@ -84,6 +86,8 @@ def runs(shards, tmp_path_factory) -> Path:
 
     entries = [entry(layout, config_of(layout)) for layout in LAYOUTS] + [entry(name, half(name)) for name in HALF]
     entries += [entry(f"{layout}-tokens", config_of(layout, **TOKENS)) for layout in ("dp2", "tp2")]
+    sets = {"same": str(shards), "other": str(other_shards)}
+    entries.append(entry("dp2-sets", config_of("dp2", validation=sets)))
     run_group(2, entries)
     continued = {"dp2": ["dp2", "tp2", "pp2"], "tp2": ["pp2"], "pp2": ["pp2", "dp2"]}
     entries = []
@@ -94,6 +98,8 @@ def runs(shards, tmp_path_factory) -> Path:
     for name in HALF:
         interrupted(root / name, root / f"{name}-then-{name}")
         entries.append(entry(f"{name}-then-{name}", half(name)))
+    interrupted(root / "dp2-sets", root / "dp2-sets-then-one")
+    entries.append(entry("dp2-sets-then-one", config_of("dp2", validation={"same": str(shards)})))
     run_group(2, entries)
     for source in ("dp2", "pp2"):
         interrupted(root / source, root / f"{source}-then-alone")
@@ -101,6 +107,14 @@ def runs(shards, tmp_path_factory) -> Path:
     entries = [entry(f"{source}-then-alone", config_of("dp2", processes=1)) for source in ("dp2", "pp2")]
     run_group(1, [*entries, entry("dp2-tokens-then-alone", config_of("dp2", processes=1, **TOKENS))])
     return root
+
+
+@pytest.fixture(scope="module")
+def other_shards(tmp_path_factory) -> Path:
+    """The results of a run with other proteins."""
+    results = tmp_path_factory.mktemp("other")
+    write_documents(results / "shard", made_up(12, seed=9), validation=6)
+    return results
 
 
 def assert_same(found: list, expected: list, tolerance: float) -> None:
@@ -125,6 +139,23 @@ def test_steps_of_tokens_have_the_same_samples_at_every_layout_and_after_a_stop(
     for other in ("tp2-tokens", "dp2-tokens-then-alone"):
         assert_same(losses(runs / other), losses(runs / "dp2-tokens"), 1e-5)
         assert [line["samples"] for line in read(runs / other / "metrics.jsonl")] == samples
+
+
+def test_further_validation_sets_are_measured_beside_the_own_one_and_decide_nothing(runs):
+    before, *lines = read(runs / "dp2-sets" / "metrics.jsonl")
+    assert before["step"] == 0 and "loss" not in before
+    assert losses(runs / "dp2-sets")[1:] == losses(runs / "dp2")
+    validated = [before, *(line for line in lines if "validation_loss" in line)]
+    assert [line["step"] for line in validated] == [0, 3, 6, 9]
+    for line in validated:
+        for kind in ("validation_loss", "validation_hidden_loss", "validation_perplexity"):
+            assert line[f"{kind}/same"] == line[kind] != line[f"{kind}/other"]
+    trained = read_json(runs / "dp2-sets/final/train.json")
+    assert trained["validation_loss/other"] == lines[-1]["validation_loss/other"] < before["validation_loss/other"]
+    assert not any("/" in key for key in read_json(runs / "dp2/final/train.json") | lines[0])
+    one = runs / "dp2-sets-then-one"
+    assert read(one / "metrics.jsonl")[-1]["validation_loss/same"] == lines[-1]["validation_loss/same"]
+    assert [key for key in read_json(one / "final/train.json") if "loss/" in key and "other" in key] == []
 
 
 # (loss, gradient norm) of each step of "dp2"

@@ -28,7 +28,7 @@ CODE = re.compile(r"```(\w*)\n(.*?)```|^((?: {4}\S[^\n]*\n(?: +[^\n]+\n)*)+)|`([
 PROGRAMS = ("snakemake", "unirefine", "make", "sbatch", "srun", "torchrun", "python", "pip", "source")
 GRAMMAR = re.compile(r"[][|]|\.\.\.|\bHUB_ID\b|\bSTAGE: ")
 """Lines that say what a command may have, or that leave something out."""
-PLACEHOLDER = re.compile(r"\b(DIR|FILE|F|N|I|BIN)\b|demo-long|--help| shards$")
+PLACEHOLDER = re.compile(r"\b(DIR|FILE|F|N|I|BIN)\b|demo-long|demo-continue|--help| shards$")
 """In lines that are parsed and not run: their files are not there."""
 DEMO = "results/demo"
 VALUES = {
@@ -101,6 +101,7 @@ def demo(finished, tmp_path_factory):
     for name in ("profiles", "resources", "workflow", "envs", "Snakefile"):
         (directory / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "config", directory / "config")
+    (directory / "results/demo-continue.fasta").write_text(">a\nMKV\n")  # resources/demo/family.py writes it
     config = yaml.safe_load((directory / "small.yaml").read_text())
     (directory / "config/demo.yaml").write_text(yaml.safe_dump(config | {"run": {"name": "demo", "threads": 2}}))
     return directory

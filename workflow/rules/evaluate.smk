@@ -10,6 +10,8 @@ rule evaluate:
         identity=rules.decontaminate.output.identity,
         nearest=PATHS.search_files("nearest", "parquet"),
         benchmarks=rules.decontaminate_prepare.output.benchmarks,
+        before=[local_input(path) for path in PATHS.initial_weights()],
+        sets=[local_input(path) for path in PATHS.validation_sets()],
     output:
         perplexity=f"{PATHS.directory('evaluate')}/perplexity.json",
         proteins=f"{PATHS.directory('evaluate')}/proteins.parquet",
@@ -28,8 +30,11 @@ rule evaluate:
         clusters=lambda wildcards, input: parent(input.clusters),
         decontaminated=lambda wildcards, input: parent(input.identity),
         directory=lambda wildcards, output: parent(output[0]),
+        before=words("--before", CONFIG.train.init),
+        sets=words("--also", *(f"{n}={p}" for n, p in CONFIG.train.validation.items())),
         code=code_digest("evaluate"),
     shell:
         "{params.program:q} --config {params.config:q} --shards {params.shards:q} --model {input.final:q}"
+        " {params.before:q} {params.sets:q}"
         " --clusters {params.clusters:q} --decontaminated {params.decontaminated:q} --output {params.directory:q}"
         " 2>&1 | tee {log:q}"

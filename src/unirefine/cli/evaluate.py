@@ -1,6 +1,7 @@
 """`unirefine evaluate`: masked perplexity; its subcommands measure models in other ways."""
 
 import argparse
+import re
 from pathlib import Path
 
 from unirefine.cli.common import add_config, at_least_one, config_of, stage_parser, with_lock
@@ -26,6 +27,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--decontaminated", type=Path, metavar="DIR",
         help="directory of the decontaminate stage: breakdown by identity to train (needs --clusters)",
+    )  # fmt: skip
+    made.add_argument(
+        "--before",
+        type=Path,
+        metavar="MODEL",
+        help="the model that the first --model was continued from",
+    )
+    made.add_argument(
+        "--also", type=named, action="append", default=[], metavar="NAME=DIR",
+        help="a further validation set, results of a run or its shards, for both; may be repeated",
     )  # fmt: skip
     more = made.add_subparsers(title="more", metavar="[variants | contacts | contact-head | proteingym | suite]")
     _add_variants(more)
@@ -236,6 +247,14 @@ def _suite(arguments: argparse.Namespace) -> None:
         platform.shutdown()
 
 
+def named(text: str) -> tuple[str, Path]:
+    """`NAME=DIR` as a pair."""
+    name, separator, directory = text.partition("=")
+    if not (separator and directory and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", name)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR, as in general=results/demo")
+    return name, Path(directory)
+
+
 def _share(text: str) -> tuple[int, int]:
     number, _, of = text.partition("/")
     return int(number), int(of)
@@ -274,6 +293,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     config = config_of(arguments, Evaluate, "evaluate")
     from unirefine.megatron import platform
 
+    from unirefine.core.continued import continued_lines
     from unirefine.evaluate import elsewhere
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import run
@@ -286,9 +306,11 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
             config,
             clusters=arguments.clusters,
             decontaminated=arguments.decontaminated,
+            before=arguments.before,
+            sets=dict(arguments.also),
         )
         if platform.rank() == 0:
-            print("\n".join([*lines(result), *elsewhere.lines(result["elsewhere"])]))
+            print("\n".join([*lines(result), *elsewhere.lines(result["elsewhere"]), *continued_lines(result)]))
             print(f"wrote {arguments.output / 'perplexity.json'}")
     finally:
         platform.shutdown()

@@ -15,6 +15,7 @@ def parser() -> argparse.ArgumentParser:
         "Write a config with comments, for your own FASTA, a release of UniProt or the published data set. Asks what"
         " the options leave open, where somebody is there to ask. An existing file stays as it is.",
         "unirefine init my-proteins.yaml --fasta resources/demo/lab.fasta.gz\n"
+        "  unirefine init family.yaml --fasta resources/demo/lab.fasta.gz --from facebook/esm2_t6_8M_UR50D\n"
         "  unirefine init release.yaml --release current --model 35M --gpus 4\n"
         "  unirefine init published.yaml --published",
     )
@@ -25,9 +26,16 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--published", action="store_true", help="NVIDIA's published ESM-2 data set")
     made.add_argument("--name", metavar="NAME", help="name of the run (default: that of the file)")
     made.add_argument("--model", default="8M", metavar="SIZE", help="8M (default), 35M, 150M, 650M, 3B or 15B")
+    made.add_argument(
+        "--from", dest="start", metavar="MODEL",
+        help="with --fasta: a model to continue on it, as in facebook/esm2_t6_8M_UR50D or results/demo/train/final",
+    )  # fmt: skip
     made.add_argument("--gpus", type=at_least_one, default=1, metavar="N", help="processes of training (default: 1)")
     made.add_argument(
-        "--steps", type=at_least_one, metavar="N", help="of training (default: 10000 for a FASTA, else 500000)"
+        "--steps",
+        type=at_least_one,
+        metavar="N",
+        help="of training (default: chosen for the data of a FASTA, else 500000)",
     )
     made.set_defaults(run=_run)
     return made
@@ -48,13 +56,16 @@ def _run(arguments: argparse.Namespace) -> None:
         _ask(arguments)
     if arguments.fasta and not Path(arguments.fasta).is_file():
         raise UserError("no such file", where=arguments.fasta, fix="give the path of a FASTA")
+    if arguments.start and not arguments.fasta:
+        raise UserError("--from continues a model on your own proteins", fix="give --fasta too")
     made = starting.text(
         file,
         name=arguments.name or file.stem,
         threads=os.cpu_count() or 1,
         model=arguments.model,
         gpus=arguments.gpus,
-        steps=arguments.steps or (10_000 if arguments.fasta else Train().steps),
+        steps=arguments.steps or (None if arguments.fasta else Train().steps),
+        start=arguments.start,
         fasta=arguments.fasta,
         release=arguments.release,
     )

@@ -53,3 +53,5 @@ def _run(arguments: argparse.Namespace) -> None:
         path = stage.run(arguments.results, output, config, compare=arguments.compare)
     print("\n".join(stage.perplexity_lines(arguments.results)))
     print(f"report: {path}")
+    for line in stage.continued_text(arguments.results):
+        print(line)

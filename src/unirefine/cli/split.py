@@ -1,6 +1,7 @@
 """`unirefine split`: choose the validation clusters."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from unirefine.cli.common import add_config, config_of, stage_parser, with_lock
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     from unirefine.config import Split
+    from unirefine.core.enough import FEW_CLUSTERS, few_clusters
     from unirefine.core.idlist import some
     from unirefine.core.levels import SIDES
     from unirefine.split.run import run
@@ -40,6 +42,12 @@ def _run(arguments: argparse.Namespace) -> None:
     for side, clusters, members in zip(SIDES, counts.clusters, counts.members, strict=True):
         if clusters:
             print(f"{side}: {clusters:,} clusters, {members:,} members")
+    validation = counts.clusters[SIDES.index("validation")]
+    if validation < FEW_CLUSTERS:
+        warning = (
+            f"{validation:,} validation cluster{'s' * (validation != 1)}: below {FEW_CLUSTERS} perplexity says little"
+        )
+        print(f"unirefine split: warning: {warning}; {few_clusters(sum(counts.clusters))}", file=sys.stderr)
     if counts.listed:
         rest = f"; not found: {some(counts.missing)}; see {arguments.output / 'missing_ids.txt'}"
         found = counts.listed - len(counts.missing)

@@ -37,7 +37,9 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         from unirefine.train import schedule
         from unirefine.train.dryrun import dry_run
+        from unirefine.train.sizing import sized
 
+        config = sized(config, arguments.shards)
         print(dry_run(config, arguments.shards), flush=True)
         schedule.check(config.steps, config.optimizer)
         return

@@ -29,7 +29,7 @@ release:
 records:
   parts: 8
 split:
-  validation_fraction: 0.05  # of the clusters; a release of UniProt takes 0.005
+  validation_fraction: 0.05  # of the clusters; 100 of them at least say something, and a warning says so below that
 decontaminate:
   parts: 1
 """
@@ -56,11 +56,19 @@ _GIVEN = """split:
 decontaminate:
   audit_failures: report  # what the search still finds similar is removed and counted
 """
-_REST = """train:
+_MODEL = """train:
   model: {{preset: {model}}}  # 8M, 35M, 150M, 650M, 3B or 15B
-  parallel: {{nodes: 1, processes_per_node: {gpus}}}  # one process a GPU
-  steps: {steps}  # `unirefine train --config {file} --dry-run` says what they cost
+"""
+_INIT = """train:
+  init: {start}  # its sizes are taken
+  validation: {{}}  # as in {{general: results/demo}}: a run whose validation shard says what the model forgets
+"""
+_PARALLEL = """  parallel: {{nodes: 1, processes_per_node: {gpus}}}  # one process a GPU
+"""
+_STEPS = """  steps: {steps}  # `unirefine train --config {file} --dry-run` says what they cost
   optimizer: {{warmup_steps: {warmup}}}
+"""
+_EPOCHS = """  epochs: auto  # steps, batch and learning rate fit the number of clusters; or a number of epochs
 """
 _FEW = """  global_batch: {batch}  # sequences of a step; ESM-2's 2,048 are for millions of proteins
 """
@@ -73,11 +81,14 @@ def text(
     threads: int,
     model: str,
     gpus: int,
-    steps: int,
+    steps: int | None,
     fasta: str | None = None,
     release: str | None = None,
+    start: str | None = None,
 ) -> str:
     """The text of a config: of a FASTA, of a release (`2024_03` or CURRENT), or without either of the published set.
+
+    steps: None for those that fit the data. start: a model to continue.
 
     Raises UserError where the answers do not make a config.
     """
@@ -90,7 +101,8 @@ def text(
         "model": model,
         "gpus": gpus,
         "steps": steps,
-        "warmup": min(2000, steps // 10),
+        "warmup": min(2000, (steps or 0) // 10),
+        "start": _quoted(start or ""),
         "batch": 64 * gpus,
         "fasta": _quoted(fasta or ""),
         "release": json.dumps(release),
@@ -102,7 +114,9 @@ def text(
         source = [_CURRENT if release == CURRENT else _ARCHIVE, _SPLIT]
     else:
         source = [_PUBLISHED, _GIVEN]
-    made = "".join(part.format(**answers) for part in (_HEAD, *source, _REST, *([_FEW] if fasta else [])))
+    size = [_INIT if start else _MODEL, _PARALLEL]
+    length = [_EPOCHS] if steps is None else [_STEPS, _FEW] if fasta else [_STEPS]
+    made = "".join(part.format(**answers) for part in (_HEAD, *source, *size, *length))
     parse_config(parse_yaml(made, where=file), where=str(file))
     return made
 

@@ -1,8 +1,10 @@
 """Config of the training half: training, evaluation, embedding and the report."""
 
+import contextlib
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from unirefine.config.base import Block
 from unirefine.config.initial import contradiction, initial_sizes
@@ -24,6 +26,11 @@ FP8_BLOCK = {"delayed": 16, "current": 16, "mxfp8": 32, "blockwise": 128, "nvfp4
 
 # Default of `evaluate.tolerance` by `evaluate.precision`
 TOLERANCES = {"fp32": 2e-3, "fp16": 2e-2, "bf16": 1e-1}
+
+# Options that `train.epochs` chooses, beside those of the optimizer
+CHOSEN = ("steps", "global_batch", "validate_every", "checkpoint_every")
+
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
 
 # Masked perplexity by preset in Lin et al. 2023
 LIN_ET_AL = {"650M": 6.95, "3B": 6.49}
@@ -131,16 +138,17 @@ class Parallel(Block):
 
 
 class Optimizer(Block):
-    lr: Annotated[float, Field(gt=0)] = 4e-4
-    """Peak learning rate (15B: 1.6e-4)."""
+    lr: Annotated[float, Field(gt=0)] | None = 4e-4
+    """Peak learning rate (15B: 1.6e-4); `null` with `train.epochs`: 4e-4, and 1e-4 from `train.init`."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     """Adam's betas."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
     """Adam's epsilon."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay (15B: 0.1); not applied to biases and layer norms."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 2000
-    """Linear warm-up (20,000 for 3B and 15B in bf16). It ends before the decay does, or the training is refused."""
+    warmup_steps: Annotated[int, Field(ge=0)] | None = 2000
+    """Linear warm-up (20,000 for 3B and 15B in bf16). It ends before the decay does, or the training is refused.
+    `null` with `train.epochs`: a tenth of the steps, at most 2,000."""
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.9
     """The learning rate falls linearly until this fraction of `train.steps`, warm-up included."""
     min_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -160,10 +168,17 @@ class Train(Block):
     """Adam and its schedule; the defaults are the published recipe."""
     seed: Seed = 0
     """Seed of the initial weights."""
-    steps: Count = 500_000
+    steps: Count | None = 500_000
     """Optimizer steps."""
+    epochs: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
+        None, exclude_if=lambda epochs: epochs is None
+    )
+    """Instead of `steps`: samples per train cluster. `auto`: 50 (at most 10M samples, at least 1 epoch), from `init` 20
+    (at most 1M samples). What the config leaves out, or sets to `null`, of `steps`, `global_batch`, `validate_every`,
+    `checkpoint_every`, `optimizer.lr` and `optimizer.warmup_steps` is chosen for the data, and said first."""
     global_batch: Count | None = 2048
-    """Sequences per optimizer step, over all processes (2,048 x 1,024 = 2M tokens at most); `null`: `global_tokens`."""
+    """Sequences per optimizer step, over all processes (2,048 x 1,024 = 2M tokens at most). `null`: `global_tokens`, or
+    with `epochs` as many as make 1,000 steps, 2,048 at most."""
     global_tokens: Count | None = None
     """With `global_batch: null`: tokens per optimizer step, without padding. A step takes as many of the next samples
     as fit, so steps of short proteins are not smaller."""
@@ -188,14 +203,17 @@ class Train(Block):
     """With `fp8`: this many layers at each end of the model compute in `precision` instead. Not with `delayed`."""
     recompute: Literal["none", "selective", "full"] = "none"
     """Activations that the backward pass computes again: those of the feed-forward networks, or of whole layers."""
-    validate_every: Count = 5000
-    """Steps between passes over the validation shard."""
+    validate_every: Count | None = 5000
+    """Steps between passes over the validation shard; `null` with `epochs`: a tenth of the steps."""
     validate_sequences: Count | None = None
     """Validation sequences per pass (the first of the shard, whose order is shuffled); `null`: all of them."""
+    validation: dict[SetName, str] = Field(default_factory=dict, exclude_if=lambda sets: not sets)
+    """Further validation sets by name, as in `{general: results/demo}`: results of a run, or its shards. Their losses
+    are logged before step 1 and at every validation, with this run's crops and masks; they decide nothing."""
     log_every: Count = 10
     """Steps between lines of metrics.jsonl."""
-    checkpoint_every: Count = 1000
-    """Steps between checkpoints."""
+    checkpoint_every: Count | None = 1000
+    """Steps between checkpoints; `null` with `epochs`: a tenth of the steps."""
     keep_checkpoints: Count = 3
     """How many of the newest complete checkpoints are kept."""
     wandb_project: str | None = None
@@ -203,6 +221,24 @@ class Train(Block):
     init: str | None = None
     """Start from this model instead of random weights: a training run, its `final/`, a checkpoint, a Hugging Face ESM-2
     directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Sizes that `model` leaves out are taken from it."""
+
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _some_epochs(cls, given: Any) -> Any:
+        with contextlib.suppress(TypeError, ValueError):
+            if given in (None, "auto") or 0 < float(given) < math.inf:
+                return given
+        raise ValueError(f"train.epochs is {given!r}; give a number above 0, or auto")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_to_the_data(cls, values: Any) -> Any:
+        """With `epochs`, options that the config leaves out are null: `train.sizing` chooses them."""
+        optimizer = values.get("optimizer") or {} if isinstance(values, dict) else None
+        if not isinstance(optimizer, dict) or values.get("epochs") is None:
+            return values
+        chosen = dict.fromkeys(("lr", "warmup_steps")) | optimizer
+        return dict.fromkeys(CHOSEN) | values | {"optimizer": chosen}
 
     @model_validator(mode="before")
     @classmethod
@@ -227,6 +263,18 @@ class Train(Block):
         return self
 
     @model_validator(mode="after")
+    def _steps_or_epochs(self) -> "Train":
+        if self.epochs is not None:
+            if self.steps is not None:
+                raise ValueError("train.steps and train.epochs exclude each other; set one of them to null")
+            return self
+        given = {name: getattr(self, name) for name in CHOSEN if name != "global_batch"}
+        given |= {f"optimizer.{name}": getattr(self.optimizer, name) for name in ("lr", "warmup_steps")}
+        if missing := next((name for name, value in given.items() if value is None), None):
+            raise ValueError(f"train.{missing} is null; give a number, or train.epochs, which chooses it for the data")
+        return self
+
+    @model_validator(mode="after")
     def _possible(self) -> "Train":
         layers, _hidden, heads = self.model.sizes
         layout = self.parallel
@@ -237,7 +285,8 @@ class Train(Block):
             raise ValueError(
                 f"parallel.pipeline {layout.pipeline} is more stages than the {layers} layers; at most: {layers} stages"
             )
-        if (self.global_batch is None) == (self.global_tokens is None):
+        both = (self.global_batch, self.global_tokens)
+        if both.count(None) != 1 and not (self.epochs and both == (None, None)):
             raise ValueError("one of train.global_batch (sequences) and train.global_tokens must be null")
         step = self.micro_batch * layout.data
         if self.global_tokens is not None:
@@ -247,7 +296,7 @@ class Train(Block):
                     f"train.global_tokens {self.global_tokens} is less than micro_batch x max_tokens x DP = "
                     f"{self.micro_batch} x {self.sampling.max_tokens} x {layout.data} = {least}; possible: from {least}"
                 )
-        elif self.global_batch % step:
+        elif self.global_batch is not None and self.global_batch % step:
             raise ValueError(
                 f"train.global_batch {self.global_batch} is not a multiple of micro_batch x DP = "
                 f"{self.micro_batch} x {layout.data} = {step}; nearest: {_nearest_multiples(self.global_batch, step)}"

@@ -1,6 +1,7 @@
 """Run the stage: masked perplexity of one or more checkpoints, baselines, parity, intervals and breakdowns."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from unirefine.dataset import Shards, Side, open_shards
 from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
-from unirefine.evaluate import composition, ngram, statistics
+from unirefine.evaluate import composition, continued, ngram, statistics
 from unirefine.evaluate.benchmarks import Proteins, open_proteins, rows
 from unirefine.evaluate.breakdowns import PROTEINS, breakdowns, is_proteins, write_proteins
 from unirefine.evaluate.context import Context, load_context
@@ -52,12 +53,15 @@ def run(
     *,
     clusters: Path | None = None,
     decontaminated: Path | None = None,
+    before: Path | None = None,
+    sets: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Write `output/perplexity.json` and return its content; docs/evaluation.md describes it. Beside it goes
     `proteins.parquet`, the sums of each protein.
 
     models: what `model.source.find` takes. clusters: directory of the cluster stage, for cluster
-    sizes. decontaminated: directory of the decontaminate stage, for identities. Raises UserError, and writes nothing,
+    sizes. decontaminated: directory of the decontaminate stage, for identities. before: the model that the first one
+    was continued from. sets: further validation sets by name, to measure both on. Raises UserError, and writes nothing,
     when the shards are not what was written, and when our perplexity of a checkpoint and Hugging Face's differ by more
     than the tolerance.
     """
@@ -77,6 +81,7 @@ def run(
             fix="evaluate more sequences, or set another seed",
         )
     context = load_context(opened.validation, side.sequences, clusters, decontaminated)
+    further = continued.open_sets(sets or {}, config)
     scored, parity, pseudo = [], [], []
     others: dict[str, np.ndarray] = {}  # of the benchmarks' proteins, by model
     with open_proteins(decontaminated, config) as proteins:
@@ -90,6 +95,11 @@ def run(
         of_benchmarks = rows(proteins, others, config.seed) if proteins else []
     fitted = fit_baselines(opened) if "train" in opened.sides else None
     baselines = fitted.score(positions, config.masking.max_tokens - 2) if fitted else []
+    beside = {}
+    if before is not None or further:
+        own = continued.Measured(shards, side, positions)
+        found = continued.compare(before, models[0], own, scored[0].nll, further, config)
+        beside = {"continued": found}
     kinds = positions.kinds()
     nll = {model.key: model.nll for model in scored + baselines}
     result = {
@@ -108,6 +118,7 @@ def run(
         "pseudo_perplexity": pseudo,
         "breakdowns": breakdowns(nll, positions, context, opened.validation, config.seed),
         "benchmarks": of_benchmarks,
+        **beside,
         "training_validation": _of_training(models[0], opened.validation, fitted) if fitted else None,
         "models": [_facts(directory, name) for directory, name in names.items()],
         "shards": {key: value for key, value in opened.manifest.items() if key not in ("files", "alphabet")},

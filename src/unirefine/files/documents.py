@@ -192,6 +192,43 @@ class _Row(TypedDict, total=False):
 
 
 @_strict
+class _Estimate(TypedDict, total=False):
+    """Of perplexity.json: a perplexity."""
+
+    perplexity: float | None
+    interval: _Interval | None
+
+
+@_strict
+class _Pair(TypedDict, total=False):
+    """Of perplexity.json: before and after, at the positions of one kind."""
+
+    residues: int
+    before: _Estimate | None
+    after: _Estimate
+    ratio: float | None
+    ratio_interval: _Interval | None
+
+
+_Set = _strict(
+    TypedDict(
+        "_Set",
+        {"set": str, "shards": str, "sequences": int, "clusters": int, "all": _Pair, "hidden": _Pair},
+        total=False,
+    )
+)
+"""Of perplexity.json: a validation set."""
+
+
+@_strict
+class _Continued(TypedDict, total=False):
+    """Of perplexity.json."""
+
+    before: str | None
+    sets: list[_Set]
+
+
+@_strict
 class _Evaluation(TypedDict, total=False):
     """perplexity.json."""
 
@@ -204,6 +241,7 @@ class _Evaluation(TypedDict, total=False):
     parity: list[dict[str, Any]]
     breakdowns: dict[str, list[dict[str, Any]]]
     benchmarks: list[dict[str, Any]]
+    continued: _Continued
 
 
 @_strict
@@ -412,6 +450,12 @@ def read_lines(path: Path, *, sha256: str | None = None, torn: bool = False) -> 
                 break
             raise UserError(f"not a line of metrics ({error})", where=f"{path}:{number}", fix="delete it") from None
     return found
+
+
+def set_names(lines: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the further validation sets (`train.validation`) that lines of metrics have losses of, sorted."""
+    keys = {key for line in lines for key in line}
+    return sorted(key.partition("/")[2] for key in keys if key.startswith("validation_loss/"))
 
 
 def _metrics(line: str) -> dict[str, Any]:

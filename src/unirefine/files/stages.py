@@ -26,6 +26,11 @@ def stage_path(results: Path, stage: str) -> Path:
     return shared_stages(results).get(stage, results / stage)
 
 
+def shards_of(given: Path) -> Path:
+    """The directory of shards that is meant by `given`: itself, or where the results of a run have them."""
+    return given if (given / "manifest.json").exists() else stage_path(given, "shard")
+
+
 def write_shared_stages(results: Path, directories: Mapping[str, Path | str]) -> None:
     """Write the list of a run's shared stages; without any, delete it.
 

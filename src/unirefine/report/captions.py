@@ -31,6 +31,10 @@ _CAPTIONS = {
         " of each alone. Whether the model is better than a baseline is decided by the paired ratio in the table, which"
         " is far more precise."
     ),
+    "continued": (
+        "Perplexity of hidden residues before and after continuing, with 95% intervals over resampled clusters; lower"
+        " is better. Compare within a set: sets are of other proteins."
+    ),
     "by-length": _BY.format("the length of the protein"),
     "by-identity": _BY.format("the identity of the nearest train sequence"),
     "by-cluster-size": _BY.format("the number of members of the protein's cluster"),

@@ -1,5 +1,6 @@
 """The report's figures. Each function takes plain data and returns an inline SVG, with values under the pointer."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from unirefine.files.documents import set_names
 from unirefine.report.style import INK, SERIES, canvas, render
 
 STAGE_COLORS = {"records": SERIES[3], "curate": SERIES[0], "cluster": SERIES[2], "decontaminate": SERIES[1]}
@@ -203,6 +205,13 @@ def losses(metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float])
         if len(steps):  # metrics of older versions have none of hidden residues
             axes.plot(steps, values, color=color, linewidth=1.2)
             hovers |= _points(axes, steps, values, color, label, marker, size=20)
+    for marker, name in zip(itertools.cycle("D^vP"), set_names(metrics), strict=False):
+        color = SERIES[2]
+        hidden = any(f"validation_hidden_loss/{name}" in line for line in metrics)
+        steps, values = _column(metrics, f"validation_{'hidden_' if hidden else ''}loss/{name}")
+        axes.plot(steps, values, color=color, linewidth=1.2, linestyle="-.")
+        label = f"{name}, {'hidden residues' if hidden else 'validation'}"
+        hovers |= _points(axes, steps, values, color, label, marker, size=24)
     dashes = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))
     for number, (dash, (name, value)) in enumerate(zip(dashes, baselines.items(), strict=False)):
         line = axes.axhline(value, color=SERIES[3], linewidth=1.2, linestyle=dash, label=name)

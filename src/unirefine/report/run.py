@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.config import Report
+from unirefine.core.continued import continued_lines
 from unirefine.core.summaries import aligned, beaten_text, is_own
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -11,7 +12,7 @@ from unirefine.files.atomic import read_json
 from unirefine.files.code import versions
 from unirefine.files.stages import stage_path
 from unirefine.progress import human
-from unirefine.report import examples, gather, origin, perplexity, sections, training
+from unirefine.report import continued, examples, gather, origin, perplexity, sections, training
 from unirefine.report.ledger import Entry, first_and_last, read_ledger
 from unirefine.report.page import Section, write_report
 from unirefine.report.proteins import read_proteins
@@ -35,6 +36,7 @@ def run(results: Path, output: Path, config: Report, *, compare: Path | None = N
     index = search_index(results)
     found = [
         perplexity.evaluation_section(evaluation),
+        *continued.continued_sections(evaluation),
         perplexity.breakdown_section(evaluation, read_proteins(results)),
         training.training_section(final, gather.read_metrics(results, steps), baselines, where),
         *([training.compare_section(results, compare)] if compare else []),
@@ -85,6 +87,11 @@ def tiles(
     if (best := perplexity.best_baseline(evaluation)) is not None:
         shown.append((f"{best['hidden']['perplexity']:.2f}", f"the best baseline there, {best['model']}"))
     return shown
+
+
+def continued_text(results: Path) -> list[str]:
+    """One line with the perplexities before and after, for a model that was continued from another."""
+    return continued_lines(read_json(results / "evaluate" / "perplexity.json"))
 
 
 def perplexity_lines(results: Path) -> list[str]:

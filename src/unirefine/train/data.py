@@ -12,6 +12,7 @@ import torch
 
 from unirefine.config import Train
 from unirefine.core.alphabet import CLS, EOS, PAD
+from unirefine.dataset.held_out import changed_validation
 from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files
 from unirefine.errors import UserError
@@ -63,9 +64,18 @@ class MicroBatchPlan(NamedTuple):
 
 def check_shards(directory: Path) -> None:
     """Hash the files of the shards, divided among the processes. Raises UserError on all of them when one differs."""
-    ranks = torch.distributed.get_world_size()
-    found: list[list[Path]] = [[] for _ in range(ranks)]
-    torch.distributed.all_gather_object(found, changed_files(directory, torch.distributed.get_rank(), ranks))
+    _refuse(changed_files(directory, torch.distributed.get_rank(), torch.distributed.get_world_size()))
+
+
+def check_validation(directory: Path) -> None:
+    """As `check_shards`, of the validation side alone."""
+    _refuse(changed_validation(directory, torch.distributed.get_rank(), torch.distributed.get_world_size()))
+
+
+def _refuse(mine: list[Path]) -> None:
+    """Raise UserError on all processes when one of them has a file that has changed. mine: those of this one."""
+    found: list[list[Path]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(found, mine)
     if changed := sorted(path for paths in found for path in paths):
         raise UserError(CHANGED, where=", ".join(map(str, changed)), fix=REBUILD)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unirefine.config import PRESETS, Train
+from unirefine.core.enough import FEW_CLUSTERS, few_clusters
 from unirefine.dataset import Shards
 from unirefine.progress import duration, human
 from unirefine.sampling import SampleStream
@@ -17,7 +18,6 @@ LENGTH_SAMPLES = 10_000
 """Samples from which the mean length is estimated."""
 
 MANY_EPOCHS = 100
-FEW_CLUSTERS = 100
 LARGE = parameters(*PRESETS["650M"][:2])
 """Parameters from which a CPU is no choice."""
 
@@ -180,7 +180,9 @@ def warnings(config: Train, machine: Machine, data: Data | None) -> list[str]:
         )
     validation = min(data.validation, config.validate_sequences or data.validation)
     if validation < FEW_CLUSTERS:
-        fix = "raise train.validate_sequences" if data.validation > validation else "raise split.validation_fraction"
+        fix = "raise train.validate_sequences"
+        if data.validation <= validation:
+            fix = few_clusters(data.clusters + data.validation)
         found.append(
             f"validation on {validation:,} cluster{'s' * (validation != 1)}: below {FEW_CLUSTERS} its perplexity says "
             f"little; {fix}"

@@ -26,10 +26,11 @@ from unirefine.train.finish import finish, is_finished
 from unirefine.train.forecast import data_of
 from unirefine.train.initial import find_initial
 from unirefine.train.measure import Progress
-from unirefine.train.reporter import Reporter, memory_bytes, peak
+from unirefine.train.reporter import Reporter, describe_sets, memory_bytes, peak
 from unirefine.train.saving import Saver
+from unirefine.train.sets import open_sets
 from unirefine.train.step import train_step
-from unirefine.train.validate import Validation
+from unirefine.train.validate import ValidationSets, check_sets
 
 
 def train(config: Train, shards_directory: Path, output: Path) -> None:
@@ -48,13 +49,14 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
             raise missing
         if "SLURM_PROCID" not in os.environ:  # srun may show each process its own GPU only
             machine.check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), here.gpus)
-        init = find_initial(config)
+        init, sets = find_initial(config), open_sets(config)
 
         # Model and optimizer, as the newest checkpoint has them
         platform.initialize(config.parallel, config.seed)
         if platform.on_gpu():
             prepare_gpu(config)
         check_shards(shards_directory)
+        check_sets(config)
         model = engine.wrap(build_esm2(config.model, config), config)
         if init is not None:
             init.load(model)
@@ -62,6 +64,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         saver = Saver(output / "checkpoints", model, optimizer, config, identity)
         progress = saver.resume()
         first = progress.step
+        progress.forget_sets(sets)
         schedule.check(config.steps, config.optimizer, first)
         if main:
             origin.write_run(output, shards_directory, config, resumed=first > 0)
@@ -71,11 +74,16 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         stream = SampleStream(shards.train, config.sampling)
         left, gpu = config.steps - progress.step, platform.on_gpu()
         steps = training_steps(stream, config, progress.samples, left, rank, ranks, gpu=gpu)
-        validation = Validation(shards.validation, config, rank, ranks)
+        others = {name: each.validation for name, each in sets.items()}
+        validation = ValidationSets(shards.validation, others, config, rank, ranks)
         reporter = None
         if main:
             reporter = Reporter(output, config, progress, machine=here, data=data_of(shards, config))
 
+        if others and first == 0:  # what the model that it starts from can do
+            validated = validation.run(model)
+            if reporter is not None:
+                reporter.log(0, {"samples": 0, "tokens": 0, "seconds": 0.0, **validated})
         preempted, before = False, progress.seconds
         while progress.step < config.steps and not preempted:
             started = perf_counter()
@@ -143,5 +151,5 @@ def summary(progress: Progress, config: Train, output: Path) -> str:
     only = "" if hidden is None else f", of hidden residues {hidden:.3f}"
     return (
         f"trained {progress.step:,} steps, {human(progress.tokens, ' tokens')} in {duration(progress.seconds)}: "
-        f"validation perplexity {perplexity:.3f}{only}, model in {output / 'final'}"
+        f"validation perplexity {perplexity:.3f}{only}{describe_sets(progress.latest)}, model in {output / 'final'}"
     )

@@ -1,6 +1,7 @@
 """Sums over steps: since the last line of metrics.jsonl, and since the run began."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 
 from unirefine.config import Train
@@ -77,6 +78,10 @@ class Progress:
         self.seconds += seconds
         self.interval.add(sums)
         self.interval.seconds += seconds
+
+    def forget_sets(self, kept: Collection[str]) -> None:
+        """Forget the losses of further validation sets that are no longer measured. kept: names of those that are."""
+        self.latest = {key: value for key, value in self.latest.items() if "/" not in key or key.split("/")[1] in kept}
 
     def line(
         self,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ TAGS = {
     "mfu": "speed/mfu",
     "memory_bytes": "memory/bytes",
 }
+
+
+def tagged(values: Mapping[str, float]) -> dict[str, float]:
+    """Metrics by their tag; that of a further validation set ends with its name, as in `loss/validation/general`."""
+    found = {}
+    for key, value in values.items():
+        name, slash, which = key.partition("/")
+        if name in TAGS:
+            found[f"{TAGS[name]}{slash}{which}"] = value
+    return found
 
 
 def truncate(path: Path, step: int) -> None:
@@ -88,7 +99,7 @@ class Metrics:
     def __init__(self, output: Path, step: int, wandb_run: Any = None) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self.path = output / "metrics.jsonl"
-        truncate(self.path, step)
+        truncate(self.path, step or -1)  # a run that starts over has no step 0 yet
         self._lines = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1 if step else None)
         self._wandb = wandb_run
@@ -107,10 +118,11 @@ class Metrics:
         """Append the line `{"step": step, **values}`."""
         self._lines.write(json.dumps({"step": step, **values}) + "\n")
         self._lines.flush()
-        for name in TAGS.keys() & values.keys():
-            self._board.add_scalar(TAGS[name], values[name], step)
+        found = tagged(values)
+        for tag, value in found.items():
+            self._board.add_scalar(tag, value, step)
         if self._wandb is not None:
-            self._wandb.log({TAGS[name]: values[name] for name in TAGS.keys() & values.keys()}, step=step)
+            self._wandb.log(found, step=step)
 
     def close(self) -> None:
         """Flush everything to disk and close it."""

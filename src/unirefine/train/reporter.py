@@ -3,6 +3,7 @@
 import contextlib
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import TextIO
@@ -12,6 +13,7 @@ from unirefine.megatron import platform
 import torch
 
 from unirefine.config import Train
+from unirefine.files.documents import set_names
 from unirefine.progress import PLAIN_INTERVAL_S, duration, human, waiting
 from unirefine.train import forecast
 from unirefine.train.flops import parameters, peak_flops
@@ -83,16 +85,20 @@ class Reporter:
         if "validation_perplexity" not in values and now - self._printed < PLAIN_INTERVAL_S:
             return
         self._printed = now
-        text = f"step {step:,}/{self.config.steps:,}  loss {values['loss']:.4f}"
+        text = f"step {step:,}/{self.config.steps:,}"
+        if "loss" in values:  # none before step 1
+            text += f"  loss {values['loss']:.4f}"
         if "validation_perplexity" in values:
             text += f"  validation perplexity {values['validation_perplexity']:.3f}"
         if "validation_hidden_perplexity" in values:
             text += f", of hidden residues {values['validation_hidden_perplexity']:.3f}"
+        text += describe_sets(values)
         if "tokens_per_second" in values:
             text += f"  {human(values['tokens_per_second'], ' tokens')}/s"
         if "mfu" in values:
             text += f"  MFU {100 * values['mfu']:.1f}%"
-        left = (now - self._started) / max(step - self._first, 1) * (self.config.steps - step)
+        done = step - self._first
+        left = (now - self._started) / done * (self.config.steps - step) if done else 0
         self._print(f"train: {text}" + (f"  ETA {duration(left)}" if left else ""))
 
     def attention(self, kernels: list[str]) -> None:
@@ -108,6 +114,16 @@ class Reporter:
 
     def _print(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
+
+
+def describe_sets(values: Mapping[str, float]) -> str:
+    """The perplexities of further validation sets in words: `; general 17.512, of hidden residues 19.204`."""
+    text = ""
+    for name in set_names([values]):
+        text += f"; {name} {values[f'validation_perplexity/{name}']:.3f}"
+        hidden = values.get(f"validation_hidden_perplexity/{name}")
+        text += "" if hidden is None else f", of hidden residues {hidden:.3f}"
+    return text
 
 
 def device_name() -> str:

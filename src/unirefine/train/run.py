@@ -1,11 +1,12 @@
 """Run the stage: train in this process, or start the processes that train."""
 
 import os
+import sys
 from pathlib import Path
 
 from unirefine.config import Train
 from unirefine.dataset import open_shards
-from unirefine.train import checkpoints, environment, launcher, machine, schedule
+from unirefine.train import checkpoints, environment, forecast, launcher, machine, schedule, sets, sizing
 
 
 def run(config: Train, shards: Path, output: Path) -> None:
@@ -19,6 +20,12 @@ def run(config: Train, shards: Path, output: Path) -> None:
     or a loss that is not finite; SystemExit with status `launcher.EXIT_PREEMPTED` after SIGTERM or SIGUSR1, with a
     checkpoint saved.
     """
+    if config.epochs is not None:
+        data = forecast.data_of(open_shards(shards), config)
+        config = sizing.fitted(config, data)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"train: {sizing.describe(config, data)}", file=sys.stderr, flush=True)
+    sets.open_sets(config)  # report what is wrong before any process starts
     with environment.set_for(config):
         _run(config, shards, output)
 

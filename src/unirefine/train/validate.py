@@ -1,6 +1,8 @@
 """Validation during training: the same sequences, windows and masks every time, at any layout."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 from unirefine.megatron import platform
 
@@ -11,22 +13,46 @@ from megatron.core.distributed import DistributedDataParallel
 from unirefine.config import Train
 from unirefine.dataset import Side
 from unirefine.errors import UserError
+from unirefine.files.stages import shards_of
 from unirefine.sampling import FixedStream, prefetch
 from unirefine.train import engine
-from unirefine.train.data import MicroBatch, MicroBatchPlan, make_micro_batch, plan_micro_batches
+from unirefine.train.data import MicroBatch, MicroBatchPlan, check_validation, make_micro_batch, plan_micro_batches
 
 GROUP = 16
 """Micro-batches in one run of the pipeline schedule."""
 
 
+def check_sets(config: Train) -> None:
+    """Hash the validation shards of `train.validation`, divided among the processes. Collective."""
+    for given in config.validation.values():
+        check_validation(shards_of(Path(given)))
+
+
+class ValidationSets:
+    """The run's own validation shard, and the further ones of `train.validation`."""
+
+    def __init__(self, own: Side, others: Mapping[str, Side], config: Train, rank: int, ranks: int) -> None:
+        self.own = Validation(own, config, rank, ranks)
+        self.others = {name: Validation(side, config, rank, ranks) for name, side in others.items()}
+
+    def run(self, model: DistributedDataParallel) -> dict[str, float]:
+        """As `Validation.run`; numbers of a further set have its name behind a slash: `validation_loss/general`."""
+        found = self.own.run(model)
+        for name, one in self.others.items():
+            found |= {f"{key}/{name}": value for key, value in one.run(model).items()}
+        return found
+
+
 class Validation:
-    """This rank's share of the first `validate_sequences` of the validation shard."""
+    """This rank's share of the first `validate_sequences` of a validation shard."""
 
     def __init__(self, side: Side, config: Train, rank: int, ranks: int) -> None:
         count = min(config.validate_sequences or side.sequences, side.sequences)
         if count < ranks:
             raise UserError(
-                f"{count} validation sequences for {ranks} data-parallel processes", fix="use fewer of them"
+                f"{count} validation sequences for {ranks} data-parallel processes",
+                where=side.prefixes[0],
+                fix="use fewer of them",
             )
         self.config = config
         self.stream = FixedStream(side, config.sampling, config.sampling.seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from unirefine.config import Config
 from unirefine.core.levels import LEVELS, SIDES
 from unirefine.files import lineage, names
-from unirefine.files.stages import RESULTS
+from unirefine.files.stages import RESULTS, shards_of
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,10 @@ class Paths:
         kinds = ["sequences", "residues"] if embed.per_residue else ["sequences"]
         suffixes = ["parquet", "npy"] if embed.arrays else ["parquet"]
         return [f"{self.directory('embed')}/{kind}.{suffix}" for suffix in suffixes for kind in kinds]
+
+    def validation_sets(self) -> list[str]:
+        """The manifests of the further validation sets of training. An edit of a shard changes its manifest."""
+        return [str(shards_of(Path(given)) / "manifest.json") for given in self.config.train.validation.values()]
 
     def initial_weights(self) -> list[str]:
         """The files of the model that training starts from. An edit of one does not change its directory's date."""

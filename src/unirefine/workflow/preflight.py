@@ -16,6 +16,7 @@ from unirefine.config import Config
 from unirefine.errors import UserError
 from unirefine.files import lineage, names
 from unirefine.files.atomic import read_json
+from unirefine.files.stages import shards_of
 from unirefine.files.urls import is_path, local_path
 from unirefine.progress import duration
 from unirefine.tools import find_mmseqs
@@ -52,7 +53,9 @@ def require_files(config: Config, *, find_tools: bool, downloads: Path | None = 
     for key, path in _own_files(config):
         if not Path(path).exists():
             wrong.append(f"{key}: {path}")
-        elif key != "train.init" and Path(path).is_dir():
+        elif key.startswith("train.validation.") and not (shards_of(Path(path)) / "manifest.json").exists():
+            wrong.append(f"{key}: {path} (no shards in it)")
+        elif not key.startswith(("train.init", "train.validation.")) and Path(path).is_dir():
             wrong.append(f"{key}: {path} (a directory)")
     if config.release.is_data_set and not config.release.on_hub and not Paths(config, {}).data_set():
         wrong.append(f"release.dataset: {config.release.dataset} (no data set in it)")
@@ -89,6 +92,7 @@ def _own_files(config: Config) -> Iterator[tuple[str, str]]:
     }
     files |= {f"decontaminate.against[{at}]": one.file for at, one in enumerate(config.decontaminate.against)}
     yield from ((key, path) for key, path in files.items() if path is not None)
+    yield from ((f"train.validation.{name}", path) for name, path in config.train.validation.items())
     for entry in config.curate.exclude:
         options = ((f"curate.exclude ({entry.name})", path) for path in (entry.purge_list, entry.designs))
         yield from ((key, path) for key, path in options if path is not None)

@@ -43,6 +43,17 @@ def test_init_writes_a_config_that_loads(words, found, capsys):
     assert Path("new/lab 2.yaml").read_text() == text
 
 
+def test_init_writes_a_config_that_continues_a_model(capsys):
+    Path("my.fasta").write_text(">a\nMK\n")
+    words = ["--fasta", "my.fasta", "--from", "facebook/esm2_t12_35M_UR50D"]
+    assert cli.main(["init", "a.yaml", *words]) == cli.main(["init", "b.yaml", *words, "--steps", "70"]) == 0
+    chosen, given = load_config("a.yaml").train, load_config("b.yaml").train
+    assert chosen.init == given.init == "facebook/esm2_t12_35M_UR50D" and chosen.model.preset == "35M"
+    assert (chosen.epochs, chosen.steps, given.epochs, given.steps) == ("auto", None, None, 70)
+    assert cli.main(["init", "c.yaml", "--published", *words[2:]]) == 1
+    assert "--from continues a model on your own proteins; give --fasta too" in capsys.readouterr().err
+
+
 def test_init_asks_what_is_left_open(monkeypatch, capsys):
     answers = iter(["2", ""])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)

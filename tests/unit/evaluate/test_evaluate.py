@@ -238,6 +238,28 @@ def test_pseudo_perplexity_masks_one_residue_at_a_time(written, small_esm2):
             assert value == pytest.approx(-float(logits.log_softmax(-1)[int(sequence[residue])]), abs=1e-4)
 
 
+def test_before_and_after_are_measured_at_the_same_residues_of_every_set(written, small_esm2, tmp_path):
+    directory = small_esm2[0]
+    ignorant = shutil.copytree(directory, tmp_path / "ignorant")
+    weights = load_file(ignorant / "model.safetensors")
+    for name in ("lm_head.layer_norm.weight", "lm_head.layer_norm.bias", "lm_head.bias"):
+        weights[name].zero_()  # so that all logits are 0, and the perplexity is the number of tokens
+    save_file(weights, ignorant / "model.safetensors")
+    sets = {"general": written.directory}
+    result = stage.run(written.directory, [directory], tmp_path / "out", CONFIG, before=ignorant, sets=sets)
+    own, general = result["continued"]["sets"]
+    assert (own["set"], general["set"], own["clusters"]) == ("validation", "general", 25)
+    for kind, measured in (("all", result["table"][0]), ("hidden", result["table"][0]["hidden"])):
+        assert own[kind] == general[kind]
+        assert own[kind]["after"] == {key: measured[key] for key in ("perplexity", "interval")}
+        assert own[kind]["before"]["perplexity"] == pytest.approx(33, rel=1e-5)
+        assert own[kind]["ratio"] == pytest.approx(measured["perplexity"] / 33, rel=1e-5)
+    assert own["hidden"]["residues"] == result["hidden"] < own["all"]["residues"] == result["masked"]
+    assert read_json(tmp_path / "out/perplexity.json")["continued"] == result["continued"]
+    with pytest.raises(UserError, match="validation set general: no such directory"):
+        stage.run(written.directory, [directory], tmp_path / "out", CONFIG, sets={"general": tmp_path / "none"})
+
+
 def test_several_checkpoints_and_published_values_share_one_table(written, small_esm2, tmp_path):
     """The model card has a row per checkpoint, with the value published for its name."""
     copy = shutil.copytree(small_esm2[0], tmp_path / "second")

@@ -8,6 +8,7 @@ import pytest
 
 from unirefine.config import Decontaminate, Search
 from unirefine.files.atomic import write_json
+from unirefine.report.continued import continued_sections
 from unirefine.report.ledger import Entry
 from unirefine.report.origin import release_section
 from unirefine.report.perplexity import breakdown_section, evaluation_section
@@ -91,6 +92,34 @@ def test_the_evaluation_section_compares_with_baselines_where_the_residue_is_hid
     assert kinds.columns[1::2] == ["hidden (80)", "kept (20)", "random (0)"]
     assert kinds.rows == [["ours", "17.000", "16.00 to 18.00", "1.700", "0.70 to 2.70", "-", "-"]]
     assert "ours is NOT better than bigram where the residue is hidden, nor than any other" in section.text[0]
+
+
+def test_a_continued_model_is_shown_before_and_after():
+    def pair(before, after, ratio):
+        row = {"residues": 80, "before": measured(before), "after": measured(after)}
+        return row | {"ratio": ratio, "ratio_interval": [ratio - 0.01, ratio + 0.01]}
+
+    sets = [
+        {"set": "validation", "clusters": 120, "all": pair(9.0, 8.0, 0.9), "hidden": pair(17.0, 15.0, 0.88)},
+        {"set": "general", "clusters": 400, "all": pair(9.0, 9.0, 1.0), "hidden": pair(17.0, 18.0, 1.06)},
+        {"set": "third", "clusters": 4, "all": pair(9.0, 9.0, 1.0), "hidden": pair(17.0, 17.0, 1.0)},
+    ]
+    assert continued_sections(evaluation()) == []
+    (section,) = continued_sections(evaluation() | {"continued": {"before": "a/model", "sets": sets}})
+    assert section.text[0] == (
+        "Continued from a/model, perplexity of hidden residues: "
+        "validation 17.000 (16.00 to 18.00) before, 15.000 (14.00 to 16.00) after, better, "
+        "ratio 0.880 (0.870 to 0.890); "
+        "general 17.000 (16.00 to 18.00) before, 18.000 (17.00 to 19.00) after, worse (forgetting), "
+        "ratio 1.060 (1.050 to 1.070); third 17.000 (16.00 to 18.00) before, 17.000 (16.00 to 18.00) after, "
+        "no clear change, ratio 1.000 (0.990 to 1.010)."
+    )
+    hidden, everything = section.tables
+    assert hidden.rows[0] == [
+        "validation", "120", "17.000", "16.00 to 18.00", "15.000", "14.00 to 16.00", "0.880 (0.870 to 0.890)",
+    ]  # fmt: skip
+    assert everything.rows[2][2:5:2] == ["9.000", "9.000"]
+    assert "general, after" in section.figures[0].svg
 
 
 def test_the_second_engine_is_one_line_of_parity():

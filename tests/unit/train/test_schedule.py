@@ -6,7 +6,9 @@ import pytest
 
 from unirefine.config import Optimizer, load_config
 from unirefine.errors import UserError
+from unirefine.train.forecast import Data
 from unirefine.train.schedule import check, describe, learning_rate
+from unirefine.train.sizing import fitted
 
 PUBLISHED = Optimizer()
 CONFIGS = Path(__file__).parents[3] / "config"
@@ -75,4 +77,6 @@ def test_the_schedule_in_words():
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_no_config_of_ours_is_refused(path):
     train = load_config(path).train
+    if train.epochs:
+        train = fitted(train, Data(clusters=300, validation=100, mean_length=200.0))
     check(train.steps, train.optimizer)

@@ -19,7 +19,7 @@ OWN = {
     "curate": {"designs": "designs.fasta"},
     "split": {"method": "ids", "ids": "ids.txt"},
     "decontaminate": {"against": ["wild types.fasta", {"file": "casp.fasta", "name": "casp15"}]},
-    "train": {"init": "model"},
+    "train": {"init": "model", "validation": {"general": "results/other"}},
     "embed": {"fasta": "~/embed.fasta"},
 }
 
@@ -43,6 +43,7 @@ def test_all_files_that_are_missing_are_reported_with_their_keys(tmp_path, monke
         "curate.designs": "designs.fasta",
         "split.ids": "ids.txt",
         "train.init": "model",
+        "train.validation.general": "results/other",
         "embed.fasta": "~/embed.fasta",
         "decontaminate.against[0]": "wild types.fasta",
         "decontaminate.against[1]": "casp.fasta",
@@ -52,8 +53,13 @@ def test_all_files_that_are_missing_are_reported_with_their_keys(tmp_path, monke
     assert missing(OWN | tools) == files  # in a container it may be there
     for number, path in enumerate(files.values()):
         (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).mkdir() if number in (1, 6) else (tmp_path / path).touch()
-    assert missing(OWN) == {"release.taxdump": "taxdump.tar.gz (a directory)"}
+        (tmp_path / path).mkdir() if number in (1, 6, 7) else (tmp_path / path).touch()
+    assert missing(OWN) == {
+        "release.taxdump": "taxdump.tar.gz (a directory)",
+        "train.validation.general": "results/other (no shards in it)",
+    }
+    (tmp_path / "results/other/shard").mkdir()
+    (tmp_path / "results/other/shard/manifest.json").touch()
     (tmp_path / "taxdump.tar.gz").rmdir()
     (tmp_path / "taxdump.tar.gz").touch()
     require_files(parse_config(OWN), find_tools=True)
