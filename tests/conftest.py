@@ -1,5 +1,6 @@
 """For every test: Ctrl-C works, bytecode is kept, and the longest modules start first."""
 
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # some hundred processes would each compile unirefine's modules
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Imports of all test modules make a million objects that stay: a quarter of their time goes to looking for garbage.
+gc.disable()
 
 # A module runs in one worker, so that its fixtures are made once. Modules of `workflow` wait for a run that they share.
 # It compiles numba's functions for all. While the first worker makes it, the others run modules that do not need it.
@@ -37,6 +41,13 @@ def pytest_collection_modifyitems(items):
     """Sort the modules of FIRST to the front, in this order."""
     places = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
+
+def pytest_collection_finish():
+    """Collect garbage again, among what tests make."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

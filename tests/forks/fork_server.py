@@ -37,6 +37,9 @@ MESSAGE = 1 << 20
 """Bytes of the longest request."""
 LAZILY = (
     "snakemake.cli",
+    "snakemake.report.html_reporter",
+    "snakemake_storage_plugin_s3",
+    "smart_open",
     "transformers.models.esm.modeling_esm",
     "transformers.models.esm.tokenization_esm",
 )

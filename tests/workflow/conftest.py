@@ -96,9 +96,14 @@ class Workflow:
         """As `planned`, from the output of `snakemake --dry-run`."""
         done = self.snakemake("--dry-run", *arguments, config=config)
         assert done.returncode == 0, done.stdout
-        if "Nothing to be done" in done.stdout:
+        return self.rules_of(done.stdout)
+
+    @staticmethod
+    def rules_of(output: str) -> set[str]:
+        """Names of the rules in an output of Snakemake's: those that it executes, or would execute."""
+        if "Nothing to be done" in output:
             return set()
-        table = done.stdout.split("Job stats:")[1].split("total")[0]
+        table = output.split("Job stats:")[1].split("total")[0]
         return set(re.findall(r"^(\w+) +\d+$", table, re.MULTILINE))
 
     def config_with(self, name: str, changes: dict[str, dict[str, object]]) -> Path:
@@ -143,13 +148,22 @@ def workflow(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A directory in which the whole workflow has run once, nothing of it forked. Tests that change it take `copy`."""
+    """A directory in which the whole workflow has run once. Tests that change it take `copy`.
+
+    Its commands are new processes, but for train, evaluate and embed, which import torch: new processes of these are in
+    unit/megatron/test_import_order.py and in distributed/test_train_faults.py.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished-of-all"
     with locks.exclusive(shared.with_suffix(".lock"), wait=True):  # one worker runs it, the others wait
         if not (shared / "ended").exists():
-            done = replace(prepare(shared), new=True).snakemake()
-            assert done.returncode == 0, done.stdout
+            forked = prepare(shared)
+            new = replace(forked, new=True)
+            # Snakemake is a fork, its commands are not
+            started = replace(forked, variables={"PATH": new.environment["PATH"]})
+            for run, *targets in ((new, "shard", "decontaminate"), (forked, "evaluate", "embed"), (started,)):
+                done = run.snakemake(*targets)
+                assert done.returncode == 0, done.stdout
             (shared / "ended").touch()
     shutil.copytree(shared, base / "finished", symlinks=True)
     return Workflow(base / "finished")

@@ -1,11 +1,13 @@
 """profiles/slurm as Snakemake reads it: the resources of each job at its first and its second attempt."""
 
+import contextlib
 import os
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import yaml
+from plan import plan
 from snakemake_executor_plugin_slurm_jobstep import get_cpu_setting
 
 from unirefine.config import Parallel
@@ -24,17 +26,18 @@ def asked(job, attempt: int) -> dict:
     return dict(job.resources.items())
 
 
-@pytest.fixture(params=["uniref-current", "uniref-2024_03"])
-def jobs(request, tmp_path, jobs_of):
+@pytest.fixture(scope="module", params=["uniref-current", "uniref-2024_03"])
+def jobs(request, tmp_path_factory):
     """One job of each submitted rule. Every input exists, as a file of 40 MB."""
     config = ROOT / f"config/{request.param}.yaml"
-    for job in jobs_of(tmp_path, config, *PROFILE):
-        for path in map(Path, job.input):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w") as sparse:
-                sparse.truncate(40 * MB)
-    again = jobs_of(tmp_path, config, *PROFILE)  # a plan keeps which files it has seen
-    return {job.rule.name: job for job in again if job.rule.name not in LOCAL}
+    with contextlib.chdir(tmp_path_factory.mktemp("inputs")):
+        for job in plan(config, *PROFILE).jobs:
+            for path in map(Path, job.input):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("w") as sparse:
+                    sparse.truncate(40 * MB)
+        again = plan(config, *PROFILE).jobs  # a plan keeps which files it has seen
+        yield {job.rule.name: job for job in again if job.rule.name not in LOCAL}
 
 
 def test_memory_and_time_of_every_job_grow_with_the_attempt(jobs):

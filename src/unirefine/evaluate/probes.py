@@ -1,10 +1,11 @@
 """Frozen probes: how much of a label can a linear model read from vectors, on proteins unlike those of train?
 
 Ridge regression for numbers (Spearman's correlation), logistic regression for categories (Matthews' correlation), on
-the mean over residues. The test proteins are a column's, or a fifth of the rows in whole MMseqs2 clusters.
+the mean over residues. The test proteins are a column's, or a fifth of the rows in whole groups of similar proteins.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from unirefine.evaluate.correlation import ranks, spearman
 from unirefine.evaluate.statistics import RESAMPLES, percentiles
 from unirefine.model.batching import length_buckets, with_special_tokens
 from unirefine.model.inference import Engine, not_finite
-from unirefine.similarity.clusters import cluster
+from unirefine.similarity.linkage import search_all, single_linkage
 
-IDENTITY = 0.3
+IDENTITY, COVERAGE = 0.3, 0.8
+"""Proteins of a pair above both, of both sequences, are on one side."""
 TEST = 0.2
 LONGEST = 1022
 FEWEST = 10
@@ -114,13 +116,19 @@ def _labels(table: Table, rows: Sequence[Any], label: int) -> tuple[np.ndarray, 
 
 
 def _clusters(sequences: Sequence[str], output: Path, threads: int) -> np.ndarray:
-    return cluster(sequences, IDENTITY, output / "probe", "evaluate suite", threads=threads)
+    """Group of each row, int64[n]: no pair of different groups is similar."""
+    pairs = search_all(sequences, output / "probe", "evaluate suite", threads=threads)
+    return single_linkage(sequences, pairs, IDENTITY, COVERAGE)
 
 
 def _whole_clusters(sequences: Sequence[str], group: np.ndarray) -> np.ndarray:
-    """Which rows are test's: clusters in the order of a hash of their representative, until there are enough."""
-    sizes = {int(one): int((group == one).sum()) for one in np.unique(group)}
-    order = sorted(sizes, key=lambda one: hashlib.sha256(sequences[one].encode()).digest())
+    """Which rows are test's: clusters in the order of the smallest hash in them, until there are enough."""
+    sizes: Counter[int] = Counter(group.tolist())
+    hashes: dict[int, bytes] = {}
+    for one, sequence in zip(group.tolist(), sequences, strict=True):
+        digest = hashlib.sha256(sequence.encode()).digest()
+        hashes[one] = min(digest, hashes.get(one, digest))
+    order = sorted(sizes, key=lambda one: hashes[one])
     chosen, rows = set(), 0
     for one in order:
         if rows + sizes[one] <= TEST * len(sequences) or not chosen:

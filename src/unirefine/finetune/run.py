@@ -20,6 +20,7 @@ from unirefine.finetune import outcome as judged
 from unirefine.finetune import split as splits
 from unirefine.finetune.train import Progress, accelerator, predict_all, train
 from unirefine.model import source
+from unirefine.similarity.linkage import single_linkage
 
 SETTINGS, RESULT = "settings.json", "finetune.json"
 _OTHERS = ("fold_", "DMS_score_bin", "mutant", "mutated_sequence")
@@ -88,7 +89,7 @@ def run(
     helper.wait_for_everyone()
     base, name = models.base_of(model, output)
     pairs = similar.search(data.sequences, output, threads=threads, mmseqs=mmseqs)
-    groups = similar.clusters(data.sequences, pairs, config)
+    groups = single_linkage(data.sequences, pairs, config.identity, config.coverage)
     arms, impossible = _arms(data, rows, groups, config)
     for number, arm in enumerate(arms):
         below = output if number == 0 else output / arm.method

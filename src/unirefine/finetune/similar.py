@@ -1,4 +1,4 @@
-"""Which sequences are similar: a search of all against all, the clusters that follow, an exact check of a split."""
+"""Which sequences are similar across a split: the nearest train sequence, leaks, an exact check."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,21 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from unirefine.config import Finetune, Search
+from unirefine.config import Finetune
 from unirefine.core import parquet
 from unirefine.core.exact import Limits, align_all
 from unirefine.core.smith_waterman import as_residues
-from unirefine.files.atomic import atomic_path, temporary_directory
-from unirefine.similarity.align import align
-from unirefine.similarity.giants import align_giants, with_giants
+from unirefine.files.atomic import atomic_path
 from unirefine.similarity.interval import interval
-from unirefine.tools import find_mmseqs
+from unirefine.similarity.linkage import EVALUE, search_all
 
-SENSITIVITY = 7.5
-"""That of the audit of the main split."""
-COVERED = 0.5
-"""Alignments that cover less of either sequence are not looked at: those of one domain."""
-EVALUE = 1e-3
 CELLS = 3_000_000_000
 """Pairs of residues that the exact check aligns at most, some seconds."""
 SAMPLE = 1000
@@ -29,68 +22,15 @@ GROUP = 1 << 20
 
 
 def search(sequences: Sequence[str], output: Path, *, threads: int, mmseqs: str | None) -> pl.DataFrame:
-    """Every pair of different sequences with an alignment, in both directions: `query`, `target` (UInt32), `identity`,
-    `coverage` (the smaller one), `bits`; sorted.
-
-    The pairs are kept in `output/pairs.parquet`, so a resumed run does not search again. Raises UserError when MMseqs2
-    fails.
-    """
+    """`search_all`, once: the pairs are kept in `output/pairs.parquet`, so a resumed run does not search again."""
     kept = output / "pairs.parquet"
     if kept.exists():
         with parquet.File(kept, "delete it and start again") as file:
             return pl.DataFrame(pl.from_arrow(file.read()))
-    binary = find_mmseqs(mmseqs)
-    settings = Search(sensitivity=SENSITIVITY, coverage=COVERED, coverage_mode=0, evalue=EVALUE)
-    with temporary_directory(output / "search") as work:
-        fasta = work / "all.fasta"
-        fasta.write_text("".join(f">{number}\n{sequence}\n" for number, sequence in enumerate(sequences)))
-        found = align(binary, fasta, fasta, settings, work=work, threads=threads, title="finetune")
-        found = with_giants(found, align_giants(fasta, fasta, settings, threads=threads).alignments)
-    pairs = _both_ways(found)
+    pairs = search_all(sequences, output / "search", "finetune", threads=threads, mmseqs=mmseqs)
     with atomic_path(kept) as temporary:
         parquet.write_table(pairs.to_arrow(), temporary, row_group_size=GROUP)
     return pairs
-
-
-def _both_ways(found: pl.DataFrame) -> pl.DataFrame:
-    """One row for each direction of a pair: that of the alignment with the higher identity."""
-    one = found.select(
-        pl.col("cluster").alias("query"), "target", "identity",
-        pl.min_horizontal("query_coverage", "target_coverage").alias("coverage"), "bits",
-    ).filter(pl.col("query") != pl.col("target"))  # fmt: skip
-    other = one.select(pl.col("target").alias("query"), pl.col("query").alias("target"), "identity", "coverage", "bits")
-    order = ["query", "target", "identity", "bits", "coverage"]
-    both = pl.concat([one, other]).sort(order, descending=[False, False, True, True, True])
-    return both.unique(["query", "target"], keep="first", maintain_order=True)
-
-
-def clusters(sequences: Sequence[str], pairs: pl.DataFrame, config: Finetune) -> np.ndarray:
-    """Cluster of each sequence, numbered by first appearance: int64[n].
-
-    Single linkage: any two sequences with a pair of `identity` over `coverage`, or with the same letters, are in one.
-    """
-    parent = list(range(len(sequences)))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
-
-    def join(first: int, second: int) -> None:
-        first, second = root(first), root(second)
-        parent[max(first, second)] = min(first, second)
-
-    alike = pairs.filter(
-        (pl.col("identity") >= config.identity - 1e-6) & (pl.col("coverage") >= config.coverage - 1e-6)
-    )
-    for query, target in alike.select("query", "target").iter_rows():
-        join(query, target)
-    same: dict[str, int] = {}
-    for at, sequence in enumerate(sequences):
-        join(at, same.setdefault(sequence, at))
-    _, numbers = np.unique([root(at) for at in range(len(sequences))], return_inverse=True)
-    return numbers.astype(np.int64)
 
 
 def nearest(sequences: Sequence[str], pairs: pl.DataFrame, train: np.ndarray, asked: np.ndarray) -> tuple:

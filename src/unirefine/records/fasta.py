@@ -74,7 +74,9 @@ def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> i
     taxa, rep_taxa, counts = out.taxon, out.rep_taxon, out.count
     ids, id_ends, reps, rep_ends = out.id, out.id_end, out.rep, out.rep_end
     seq, seq_ends, detail, fragment = out.seq, out.seq_end, out.detail, out.fragment
-    n, i, size, width = 0, 0, len(raw), _USUAL_WIDTH
+    # not 0: numba would compile what they go to twice, for the literal and for every number
+    zero = np.int64(0)
+    n, i, size, width = zero, zero, len(raw), np.int64(_USUAL_WIDTH)
     while i < size and (raw[i] == _NEWLINE or _is_crlf(raw, i, size)):
         i += 1
     while i < size:
@@ -92,7 +94,7 @@ def _parse(raw: np.ndarray, prefix: np.ndarray, strict: bool, out: Columns) -> i
         if lone:
             state = LONE_RETURN
         status[n], key[n] = state, 0
-        count, taxon, rep_start, rep_stop = MISSING, MISSING, 0, 0
+        count, taxon, rep_start, rep_stop = MISSING, MISSING, zero, zero
         if state == OK:
             key[n] = pack(raw, start + skip, id_end)
             fragment[n] = is_fragment(raw, id_end, end)
@@ -212,7 +214,7 @@ def _sequence(
 
     Returns (start of the next header, width of the lines, end of the sequence in `seq`).
     """
-    at, lower, stops = first, False, 0
+    at, lower, stops = np.int64(first), False, 0
     while i < size and raw[i] != _GREATER:
         end = i + width
         if end < size and raw[end] == _NEWLINE and copy_letters(raw[i:end], seq[at : at + width]):

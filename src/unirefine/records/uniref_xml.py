@@ -173,7 +173,8 @@ def _parse(
     out: Columns,
 ) -> tuple[int, int, int]:
     """Returns (entries, END, where they end), or (entries before it, the error, its position)."""
-    n = 0
+    # not 0: numba would compile what n goes to twice, for the literal and for every number
+    n = np.int64(0)
     while True:
         i = skip_space(raw, i)
         if i < len(raw) - 1 and raw[i] == LESS and raw[i + 1] == BANG:
@@ -208,8 +209,8 @@ def _entry(
     out.rep_end[n + 1] = out.rep_end[n]
     out.seq_end[n + 1] = out.seq_end[n]
     out.taxon[n] = out.rep_taxon[n] = out.count[n] = MISSING
-    first_member = members = out.member_end[n]
-    first_taxon = taxa = out.other_end[n]
+    first_member = members = np.int64(out.member_end[n])
+    first_taxon = taxa = np.int64(out.other_end[n])
     listed = 0
     i, closed, a0, a1, _b0, _b1 = attributes(raw, i + 1 + len(_ENTRY), _ID, _ID)
     if i < 0 or closed:
@@ -328,7 +329,7 @@ def _sequence(
         i += 1
     while end > i and is_space(raw[end - 1]):
         end -= 1
-    first = out.seq_end[n]
+    first = np.int64(out.seq_end[n])
     at, lower, stops = first + end - i, False, 0
     plain = copy_letters(raw[i:end], out.seq[first:at])
     if not plain:
@@ -398,8 +399,10 @@ def _distinct_keys(keys: np.ndarray, start: int, end: int) -> int:
 def _distinct_taxa(taxa: np.ndarray, members: np.ndarray, start: int, end: int) -> int:
     """Sort taxa[start:end] and drop repeats in place; of equal taxa the first member stays. Returns the new end."""
     if end - start > _FEW:
-        order = start + np.argsort(taxa[start:end], kind="mergesort")  # stable
-        taxa[start:end], members[start:end] = taxa[order], members[order]
+        order = np.argsort(taxa[start:end], kind="mergesort")  # stable
+        unsorted_taxa, unsorted_members = taxa[start:end].copy(), members[start:end].copy()
+        for k in range(len(order)):
+            taxa[start + k], members[start + k] = unsorted_taxa[order[k]], unsorted_members[order[k]]
     else:
         for k in range(start + 1, end):
             taxon, member, at = taxa[k], members[k], k

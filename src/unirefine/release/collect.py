@@ -63,8 +63,7 @@ def run(
             "published": published,
         },
     )
-    total = sum(entry["size"] for entry in facts)
-    lines = [f"release {release or _unnamed(config)}: {len(facts)} files, {total:,} bytes"]
+    lines = []
     for known in published:
         agrees = "as published" if known["found"] == known["published"] else f"published: {known['published']}"
         lines.append(f"{known['file']}: {known['what']} {known['found']} ({agrees}, {known['source']})")
@@ -72,7 +71,8 @@ def run(
         keep = [*files, *(facts_of(directory / name).name for name in files), output.name]
         deleted = [path.name for path in delete_stale(directory, "release", keep) if path.suffix != ".json"]
         lines += [f"deleted {name}, which this config does not ask for" for name in deleted]
-    return lines
+    total = sum(entry["size"] for entry in facts)
+    return [*lines, f"release {release or _unnamed(config)}: {len(facts)} files, {total:,} bytes"]
 
 
 def _unnamed(config: Release) -> str:

@@ -137,7 +137,7 @@ class Console:
         """A line for each running job, the one that began first at the top."""
         now = time.monotonic()
         return [
-            f"       {one.rule:<22} {duration(now - one.began):>6}  {last_line(one.logs)}"
+            f"       {one.rule:<22} {duration(now - one.began):>6}  {last_line(one.logs) or 'starting'}"
             for one in self._running.values()
         ]
 

@@ -5,7 +5,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import mlcroissant
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "shard"))
@@ -32,9 +31,15 @@ def made(tmp_path_factory):
     return root / "data", run
 
 
+def dataset(directory):
+    import mlcroissant  # takes a second, in every worker that collects this module
+
+    return mlcroissant.Dataset(directory / "croissant.json")
+
+
 def test_its_records_are_the_sequences(made):
     directory, run = made
-    read = mlcroissant.Dataset(directory / "croissant.json")
+    read = dataset(directory)
     for side, code in (("train", 0), ("validation", 1), ("test", 2)):
         expected = {
             (None if side != "train" else name, cluster, sequence)
@@ -48,7 +53,7 @@ def test_its_records_are_the_sequences(made):
 
 def test_it_is_valid_and_names_files_licence_and_release(made):
     directory, _run = made
-    metadata = mlcroissant.Dataset(directory / "croissant.json").metadata
+    metadata = dataset(directory).metadata
     assert not metadata.issues.errors and not metadata.issues.warnings
     assert metadata.conforms_to == ["http://mlcommons.org/croissant/1.1"]
     assert metadata.license == ["https://creativecommons.org/licenses/by/4.0/"]

@@ -8,6 +8,7 @@ from unirefine.config import Finetune
 from unirefine.errors import UserError
 from unirefine.finetune import similar, split
 from unirefine.finetune.table import Data
+from unirefine.similarity.linkage import single_linkage
 
 GROUPS = np.repeat(np.arange(60), np.random.Generator(np.random.Philox(1)).integers(1, 9, 60))
 
@@ -95,15 +96,9 @@ def test_clusters_nearest_and_leaks():
     }
     pairs = pl.DataFrame(rows, schema=columns, orient="row")
     config = Finetune()
-    groups = similar.clusters(sequences, pairs, config)
-    assert groups.tolist() == [
-        0,
-        0,
-        0,
-        1,
-        1,
-        2,
-    ]  # 0-1-2 through 1; 3 and 4 have the same letters; 2-5 covers too little
+    groups = single_linkage(sequences, pairs, config.identity, config.coverage)
+    # 0-1-2 through 1; 3 and 4 have the same letters; 2-5 covers too little
+    assert groups.tolist() == [0, 0, 0, 1, 1, 2]
     near, identity = similar.nearest(sequences, pairs, np.array([0, 3, 5]), np.array([1, 2, 4]))
     assert near.tolist() == [0, 5, 3] and identity == pytest.approx([0.5, 0.9, 1.0])
     assert similar.leaks(sequences, pairs, np.array([0, 3, 5]), np.array([1, 2, 4]), config) == 2

@@ -1,6 +1,7 @@
 """Megatron-core is imported in the short way on every path: in the source, and by the real commands."""
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -25,12 +26,18 @@ def imports(nodes: list[ast.stmt]) -> Iterator[str]:
             yield from imports([*node.body, *getattr(node, "orelse", [])])
 
 
+@functools.cache
+def imports_of(package: Path) -> list[str]:
+    """Imports of an __init__.py."""
+    return list(imports(ast.parse(package.read_text(encoding="utf-8")).body))
+
+
 def scopes(path: Path) -> Iterator[list[str]]:
     """Imports of a module (after those of the packages that it is in), and of each of its functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parents = [parent / "__init__.py" for parent in reversed(path.relative_to(ROOT).parents)]
     before = [ROOT / parent for parent in parents if (ROOT / parent).exists() and ROOT / parent != path]
-    above = [name for parent in before for name in imports(ast.parse(parent.read_text(encoding="utf-8")).body)]
+    above = [name for parent in before for name in imports_of(parent)]
     top = [*above, *imports(tree.body)]
     yield top
     for node in ast.walk(tree):
@@ -46,7 +53,9 @@ MODULES = [
     path
     for folder in ("src", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if any(is_below(name, "megatron") for scope in scopes(path) for name in scope)
+    # most modules do not name it, and it takes a second and a half to parse them
+    if "megatron" in path.read_text(encoding="utf-8")
+    and any(is_below(name, "megatron") for scope in scopes(path) for name in scope)
     # the package imports Megatron itself
     and path.parent != SOURCE / "megatron"
 ]

@@ -6,12 +6,11 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from minisite import formats
 from tars import FILES, gzipped, member, read, release
 from webserver import Body, Corrupt, Cut, Stall, Status, Truncate, serve
@@ -223,15 +222,18 @@ setattr(owner, name, last)
 """
 
 
-def start(directory, server, before="", **options):
-    return subprocess.Popen([sys.executable, "-c", before + START, str(directory), server.url], **options)
+def start(directory, server, before=""):
+    """Start it in a process of its own."""
+    program = directory.with_suffix(".py")  # the directory is for what it writes
+    program.write_text(before + START)
+    return Forked(str(program), [directory, server.url])
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.9])
 def test_a_killed_download_is_resumed(fraction, server, data, tmp_path, downloader):
     far, slack = int(fraction * len(data)), 1 << 16  # which is not written yet
     server.always(PATH, Stall(far))
-    child = start(tmp_path, server, stderr=subprocess.DEVNULL)
+    child = start(tmp_path, server)
     partial, deadline = tmp_path / f"{NAME}.part", time.monotonic() + 120
     while files.size_of(partial) < far - slack and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -33,7 +33,7 @@ def test_collects(config, downloads):
     assert written["source"] == "current" and written["release"] == "2026_03"
     assert [entry["file"] for entry in written["files"]] == FILES
     assert written["date"] == max(entry["date"] for entry in written["files"])
-    assert lines[0].startswith("release 2026_03: 3 files, ")
+    assert lines[-1].startswith("release 2026_03: 3 files, ")
 
 
 def test_reports_what_is_published(config, downloads, tmp_path):
@@ -47,9 +47,9 @@ def test_reports_what_is_published(config, downloads, tmp_path):
         + "2024_03\tuniref50.release_note\t\t\t\t7\tCC BY 4.0\tnote\n"
     )  # fmt: skip
     lines = collect.run(downloads, FILES, downloads / "release.json", config, table)
-    assert lines[1] == f"uniref50.fasta.gz: size {size} (as published, metalink)"
-    assert re.fullmatch(r"uniref50\.fasta\.gz: md5 \w{32} \(published: 0{32}, metalink\)", lines[2])
-    assert lines[3] == "uniref50.release_note: entries 120 (published: 121, note)"
+    assert lines[0] == f"uniref50.fasta.gz: size {size} (as published, metalink)"
+    assert re.fullmatch(r"uniref50\.fasta\.gz: md5 \w{32} \(published: 0{32}, metalink\)", lines[1])
+    assert lines[2] == "uniref50.release_note: entries 120 (published: 121, note)"
     assert len(lines) == 4
     assert len(read_json(downloads / "release.json")["published"]) == 3
 
@@ -131,7 +131,7 @@ def test_other_downloads_are_deleted_when_asked_unless_another_run_shares_them(c
     assert {path.name for path in directory.iterdir()} == everything | {"release.json"}
     places.unlink()
     lines = collect.run(directory, kept, release, config, delete_others=True)
-    assert lines[-1] == "deleted purge-0.txt, which this config does not ask for"
+    assert lines[-2] == "deleted purge-0.txt, which this config does not ask for"
     assert {path.name for path in directory.iterdir()} == (everything | {"release.json"}) - {
         "purge-0.txt", "purge-0.txt.json",
     }  # fmt: skip

@@ -20,7 +20,7 @@ def test_fetch_and_collect(site, tmp_path, capsys):
         main(["release", "collect", "--config", block, "--directory", str(tmp_path), "--output", str(output),
               "--files", *names]) == 0
     )  # fmt: skip
-    assert capsys.readouterr().out.startswith("release 2026_03: 2 files, ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("release 2026_03: 2 files, ")
     assert [entry["file"] for entry in json.loads(output.read_text())["files"]] == names
 
 

@@ -1,10 +1,9 @@
 """kill -9 at the worst moments: nothing half-written is ever opened, and the next build succeeds."""
 
 import signal
-import subprocess
-import sys
 
 import pytest
+from forked import Forked
 
 from unirefine.config import Shard
 from unirefine.dataset import open_shards
@@ -41,10 +40,8 @@ def test_a_killed_rebuild_leaves_the_old_shards_or_none(tmp_path, run, moment, o
     output = tmp_path / "s"
     build_shards(Shard(parts=2, seed=4), **run.inputs, output=output, threads=1)
     before = {path.name: path.read_bytes() for path in output.iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-c", DIES, moment, *map(str, run.inputs.values()), str(output)], check=False
-    )
-    assert done.returncode == -signal.SIGKILL
+    (tmp_path / "dies.py").write_text(DIES)
+    assert Forked(str(tmp_path / "dies.py"), [moment, *run.inputs.values(), output]).wait() == -signal.SIGKILL
     if old_survives:
         open_shards(output)
         assert {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()} == before
