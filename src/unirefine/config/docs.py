@@ -73,6 +73,8 @@ def _type(field: FieldInfo) -> str:
     text = text.strip("[]") if text.startswith("[") and text.endswith("]") else _bare(text)
     if text.startswith("Optional["):
         text = f"{text.removeprefix('Optional[').removesuffix(']').strip('[]')} | null"
+    if text.startswith("Union["):  # of a literal and others
+        text = text.removeprefix("Union[").removesuffix("]").replace("['", "'").replace("']", "'").replace(", ", " | ")
     return _cell(text)
 
 

@@ -170,9 +170,7 @@ class Train(Block):
     """Seed of the initial weights."""
     steps: Count | None = 500_000
     """Optimizer steps."""
-    epochs: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
-        None, exclude_if=lambda epochs: epochs is None
-    )
+    epochs: float | Literal["auto"] | None = Field(None, exclude_if=lambda epochs: epochs is None)
     """Instead of `steps`: samples per train cluster. `auto`: 50 (at most 10M samples, at least 1 epoch), from `init` 20
     (at most 1M samples). What the config leaves out, or sets to `null`, of `steps`, `global_batch`, `validate_every`,
     `checkpoint_every`, `optimizer.lr` and `optimizer.warmup_steps` is chosen for the data, and said first."""
