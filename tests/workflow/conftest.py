@@ -150,8 +150,7 @@ def workflow(tmp_path_factory):
 def finished(tmp_path_factory):
     """A directory in which the whole workflow has run once. Tests that change it take `copy`.
 
-    Its commands are new processes, but for train, evaluate and embed, which import torch: new processes of these are in
-    unit/megatron/test_import_order.py and in distributed/test_train_faults.py.
+    Its commands are new processes, but for train, of which test_faults.py starts new ones on this run.
     """
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished-of-all"
@@ -161,7 +160,7 @@ def finished(tmp_path_factory):
             new = replace(forked, new=True)
             # Snakemake is a fork, its commands are not
             started = replace(forked, variables={"PATH": new.environment["PATH"]})
-            for run, *targets in ((new, "shard", "decontaminate"), (forked, "evaluate", "embed"), (started,)):
+            for run, *targets in ((new, "shard", "decontaminate"), (forked, "train"), (started,)):
                 done = run.snakemake(*targets)
                 assert done.returncode == 0, done.stdout
             (shared / "ended").touch()
