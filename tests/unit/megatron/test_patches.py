@@ -31,10 +31,10 @@ def holder(target: str) -> tuple[object, str]:
 
 
 def installed(name: str) -> patches.Patch:
-    """The patch, unless this version of Megatron-core does not need it yet."""
+    """The patch, unless this version of Megatron-core does not need it."""
     patch = patches.PATCHES[name]
-    if patches.minor_version("megatron-core") < patch.since:
-        pytest.skip(f"Megatron-core needs {name} from {patch.since[0]}.{patch.since[1]} on")
+    if not patch.concerns(patches.minor_version("megatron-core")):
+        pytest.skip(f"Megatron-core needs {name} from {patch.since} to {patch.until}")
     return patch
 
 
