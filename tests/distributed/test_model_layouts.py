@@ -46,7 +46,7 @@ class Results:
             loss.backward()
             gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
             self.expected[size] = oracle.huggingface_logits(theirs, tokens), loss.item(), gradients
-        launch(WORKER, processes, directory, *cases)
+        launch(WORKER, processes, directory, *sorted(cases))  # one layout after the other, each makes its groups once
 
     def of(self, case: str) -> tuple[dict, tuple]:
         return torch.load(self.directory / f"{case.replace('/', '_')}.pt"), self.expected[case.split("/")[1]]

@@ -29,17 +29,20 @@ CONFIG = {
     "validate_every": 3, "checkpoint_every": STOP, "keep_checkpoints": 5, "log_every": 1,
 }  # fmt: skip
 
-# Options of train.parallel, and others of train
+# Options of train.parallel, and others of train. Where one process of two has all rows, they are two micro-batches too.
+HALVES = {"micro_batch": 6}
 LAYOUTS = {
     "dp2": ({}, {}),
     "dp2-packed": ({}, {"packed": True}),
     "dp2-replicated-optimizer": ({"distributed_optimizer": False}, {}),
-    "tp2": ({"tensor": 2}, {}),
-    "tp2-sp-packed": ({"tensor": 2, "sequence": True}, {"packed": True}),
+    "tp2": ({"tensor": 2}, HALVES),
+    "tp2-sp-packed": ({"tensor": 2, "sequence": True}, {"packed": True} | HALVES),
     "pp2": ({"pipeline": 2}, {}),
-    "cp2": ({"context": 2}, {}),
-    "cp2-packed": ({"context": 2}, {"packed": True}),
+    "cp2": ({"context": 2}, HALVES),
+    "cp2-packed": ({"context": 2}, {"packed": True} | HALVES),
 }
+TO_THE_END = {"checkpoint_every": STEPS}
+"""Of runs that nobody continues: they have no checkpoint STOP."""
 TOKENS = {"global_batch": None, "global_tokens": 700}
 # Half precision. In the last, all updates up to checkpoint STOP overflow and are skipped.
 HALF = {
@@ -66,6 +69,11 @@ def losses(output: Path) -> list[tuple[int, float, float | None, float, float | 
     return [tuple(line.get(name) for name in names) for line in read(output / "metrics.jsonl")]
 
 
+def layout_of(entry: dict) -> list[int]:
+    """Sorts runs: processes keep their groups as long as the layout stays the same."""
+    return [entry["config"]["parallel"].get(name, 1) for name in ("tensor", "pipeline", "context")]
+
+
 def interrupted(source: Path, target: Path) -> Path:
     """A copy of a finished run, in the state of one that was killed some steps after checkpoint STOP."""
     shutil.copytree(source, target)
@@ -84,12 +92,15 @@ def runs(shards, other_shards, tmp_path_factory) -> Path:
     def entry(output: str, config: dict) -> dict:
         return {"config": config, "shards": str(shards), "output": str(root / output)}
 
-    entries = [entry(layout, config_of(layout)) for layout in LAYOUTS] + [entry(name, half(name)) for name in HALF]
-    entries += [entry(f"{layout}-tokens", config_of(layout, **TOKENS)) for layout in ("dp2", "tp2")]
-    sets = {"same": str(shards), "other": str(other_shards)}
-    entries.append(entry("dp2-sets", config_of("dp2", validation=sets)))
-    run_group(2, entries)
     continued = {"dp2": ["dp2", "tp2", "pp2"], "tp2": ["pp2"], "pp2": ["pp2", "dp2"]}
+    entries = [entry(layout, config_of(layout) | ({} if layout in continued else TO_THE_END)) for layout in LAYOUTS]
+    entries += [entry(name, half(name)) for name in HALF]
+    entries += [
+        entry("dp2-tokens", config_of("dp2", **TOKENS)),
+        entry("tp2-tokens", config_of("tp2", **TOKENS, **TO_THE_END)),
+        entry("dp2-sets", config_of("dp2", validation={"same": str(shards), "other": str(other_shards)})),
+    ]
+    run_group(2, sorted(entries, key=layout_of))
     entries = []
     for source, targets in continued.items():
         for target in targets:
@@ -100,7 +111,7 @@ def runs(shards, other_shards, tmp_path_factory) -> Path:
         entries.append(entry(f"{name}-then-{name}", half(name)))
     interrupted(root / "dp2-sets", root / "dp2-sets-then-one")
     entries.append(entry("dp2-sets-then-one", config_of("dp2", validation={"same": str(shards)})))
-    run_group(2, entries)
+    run_group(2, sorted(entries, key=layout_of))
     for source in ("dp2", "pp2"):
         interrupted(root / source, root / f"{source}-then-alone")
     interrupted(root / "dp2-tokens", root / "dp2-tokens-then-alone")

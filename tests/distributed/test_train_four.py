@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_train import CONFIG, assert_same, losses
+from test_train import CONFIG, HALVES, TO_THE_END, assert_same, losses
 from train_runs import run_group
 
 from unirefine.train.metrics import read
@@ -16,9 +16,9 @@ LAYOUTS = {
     "pp2-dp2": ({"pipeline": 2}, {}),
     "tp2-sp-pp2-packed-recompute": (
         {"tensor": 2, "sequence": True, "pipeline": 2},
-        {"packed": True, "recompute": "full"},
+        {"packed": True, "recompute": "full"} | HALVES,
     ),
-    "cp2-tp2": ({"context": 2, "tensor": 2}, {}),
+    "cp2-tp2": ({"context": 2, "tensor": 2}, HALVES),
 }
 
 
@@ -27,11 +27,11 @@ def runs(shards, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("four")
 
     def entry(name: str, processes: int, parallel: dict, options: dict) -> dict:
-        config = CONFIG | options | {"parallel": {"processes_per_node": processes} | parallel}
+        config = CONFIG | TO_THE_END | options | {"parallel": {"processes_per_node": processes} | parallel}
         return {"config": config, "shards": str(shards), "output": str(root / name)}
 
     run_group(4, [entry(name, 4, *layout) for name, layout in LAYOUTS.items()])
-    run_group(1, [entry("alone", 1, {}, {}), entry("bf16", 1, {}, {"precision": "bf16"})])
+    run_group(1, [entry("alone", 1, {}, {}), entry("bf16", 1, {}, {"precision": "bf16"} | HALVES)])
     return root
 
 

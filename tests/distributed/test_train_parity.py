@@ -20,7 +20,7 @@ SAMPLING = {"max_tokens": 64}
 CONFIG = {
     "model": {"preset": None, "layers": 2, "hidden": 64, "heads": 4}, "sampling": SAMPLING,
     "optimizer": {"lr": PEAK, "warmup_steps": WARMUP, "weight_decay": DECAY},
-    "steps": STEPS, "global_batch": BATCH, "micro_batch": 4, "precision": "fp32",
+    "steps": STEPS, "global_batch": BATCH, "precision": "fp32",
     "validate_every": 1000, "checkpoint_every": 1000, "log_every": 1,
 }  # fmt: skip
 
@@ -89,7 +89,10 @@ def lines(shards, tmp_path_factory) -> dict[str, list[dict[str, float]]]:
     layouts = {"dp2": {}, "tp2": {"tensor": 2}}
     runs = [
         {
-            "config": CONFIG | {"init": str(initial), "parallel": {"processes_per_node": 2} | layout},
+            # one micro-batch a step: sums over several are compared in test_model_layouts.py and test_train.py
+            "config": CONFIG
+            | {"init": str(initial), "parallel": {"processes_per_node": 2} | layout}
+            | {"micro_batch": BATCH if layout else BATCH // 2},
             "shards": str(shards),
             "output": str(root / name),
         }

@@ -5,8 +5,8 @@ like any other: it has its own arguments, environment, directory, output, sessio
 killed, lose its disk or meet failing system calls. What it does not show is that a new process starts at all.
 
 `python fork_server.py SOCKET PID` serves SOCKET until process PID ends. A connection is for one command: a request as
-JSON with its output and error file, answered with the process id and, at its end, the exit status. When the connection
-ends before, the command is killed.
+JSON with its output and error file. It is answered with the process id and, at its end, the exit status. When the
+connection ends before, the command is killed.
 """
 
 import atexit
@@ -28,11 +28,16 @@ import subprocess
 import sys
 import threading
 import traceback
+import weakref
 from pathlib import Path
 from typing import NoReturn
 
 from failing import failing_calls
 
+HUGE = 1 << 21
+"""Bytes of a huge page."""
+COLLAPSE = 25
+"""MADV_COLLAPSE of madvise(2)."""
 MESSAGE = 1 << 20
 """Bytes of the longest request."""
 LAZILY = (
@@ -51,65 +56,98 @@ NAMESPACES = {"user": 0x10000000, "mnt": 0x00020000}
 
 
 def load() -> None:
-    """Import what commands of tests import.
+    """Import what commands of tests import, and do what each of them would do again.
 
     Raises AssertionError when that has started a thread that commands use: forks would not have it.
     """
+    gc.disable()  # of all that is imported nothing is garbage
     import unirefine.megatron
 
     import torch
+
+    from unirefine.core.levels import STAGES
+    from unirefine.files import code
 
     for module in pkgutil.walk_packages(unirefine.__path__, "unirefine."):
         importlib.import_module(module.name)
     for name in LAZILY:
         importlib.import_module(name)
+    for stage in STAGES:
+        code.stage_digest(stage)  # parses the modules of a stage, and keeps that as long as they do not change
     torch.set_num_threads(1)
     threads = {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")} - {"python"}
     assert threads <= THREADS, threads
+    for each in list(weakref.finalize._registry):
+        each.atexit = False  # a fork does not tidy up for this process: torch would unregister its operators
     gc.collect()
     gc.freeze()  # Megatron collects garbage at each checkpoint: 0.25 s for the objects of all imported modules
+    gc.enable()
+    use_huge_pages()
+
+
+def use_huge_pages() -> None:
+    """Move this process's memory to pages of 2 MB where Linux can (from 6.1 on): a fork copies a list of all pages."""
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        area, access, _offset, _device, inode, *_name = line.split()
+        first, last = (int(address, 16) for address in area.split("-"))
+        if access == "rw-p" and inode == "0":
+            for page in range(-(-first // HUGE) * HUGE, last // HUGE * HUGE, HUGE):
+                libc.madvise(page, HUGE, COLLAPSE)  # fails where nothing is in use
 
 
 def serve(path: Path, owner: int) -> None:
-    """Answer connections, each in a process of its own, until the process `owner` ends."""
+    """Fork a command for each connection until the process `owner` ends, which is the end of its commands too."""
     ended = os.pidfd_open(owner)
     load()
+    running: dict[int, tuple[int, socket.socket]] = {}  # process ids and connections of commands, by pidfd
+    events = select.poll()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         starting = path.with_suffix(".starting")
         listener.bind(str(starting))
         listener.listen(64)
+        for file in (listener.fileno(), ended):
+            events.register(file, select.POLLIN)
         starting.rename(path)
-        while ended not in select.select([listener, ended], [], [])[0]:
-            connection = listener.accept()[0]
-            if os.fork() == 0:
-                listener.close()
-                answer(connection)
-            connection.close()
-            with contextlib.suppress(ChildProcessError):  # there is none
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+        while ended not in (ready := {file for file, _event in events.poll()}):
+            for pidfd, (pid, connection) in list(running.items()):
+                if pidfd in ready:
+                    answer(connection, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                    for file in (pidfd, connection.fileno()):
+                        events.unregister(file)
+                        os.close(file)
+                    connection.detach()
+                    del running[pidfd]
+                elif connection.fileno() in ready:  # nobody waits for it any more
+                    kill(pid)
+            if listener.fileno() in ready:
+                connection = listener.accept()[0]
+                pid = os.fork()
+                if pid == 0:
+                    for file in (listener.detach(), ended, *running, *(each.detach() for _, each in running.values())):
+                        os.close(file)
+                    become(connection)
+                answer(connection, pid)
+                pidfd = os.pidfd_open(pid)
+                running[pidfd] = pid, connection
+                events.register(pidfd, select.POLLIN)
+                events.register(connection, 0)  # tells when the other side is closed, not that the request has come
+        for pid, _connection in running.values():
+            kill(pid)
 
 
-def answer(connection: socket.socket) -> NoReturn:
-    """Run the command of one connection."""
-    message, files, _, _ = socket.recv_fds(connection, MESSAGE, 2)
-    client = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    namespaces = [open_namespace(client, kind) for kind in NAMESPACES]
-    pid = os.fork()
-    if pid == 0:
-        connection.close()
-        become(json.loads(message), files, namespaces)
-    for each in files:
-        os.close(each)
-    connection.send(str(pid).encode())
-    ended = os.pidfd_open(pid)
-    if ended not in select.select([ended, connection], [], [])[0]:
-        os.killpg(pid, signal.SIGKILL)  # nobody waits for it any more
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    try:
-        connection.send(str(code).encode())
-    finally:
-        os._exit(0)
+def answer(connection: socket.socket, number: int) -> None:
+    """Send a process id or an exit status, unless the other side is closed."""
+    with contextlib.suppress(OSError):
+        connection.send(str(number).encode())
+
+
+def kill(pid: int) -> None:
+    """Kill a command and its group, which it makes at its start."""
+    for send in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            send(pid, signal.SIGKILL)
 
 
 def open_namespace(client: int, kind: str) -> int | None:
@@ -118,11 +156,16 @@ def open_namespace(client: int, kind: str) -> int | None:
     return None if os.readlink(theirs) == os.readlink(f"/proc/self/ns/{kind}") else os.open(theirs, os.O_RDONLY)  # noqa: PTH115
 
 
-def become(request: dict, files: list[int], namespaces: list[int | None]) -> NoReturn:
-    """Be the command of a request, in a session of its own."""
+def become(connection: socket.socket) -> NoReturn:
+    """Be the command of a connection, in a session of its own."""
     code = 1
     try:
         os.setsid()
+        message, files, _, _ = socket.recv_fds(connection, MESSAGE, 2)
+        request = json.loads(message)
+        client = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        namespaces = [open_namespace(client, kind) for kind in NAMESPACES]
+        connection.close()
         for file, number in zip((os.open(os.devnull, os.O_RDONLY), *files), range(3), strict=True):
             os.dup2(file, number)
             os.close(file)

@@ -14,6 +14,7 @@ import importlib
 import importlib.metadata
 import inspect
 import logging
+import multiprocessing.dummy
 import queue
 import sys
 import warnings
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -47,7 +49,13 @@ class Patch:
     """Files of installed packages, each with text from a line that needs the patch."""
     since: tuple[int, int]
     """First version of Megatron-core with those lines. Earlier ones are not patched."""
+    until: tuple[int, int]
+    """Last version with those lines. Later ones are not patched."""
     function: Callable[[], Any]
+
+    def concerns(self, version: tuple[int, int]) -> bool:
+        """Whether a version of Megatron-core needs it."""
+        return self.since <= version <= self.until
 
 
 PATCHES: dict[str, Patch] = {}
@@ -62,13 +70,14 @@ def patch(
     targets: Mapping[str, tuple[str, ...] | None],
     needed_by: Mapping[str, str],
     since: tuple[int, int] = VERSIONS["megatron-core"][0],
+    until: tuple[int, int] = VERSIONS["megatron-core"][1],
 ) -> Callable[[Callable], Callable]:
     """Register the decorated function as a patch. The arguments are the fields of `Patch`."""
 
     def register(function: Callable) -> Callable:
         name = function.__name__
         PATCHES[name] = Patch(
-            name=name, when=when, targets=targets, needed_by=needed_by, since=since, function=function
+            name=name, when=when, targets=targets, needed_by=needed_by, since=since, until=until, function=function
         )
         return function
 
@@ -203,8 +212,9 @@ def apply() -> None:
     cpu = not torch.cuda.is_available()
     assert not cpu or sys.modules["transformer_engine"] is None, "import unirefine.megatron before transformer_engine"
     kinds = {"always", "cpu"} if cpu else {"always", "gpu"} if find_spec("transformer_engine") else {"always"}
+    installed = minor_version("megatron-core")
     for each in PATCHES.values():
-        if each.when in kinds and each.name not in _applied and minor_version("megatron-core") >= each.since:
+        if each.when in kinds and each.name not in _applied and each.concerns(installed):
             require(each)
             each.function()
             _applied.add(each.name)
@@ -403,6 +413,21 @@ def synchronize() -> None:
 def current_stream() -> None:
     """Gradient buffers look at the stream before they reduce (param_and_grad_buffer.py); they ask nothing of it."""
     torch.cuda.current_stream = lambda device=None: contextlib.nullcontext()
+
+
+@patch(
+    "cpu",
+    targets={"megatron.core.dist_checkpointing.strategies.filesystem_async:mp": None},
+    needed_by={"megatron/core/dist_checkpointing/strategies/filesystem_async.py": 'ctx = mp.get_context("fork")'},
+    until=(0, 16),
+)
+def checkpoint_writers_in_process() -> None:
+    """Write a checkpoint's files with threads, as later versions of Megatron do (filesystem_async.py). 0.16 forks a
+    process for each file, which costs more than to write it, and which outlives a kill -9 with the lock of the run.
+    """
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    filesystem_async.mp = SimpleNamespace(get_context=lambda _method: multiprocessing.dummy)
 
 
 @patch(

@@ -62,7 +62,7 @@ def world_size() -> int:
 def initialize(parallel: Parallel, seed: int) -> None:
     """Start the process group (from torchrun's variables, or alone) and Megatron's groups; seed every generator.
 
-    TP, PP and CP come from `parallel`; DP is the rest of the world. A second call only rebuilds Megatron's groups.
+    TP, PP and CP come from `parallel`; DP is the rest of the world. A second call makes new groups for another layout.
     Raises ValueError when the world size is not a multiple of TP x PP x CP.
     """
     group = parallel.tensor * parallel.pipeline * parallel.context
@@ -76,6 +76,23 @@ def initialize(parallel: Parallel, seed: int) -> None:
     patches.apply()
     if not torch.distributed.is_initialized():
         _start_process_group()
+    if _layout() != (parallel.tensor, parallel.pipeline, parallel.context):  # gloo has a thread for each group
+        _make_groups(parallel)
+    seed_everything(seed)
+
+
+def _layout() -> tuple[int, int, int] | None:
+    """(TP, PP, CP) of Megatron's groups, None without any."""
+    if not parallel_state.model_parallel_is_initialized():
+        return None
+    return (
+        parallel_state.get_tensor_model_parallel_world_size(),
+        parallel_state.get_pipeline_model_parallel_world_size(),
+        parallel_state.get_context_parallel_world_size(),
+    )
+
+
+def _make_groups(parallel: Parallel) -> None:
     parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=parallel.tensor,
@@ -85,7 +102,6 @@ def initialize(parallel: Parallel, seed: int) -> None:
         # with NCCL nothing uses them, and gloo finds no way to the others where a host's name is 127.0.1.1
         create_gloo_process_groups=not on_gpu(),
     )
-    seed_everything(seed)
 
 
 def seed_everything(seed: int) -> None:

@@ -75,50 +75,48 @@ def test_unirefine_megatron_comes_before_megatron(path):
 
 
 SHOWN = """
-import json, sys
-from unirefine.cli.main import main
-assert main(sys.argv[1:]) == 0
-compiler = [name for name in ("torch._dynamo", "torch._inductor", "wandb") if sys.modules.get(name) is not None]
-print("loaded:", json.dumps([compiler, "megatron.core.transformer" in sys.modules]))
+import json, os, sys
+import torch  # once for all commands: it loads none of what is asked for
+for words in json.loads(sys.argv[1]):
+    if not (child := os.fork()):
+        from unirefine.cli.main import main
+        assert main(words) == 0
+        compiler = [name for name in ("torch._dynamo", "torch._inductor", "wandb") if sys.modules.get(name) is not None]
+        print("loaded:", json.dumps([compiler, "megatron.core.transformer" in sys.modules]), flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, words
 """
 
 
-def loaded_by(*arguments: object) -> list:
-    """[modules of the compiler and wandb, whether Megatron is loaded] at the end of a command in a new process."""
-    command = [sys.executable, "-W", "ignore", "-c", SHOWN, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.partition("loaded:")[2])
-
-
 @pytest.fixture(scope="module")
-def trained(shards, tmp_path_factory) -> tuple[Path, list]:
-    """A tiny model, and `loaded_by` of the `train` command."""
-    output = tmp_path_factory.mktemp("trained")
+def loaded(shards, tmp_path_factory) -> dict[str, list]:
+    """By command, each in a process of its own: [modules of the compiler and wandb, whether Megatron is loaded]."""
+    root = tmp_path_factory.mktemp("loaded")
     config = {
         "model": {"preset": None, "layers": 1, "hidden": 32, "heads": 2}, "parallel": {"processes_per_node": 1},
         "sampling": {"max_tokens": 64}, "precision": "fp32", "micro_batch": 2, "global_batch": 2, "steps": 1,
         "validate_sequences": 4, "optimizer": {"warmup_steps": 0},
     }  # fmt: skip
-    return output, loaded_by("train", "--config", json.dumps(config), "--shards", shards, "--output", output)
+    (root / "in.fasta").write_text(">a\nMKVLA\n")
+    final = root / "train" / "final"
+    commands = [
+        ("train", "--config", json.dumps(config), "--shards", shards, "--output", root / "train"),
+        # transformers imports the compiler itself, so the commands are asked for Megatron-core alone
+        ("evaluate", "--shards", shards, "--model", final, "--output", root / "e", "--set", "huggingface=false"),
+        ("embed", "--model", final, "--fasta", root / "in.fasta", "--output", root / "embed"),
+        ("convert", "--from", final / "megatron", "--to", root / "huggingface"),
+    ]
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHOWN, words], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    found = [
+        json.loads(line.removeprefix("loaded:")) for line in done.stdout.splitlines() if line.startswith("loaded:")
+    ]
+    return dict(zip((command[0] for command in commands), found, strict=True))
 
 
-def test_train_loads_no_compiler(trained):
-    assert trained[1] == [[], True]
-
-
-# transformers imports the compiler itself, so the commands are asked for Megatron-core alone
-def test_evaluate_loads_no_compiler(trained, shards, tmp_path):
-    command = ("evaluate", "--shards", shards, "--model", trained[0] / "final", "--output", tmp_path)
-    assert loaded_by(*command, "--set", "huggingface=false") == [[], True]
-
-
-def test_embed_loads_no_compiler(trained, tmp_path):
-    (tmp_path / "in.fasta").write_text(">a\nMKVLA\n")
-    command = ("embed", "--model", trained[0] / "final", "--fasta", tmp_path / "in.fasta", "--output", tmp_path)
-    assert loaded_by(*command) == [[], True]
-
-
-def test_convert_loads_no_compiler(trained, tmp_path):
-    command = ("convert", "--from", trained[0] / "final" / "megatron", "--to", tmp_path / "huggingface")
-    assert loaded_by(*command) == [[], True]
+@pytest.mark.parametrize("command", ["train", "evaluate", "embed", "convert"])
+def test_a_command_loads_no_compiler(loaded, command):
+    assert loaded[command] == [[], True]

@@ -31,23 +31,34 @@ def holder(target: str) -> tuple[object, str]:
 
 
 def installed(name: str) -> patches.Patch:
-    """The patch, unless this version of Megatron-core does not need it yet."""
+    """The patch, unless this version of Megatron-core does not need it."""
     patch = patches.PATCHES[name]
-    if patches.minor_version("megatron-core") < patch.since:
-        pytest.skip(f"Megatron-core needs {name} from {patch.since[0]}.{patch.since[1]} on")
+    if not patch.concerns(patches.minor_version("megatron-core")):
+        pytest.skip(f"Megatron-core needs {name} from {patch.since} to {patch.until}")
     return patch
 
 
 @pytest.fixture(scope="module")
-def problems() -> dict[str, str | None]:
-    """What `problem` says of each patch, in a process in which nothing is patched yet."""
+def new_process() -> subprocess.CompletedProcess[str]:
+    """A process that imports Megatron through us, says so on stderr, and prints what `problem` says of each patch."""
     program = (
-        "import json\n"
+        "import json, sys\n"
+        "import unirefine.megatron.platform, unirefine.model.esm2\n"
+        "print('imported', file=sys.stderr)\n"
         "from unirefine.megatron import patches\n"
         "print(json.dumps({name: patches.problem(patch) for name, patch in patches.PATCHES.items()}))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+
+@pytest.fixture(scope="module")
+def problems(new_process) -> dict[str, str | None]:
+    """What `problem` says of each patch where nothing is patched yet."""
+    return json.loads(new_process.stdout)
+
+
+def test_the_import_prints_nothing(new_process):
+    assert new_process.stderr.startswith("imported\n") and new_process.stdout.startswith("{")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -78,55 +78,57 @@ def hub(tmp_path_factory):
     server.shutdown()
 
 
-def run_convert(hub_url, source, target, home):
-    environment = os.environ | {"HF_ENDPOINT": hub_url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "unirefine.cli.main", "convert", "--from", source, "--to", str(target)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-
 @pytest.mark.slow
 def test_a_hub_id_becomes_a_checkpoint_with_its_bits(hub, tmp_path):
+    """In a new process, which reads the address of the hub from the environment."""
     url, directory, asked = hub
-    done = run_convert(url, HUB_ID, tmp_path / "megatron", tmp_path / "home")
+    environment = os.environ | {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    words = ["convert", "--from", HUB_ID, "--to", str(tmp_path / "megatron")]
+    command = [sys.executable, "-m", "unirefine.cli.main", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert checkpoint.read(tmp_path / "megatron")["extra"] == {"source": HUB_ID}
     assert any(path.endswith("model.safetensors") for path in asked)
     assert not any(path.endswith(".bin") for path in asked)
-    back = run_convert(url, str(tmp_path / "megatron"), tmp_path / "back", tmp_path / "home")
-    assert back.returncode == 0, back.stderr
+    assert main(["convert", "--from", str(tmp_path / "megatron"), "--to", str(tmp_path / "back")]) == 0
     before, after = (load_file(path / "model.safetensors") for path in (directory, tmp_path / "back"))
     assert {huggingface.usual_name(name) for name in before} == after.keys()
     assert all(torch.equal(tensor, after[huggingface.usual_name(name)]) for name, tensor in before.items())
 
 
-def test_an_unknown_id_is_one_line(hub, tmp_path):
-    done = run_convert(hub[0], "lab/nothing", tmp_path / "megatron", tmp_path / "home")
-    assert done.returncode == 1
-    line = done.stderr.strip().splitlines()[-1]
-    wanted = "lab/nothing: no such directory, and cannot download from the hub (RepositoryNotFoundError)"
-    assert line.startswith(f"unirefine convert: error: {wanted}")
-    assert not (tmp_path / "megatron").exists()
-
-
 @pytest.fixture
-def embed(hub, tmp_path, monkeypatch):
-    """embed(model, endpoint=the server) -> exit status; the files are in `out`, the hub's cache in `home`."""
-    (tmp_path / "in.fasta").write_text(">a\nMKVLAAGIC\n>b\nMKV\n")
+def run(hub, tmp_path, monkeypatch):
+    """run(words, endpoint=the server) -> exit status of a command; the hub's cache is in `home`."""
 
-    def run(model: str, endpoint: str = hub[0]) -> int:
+    def in_process(words: list[str], endpoint: str = hub[0]) -> int:
         template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE
         of_endpoint = endpoint + template.removeprefix(huggingface_hub.constants.ENDPOINT)
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", of_endpoint)
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "home"))
         source._download.cache_clear()
-        words = ["embed", "--model", model, "--fasta", str(tmp_path / "in.fasta"), "--output", str(tmp_path / "out")]
         try:
             return main(words)
         finally:
             source._download.cache_clear()
 
-    return run
+    return in_process
+
+
+def test_an_unknown_id_is_one_line(run, tmp_path, capsys):
+    assert run(["convert", "--from", "lab/nothing", "--to", str(tmp_path / "megatron")]) == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    wanted = "lab/nothing: no such directory, and cannot download from the hub (RepositoryNotFoundError)"
+    assert line.startswith(f"unirefine convert: error: {wanted}")
+    assert not (tmp_path / "megatron").exists()
+
+
+@pytest.fixture
+def embed(hub, run, tmp_path):
+    """embed(model, endpoint=the server) -> exit status; the files are in `out`, the hub's cache in `home`."""
+    (tmp_path / "in.fasta").write_text(">a\nMKVLAAGIC\n>b\nMKV\n")
+    words = ["--fasta", str(tmp_path / "in.fasta"), "--output", str(tmp_path / "out")]
+    return lambda model, endpoint=hub[0]: run(["embed", "--model", model, *words], endpoint)
 
 
 def test_a_hub_id_is_embedded_and_its_commit_recorded(hub, embed, tmp_path, capsys):
