@@ -252,6 +252,8 @@ def named(text: str) -> tuple[str, Path]:
     name, separator, directory = text.partition("=")
     if not (separator and directory and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", name)):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR, as in general=results/demo")
+    if name == "validation":
+        raise argparse.ArgumentTypeError(f"{text!r}: this name is that of the model's own set; choose another")
     return name, Path(directory)
 
 

@@ -220,6 +220,13 @@ class Train(Block):
     """Start from this model instead of random weights: a training run, its `final/`, a checkpoint, a Hugging Face ESM-2
     directory, or a hub id like `facebook/esm2_t6_8M_UR50D`. Sizes that `model` leaves out are taken from it."""
 
+    @field_validator("validation")
+    @classmethod
+    def _other_names(cls, sets: dict[str, str]) -> dict[str, str]:
+        if "validation" in sets:
+            raise ValueError("train.validation.validation: this name is that of the run's own set; choose another")
+        return sets
+
     @field_validator("epochs", mode="before")
     @classmethod
     def _some_epochs(cls, given: Any) -> Any:

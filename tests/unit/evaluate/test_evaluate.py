@@ -365,3 +365,11 @@ def test_proteins_of_somebody_else_stay(written, small_esm2, tmp_path):
     with pytest.raises(UserError, match=r"proteins\.parquet: exists, and was not written by this command"):
         stage.run(written.directory, [small_esm2[0]], tmp_path, CONFIG)
     assert not (tmp_path / "perplexity.json").exists()
+
+
+@pytest.mark.parametrize("given", ["general", "=results/demo", "general=", "9=results/demo", "validation=results/demo"])
+def test_a_further_set_has_a_name_of_its_own(given, capsys):
+    words = ["--shards", "s", "--model", "m", "--output", "o", "--also", given]
+    with pytest.raises(SystemExit):
+        main(["evaluate", *words])
+    assert given in capsys.readouterr().err.splitlines()[-1]

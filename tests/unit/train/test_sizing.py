@@ -49,6 +49,7 @@ def test_what_contradicts_itself_is_refused():
         ({"epochs": 0}, "train.epochs is 0; give a number above 0, or auto"),
         ({"epochs": "some"}, "train.epochs is 'some'; give a number above 0, or auto"),
         ({"validation": {"9": "results/demo"}}, "train.validation"),
+        ({"validation": {"validation": "results/demo"}}, "this name is that of the run's own set; choose another"),
     ):
         with pytest.raises(UserError, match=says):
             load_block(Train, "train", None, options)
