@@ -17,7 +17,7 @@ from unirefine.export.plan import File, open_sides
 from unirefine.files import lineage, locks
 from unirefine.files.atomic import atomic_path, write_json
 from unirefine.files.hashes import first_change, recorded, sha256_file
-from unirefine.files.stages import stage_path
+from unirefine.files.stages import shards_of
 from unirefine.progress import human, meter
 
 _RESERVE = 16 << 20
@@ -85,14 +85,12 @@ def _shards_of(path: Path) -> Path:
     """The directory of shards that a user means."""
     if not path.is_dir():
         raise UserError("no such directory", where=path, fix="give the shards of a run, as in results/demo/shard")
-    if (path / "manifest.json").exists():
-        return path
-    found = stage_path(path, "shard")
-    if (found / "manifest.json").exists():
-        return found
-    raise UserError(
-        "no manifest.json, so the shards are not there or not complete", where=path, fix="run `snakemake shard`"
-    )
+    found = shards_of(path)
+    if not (found / "manifest.json").exists():
+        raise UserError(
+            "no manifest.json, so the shards are not there or not complete", where=path, fix="run `snakemake shard`"
+        )
+    return found
 
 
 def _name_of(directory: Path, output: Path) -> str:
