@@ -53,8 +53,8 @@ def training_section(
         text.append(where)
     if names := set_names(metrics):
         text.append(
-            f"Further validation sets ({', '.join(names)}) are broken curves, of their own hidden residues, with which "
-            "the baselines have nothing to do. Step 0 is before training."
+            f"The dash-dotted curves are further validation sets ({', '.join(names)}), at their own hidden residues. "
+            "The baselines were not measured on them. Step 0 is before training."
         )
     if not figures.is_padded(metrics):
         text.append("Nothing was padded, so there is one line of tokens per second.")

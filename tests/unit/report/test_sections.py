@@ -163,7 +163,7 @@ def test_baselines_of_the_curve_are_those_of_its_own_residues():
     beside = [metrics[-1] | {"validation_loss/general": 2.9, "validation_hidden_loss/general": 2.95}]
     section = training_section(final, metrics + beside, losses, where)
     assert "general, hidden residues: 2.9500" in section.figures[0].svg
-    assert any("Further validation sets (general) are broken curves" in text for text in section.text)
+    assert any("The dash-dotted curves are further validation sets (general)" in text for text in section.text)
 
 
 def test_held_out_members_are_not_drawn_among_the_removed():
