@@ -4,7 +4,7 @@ import importlib
 import inspect
 from pathlib import Path
 
-from unirefine.megatron import kernels, layers, patches
+from unirefine.megatron import kernels, layers, patches, patching
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ OURS = [patch for patch in patches.PATCHES.values() if patch.when == "gpu"]
 
 @pytest.mark.parametrize("patch", OURS, ids=lambda patch: patch.name)
 def test_patches_fit_and_are_needed(patch):
-    assert patches.problem(patch) is None
+    assert patching.problem(patch) is None
     for file, text in patch.needed_by.items():
         package, _, rest = file.partition("/")
         assert text in Path(importlib.util.find_spec(package).submodule_search_locations[0], rest).read_text()

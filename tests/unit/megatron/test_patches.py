@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from unirefine.megatron import patches
+from unirefine.megatron import patches, patching
 
 import pytest
 import torch
@@ -18,9 +18,9 @@ import torch
 from unirefine.errors import UserError
 
 # those of Transformer Engine, which no CPU imports, are tested in tests/te
-NAMES = sorted(name for name, patch in patches.PATCHES.items() if patch.when != "gpu")
-TARGETS = [(name, target) for name in NAMES for target in patches.PATCHES[name].targets]
-CALLED = [(name, target) for name, target in TARGETS if patches.PATCHES[name].targets[target] is not None]
+NAMES = sorted(name for name, patch in patching.PATCHES.items() if patch.when != "gpu")
+TARGETS = [(name, target) for name in NAMES for target in patching.PATCHES[name].targets]
+CALLED = [(name, target) for name, target in TARGETS if patching.PATCHES[name].targets[target] is not None]
 
 
 def holder(target: str) -> tuple[object, str]:
@@ -30,10 +30,10 @@ def holder(target: str) -> tuple[object, str]:
     return functools.reduce(getattr, classes, importlib.import_module(module)), name
 
 
-def installed(name: str) -> patches.Patch:
+def installed(name: str) -> patching.Patch:
     """The patch, unless this version of Megatron-core does not need it."""
-    patch = patches.PATCHES[name]
-    if not patch.concerns(patches.minor_version("megatron-core")):
+    patch = patching.PATCHES[name]
+    if not patch.concerns(patching.minor_version("megatron-core")):
         pytest.skip(f"Megatron-core needs {name} from {patch.since} to {patch.until}")
     return patch
 
@@ -45,8 +45,8 @@ def new_process() -> subprocess.CompletedProcess[str]:
         "import json, sys\n"
         "import unirefine.megatron.platform, unirefine.model.esm2\n"
         "print('imported', file=sys.stderr)\n"
-        "from unirefine.megatron import patches\n"
-        "print(json.dumps({name: patches.problem(patch) for name, patch in patches.PATCHES.items()}))\n"
+        "from unirefine.megatron import patching\n"
+        "print(json.dumps({name: patching.problem(patch) for name, patch in patching.PATCHES.items()}))\n"
     )
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
@@ -76,7 +76,7 @@ def test_a_patch_is_still_needed(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_patch_says_which_line_needs_it(name):
-    patch = patches.PATCHES[name]
+    patch = patching.PATCHES[name]
     assert patch.function.__doc__ and patch.needed_by
     assert any(Path(file).name in patch.function.__doc__ for file in patch.needed_by)
 
@@ -85,7 +85,7 @@ def test_a_patch_says_which_line_needs_it(name):
 def test_a_target_that_is_gone_is_reported_by_the_name_of_the_patch(name, target, monkeypatch):
     monkeypatch.delattr(*holder(target))
     with pytest.raises(UserError, match=rf"patch {name} does not fit megatron-core .*, torch .*: .* is gone") as caught:
-        patches.require(patches.PATCHES[name])
+        patching.require(patching.PATCHES[name])
     assert target in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -96,13 +96,13 @@ def test_a_target_with_other_parameters_is_reported_by_the_name_of_the_patch(nam
 
     monkeypatch.setattr(*holder(target), changed)
     with pytest.raises(UserError, match=rf"patch {name} does not fit .* takes \(another\), expected \("):
-        patches.require(patches.PATCHES[name])
+        patching.require(patching.PATCHES[name])
 
 
 def test_a_module_that_is_gone_is_reported_by_the_name_of_the_patch():
-    moved = dataclasses.replace(patches.PATCHES["torch_adam"], targets={"megatron.core.optimizers:Adam": None})
+    moved = dataclasses.replace(patching.PATCHES["torch_adam"], targets={"megatron.core.optimizers:Adam": None})
     with pytest.raises(UserError, match=r"patch torch_adam .*: megatron\.core\.optimizers:Adam is gone"):
-        patches.require(moved)
+        patching.require(moved)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_version_outside_the_range_is_one_line(package, version, bounds, monke
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == package else real(name))
     with pytest.raises(UserError) as caught:
-        patches.check_versions()
+        patching.check_versions()
     line = str(caught.value)
     assert line.startswith(f"{package} {version} is installed") and bounds in line and "\n" not in line
 
@@ -129,7 +129,7 @@ def test_a_version_outside_the_range_is_one_line(package, version, bounds, monke
 def test_a_version_inside_the_range_is_taken(package, version, monkeypatch):
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version if name == package else real(name))
-    patches.check_versions()
+    patching.check_versions()
 
 
 def test_the_compiler_is_back_after_the_import():
