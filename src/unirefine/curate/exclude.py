@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from unirefine.config import Curate
+from unirefine.core.taxdump import read_dump
 from unirefine.curate.purge import read_purge_lists
 from unirefine.curate.rules import ARTIFICIAL, PURGE_LIST, Criterion, Tally
-from unirefine.curate.taxonomy import PINNED_ROOT, read_dump, subtrees
+from unirefine.curate.taxonomy import PINNED_ROOT, subtrees
 from unirefine.errors import UserError
 
 
