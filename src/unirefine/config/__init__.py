@@ -12,22 +12,12 @@ from unirefine.config.data import (
     Split,
     Tools,
 )
+from unirefine.config.evaluation import Embed, Evaluate, Layout, Report
 from unirefine.config.finetune import Finetune
 from unirefine.config.load import Config, load_block, load_config, merge_configs, parse_config
 from unirefine.config.release import Release, Run
 from unirefine.config.text import parse_yaml
-from unirefine.config.training import (
-    PRESETS,
-    Embed,
-    Evaluate,
-    Layout,
-    Model,
-    Optimizer,
-    Parallel,
-    Report,
-    Sampling,
-    Train,
-)
+from unirefine.config.training import PRESETS, Model, Optimizer, Parallel, Sampling, Train
 
 __all__ = [
     "PRESETS",

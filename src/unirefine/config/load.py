@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from unirefine.config.base import Block
 from unirefine.config.data import Cluster, Curate, Decontaminate, Records, Shard, Split, Tools
+from unirefine.config.evaluation import Embed, Evaluate, Report
 from unirefine.config.finetune import Finetune
 from unirefine.config.release import Release, Run
 from unirefine.config.text import parse_yaml, plain
-from unirefine.config.training import Embed, Evaluate, Report, Train
+from unirefine.config.training import Train
 from unirefine.errors import UserError
 
 

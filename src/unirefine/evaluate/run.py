@@ -12,7 +12,8 @@ import numpy as np
 
 from unirefine import progress
 from unirefine.config import Evaluate, Train
-from unirefine.config.training import TOLERANCES, Masking
+from unirefine.config.evaluation import TOLERANCES
+from unirefine.config.training import Masking
 from unirefine.dataset import Shards, Side, open_shards
 from unirefine.dataset.manifest import REBUILD
 from unirefine.dataset.verify import CHANGED, changed_files

@@ -25,7 +25,8 @@ from megatron.core import parallel_state as state
 from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 
 from unirefine.config import Parallel, Train
-from unirefine.config.training import Layout, Model
+from unirefine.config.evaluation import Layout
+from unirefine.config.training import Model
 from unirefine.core.alphabet import PAD
 from unirefine.errors import UserError
 from unirefine.model import convert, source
