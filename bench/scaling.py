@@ -12,6 +12,11 @@ members) and the cost of a full release.
 
     python bench/scaling.py --directory scaling --scales 0.001
     python bench/scaling.py --directory scaling --scales 0.001 0.01
+
+The searches grow with train times held-out sequences. `--pairs` measures them alone, at the largest scale: with 100 and
+with 400 held-out clusters, whose difference is what a pair costs, and multiplies it up.
+
+    python bench/scaling.py --directory scaling --scales 0.01 --pairs
 """
 
 import argparse
@@ -45,6 +50,12 @@ PARTS = 24
 """Of a full release."""
 THREADS, CORES = 16, 64
 """Of a job, and of a node, in the estimate."""
+HELD_OUT = (100, 400)
+"""Validation clusters of the two runs of --pairs."""
+HELD_OUT_MEMBERS = 927_373
+"""Of a full release (bench/rehearsal.py)."""
+SPLIT = 5
+"""Stages after this many depend on the number of validation clusters."""
 
 
 LAUNCHER = """
@@ -157,12 +168,11 @@ def entry(label: str, names: list[str], texts: list[str], cluster: str) -> str:
     return "".join(parts) + "</entry>\n"
 
 
-def stages(work: Path, config: Path) -> dict[str, tuple[list[str], Path]]:
-    """By stage: its command, and where it writes."""
+def stages(work: Path, config: Path, after: Path) -> dict[str, tuple[list[str], Path]]:
+    """By stage: its command, and where it writes. after: for the results from split on."""
     results = work / "results"
-    release, records, curate, cluster, split, clean, shard = (
-        str(results / name) for name in ("release", "records", "curate", "cluster", "split", "decontaminate", "shard")
-    )
+    release, records, curate, cluster = (str(results / name) for name in ("release", "records", "curate", "cluster"))
+    split, clean, shard = (str(after / name) for name in ("split", "decontaminate", "shard"))
     read = ["--records", records, "--clusters", cluster, "--split", split]
     found = {
         f"records_{level}": (["records", "--level", level, "--input", f"{release}/{level}.xml.gz",
@@ -197,29 +207,67 @@ def measured(command: list[str], log: Path) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def run_scale(directory: Path, scale: float) -> dict[str, dict[str, float]]:
-    """Make the release of a scale, run its stages, and return what each took; what is there already is not repeated."""
+def run_scale(directory: Path, scale: float, held_out: int | None = None) -> dict[str, dict[str, float]]:
+    """Make the release of a scale, run its stages, and return what each took; what is there already is not repeated.
+
+    held_out: run only up to the search, with that many validation clusters.
+    """
     work = directory / f"{scale:g}"
+    own = work if held_out is None else work / f"held-out-{held_out}"
+    own.mkdir(parents=True, exist_ok=True)
     clusters, members = round(CLUSTERS * scale), round(MEMBERS * scale)
     if not (work / "results/release/release.json").exists():
         write_release(work / "results/release", clusters, members)
-    config = work / "config.yaml"
+    config = own / "config.yaml"
     config.write_text(json.dumps({
         "records": {"parts": max(1, round(64 * scale))},
-        "split": {"validation_count": max(1, round(VALIDATION * scale))},
+        "split": {"validation_count": held_out or max(1, round(VALIDATION * scale))},
         "decontaminate": {"parts": 1, "audit_failures": "remove"},
         "shard": {"parts": max(1, round(64 * scale))},
     }))  # fmt: skip
     found = {}
-    for name, (command, output) in stages(work, config).items():
-        kept = work / f"{name}.json"
+    for number, (name, (command, output)) in enumerate(stages(work, config, own / "results").items(), 1):
+        kept = (work if number < SPLIT else own) / f"{name}.json"
         if not kept.exists():
             print(f"scale {scale:g}: {name}", flush=True)
-            took = measured(command, work / f"{name}.log")
+            took = measured(command, kept.with_suffix(".log"))
             files = [path for path in output.rglob("*") if path.is_file()] if output.is_dir() else [output]
             write_json(kept, took | {"disk": sum(path.stat().st_size for path in files), "members": members})
         found[name] = json.loads(kept.read_text())
+        if held_out is not None and name == "decontaminate_search":
+            break
     return found
+
+
+def count(fasta: Path) -> int:
+    """Sequences of a FASTA."""
+    with fasta.open("rb") as file:
+        return sum(chunk.count(b">") for chunk in iter(lambda: file.read(1 << 24), b""))
+
+
+def pairs(directory: Path, scale: float) -> list[str]:
+    """Lines: what a pair of a train and a held-out sequence costs both searches, and a full release by that."""
+    sizes, seconds = [], []
+    for held_out in HELD_OUT:
+        seconds.append(run_scale(directory, scale, held_out)["decontaminate_search"]["cpu"])
+        clean = directory / f"{scale:g}/held-out-{held_out}/results/decontaminate"
+        train = count(clean / "queries/part-000-of-001.fasta")
+        sizes.append((count(clean / "target.fasta"), train))
+    lines = [
+        f"{asked:,} held-out against {train:,} train sequences: {took:,.1f} s of CPU time"
+        for (asked, train), took in zip(sizes, seconds, strict=True)
+    ]
+    (few, train), (many, _) = sizes
+    pair = (seconds[1] - seconds[0]) / (many - few) / train
+    rest = (seconds[0] - few * train * pair) / train
+    full = HELD_OUT_MEMBERS * MEMBERS * pair
+    index = MEMBERS * rest
+    return [
+        *lines,
+        f"a pair: {1e6 * pair:.4f} µs; a train sequence, whatever is held out: {1e6 * rest:.1f} µs",
+        f"a full release, members, {HELD_OUT_MEMBERS:,} held out: {full / 3600:,.0f} core-hours of pairs and"
+        f" {index / 3600:,.1f} of the rest, in one part",
+    ]
 
 
 def estimate(taken: dict[float, dict[str, dict[str, float]]]) -> list[str]:
@@ -274,12 +322,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="inputs, results and figures")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.001], metavar="F", help="shares of 2024_03")
+    parser.add_argument("--pairs", action="store_true", help="what a pair costs the searches, at the largest scale")
     parser.add_argument("--again", action="store_true", help="measure once more what was measured")
     arguments = parser.parse_args()
     taken = {}
     for scale in sorted(arguments.scales):
         if not 0 < scale <= 1:
             parser.error(f"--scales {scale:g}: a share is above 0 and at most 1")
+    if arguments.pairs:
+        print("\n".join(pairs(arguments.directory, max(arguments.scales))))
+        return
+    for scale in sorted(arguments.scales):
         if arguments.again:
             for path in (arguments.directory / f"{scale:g}").glob("*.json"):
                 path.unlink()
