@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.config import Model
+from unirefine.core.summaries import trained_on
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
@@ -44,7 +45,8 @@ def training_section(
     text = [
         f"{final['parameters']:,} parameters ({layers} layers, hidden size {hidden}, {heads} heads), "
         f"{final['step']:,} steps, {final['samples']:,} samples, {final['tokens']:,} tokens in "
-        f"{duration(final['seconds'])}."
+        f"{duration(final['seconds'])}.",
+        *trained_on(final),
     ]
     if not any("validation_hidden_loss" in line for line in metrics):
         baselines = {}

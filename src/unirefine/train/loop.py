@@ -17,6 +17,7 @@ from unirefine.config import Train
 from unirefine.dataset import open_shards
 from unirefine.files import locks
 from unirefine.files.hashes import sha256_file
+from unirefine.files.made_by import command
 from unirefine.model.esm2 import build_esm2
 from unirefine.progress import duration, human
 from unirefine.sampling import SampleStream
@@ -65,6 +66,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         progress = saver.resume()
         first = progress.step
         progress.forget_sets(sets)
+        progress.start(command(), machine.hardware(config, here))
         schedule.check(config.steps, config.optimizer, first)
         if main:
             origin.write_run(output, shards_directory, config, resumed=first > 0)
