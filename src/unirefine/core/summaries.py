@@ -157,6 +157,20 @@ def chosen_text(evaluation: Mapping[str, Any]) -> str:
     )
 
 
+def hidden_text(evaluation: Mapping[str, Any]) -> str:
+    """The first model's perplexity where the residue is hidden, beside the best baseline's.
+
+    evaluation: perplexity.json.
+    """
+    ours, baselines = evaluation["table"][0], [row for row in evaluation["table"] if "perplexity" not in row]
+    found = ours["hidden"]["perplexity"]
+    if found is None:
+        return f"masked perplexity {ours['perplexity']:.2f}; no residue was hidden"
+    known = [(row["hidden"]["perplexity"], row["model"]) for row in baselines if row["hidden"]["perplexity"]]
+    beside = "; the best baseline, {1}: {0:.2f}".format(*min(known)) if known else ""
+    return f"perplexity of hidden residues {found:.2f}{beside}"
+
+
 def beaten_text(evaluation: Mapping[str, Any]) -> str:
     """Which baselines the first model is better than where the residue is hidden, as a sentence.
 

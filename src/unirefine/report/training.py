@@ -48,9 +48,9 @@ def training_section(
         f"{duration(final['seconds'])}.",
         *trained_on(final),
     ]
-    if not any("validation_hidden_loss" in line for line in metrics):
-        baselines = {}
-        text.append("No loss of hidden residues was logged, so no baseline is drawn beside the curves.")
+    hidden = any(line.get("validation_hidden_loss") is not None for line in metrics)
+    if not hidden:
+        text.append("No loss of hidden residues was logged, so there is no curve of it beside baselines.")
     elif baselines and where:
         text.append(where)
     if names := set_names(metrics):
@@ -64,7 +64,8 @@ def training_section(
         heading="Training",
         text=text,
         figures=[
-            picture("loss", figures.losses(metrics, baselines)),
+            picture("loss", figures.losses(metrics)),
+            *([picture("hidden-perplexity", figures.hidden_perplexity(metrics, baselines))] if hidden else []),
             picture("throughput", figures.throughput(metrics)),
         ],
     )
