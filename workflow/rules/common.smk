@@ -49,7 +49,13 @@ from unirefine.workflow.preflight import (
     training_note,
     warning_of_future,
 )
-from unirefine.workflow.snakemake import Plan, call_of, keep_nodes_in_slurm, storage_of
+from unirefine.workflow.snakemake import (
+    Plan,
+    call_of,
+    follow_storage,
+    keep_nodes_in_slurm,
+    storage_of,
+)
 
 CALL = call_of(workflow)
 try:
@@ -62,6 +68,7 @@ try:
     refuse_braces(CONFIG, workflow.basedir)
     if CALL.bucket and CALL.is_main:
         require_bucket(storage_of(workflow), CALL.bucket)
+        follow_storage(workflow)
     # A job takes the directories that its workflow has written down: the other run may have gone on since.
     SHARED = (
         shared_directories(CONFIG)

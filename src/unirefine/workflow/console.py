@@ -59,7 +59,8 @@ class Console:
             for rule, count in jobs.items():
                 if rule not in (_WHOLE, "total"):
                     self._planned[stage_of(rule)] += count
-            self.say(f"{self._planned.total()} jobs in {len(self._planned)} stages: {', '.join(self._planned)}")
+            stages = ", ".join(self._planned)
+            self.say(f"{_counted(self._planned.total(), 'job')} in {_counted(len(self._planned), 'stage')}: {stages}")
             if self._stream.isatty():
                 self._start_bar()
 
@@ -198,3 +199,7 @@ def shortened(text: str, width: int) -> str:
         return text
     kept, space, _word = text[: width - 3].rpartition(" ")
     return f"{kept + space if kept.strip() else text[: width - 3]}..."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
