@@ -135,7 +135,9 @@ class Console:
             with self._lock:
                 self._draw()
                 if self._bar is None and time.monotonic() - self._printed >= SILENCE_S:
-                    for line in self._states() or [f"planning, {self._elapsed()} so far"]:
+                    for line in self._states() or [
+                        f"{'no job runs' if self._done else 'planning'}, {self._elapsed()} so far"
+                    ]:
                         self.say(line)
 
     def _states(self) -> list[str]:
