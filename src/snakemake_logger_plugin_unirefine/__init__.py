@@ -6,6 +6,7 @@ Snakemake finds it by the name of this package. Dry runs, lists and `--verbose` 
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class LogHandler(LogHandlerBase):
         self._console: Any = None
         self._held: list[str] | None = []
         self._failed = False
+        self.storage: Path | None = None
+        """Where files of a bucket are on this machine while jobs run; `workflow.snakemake.follow_storage` sets it."""
         if not self.follows_logs:
             self._plain = _plain_handler(settings)
 
@@ -47,16 +50,16 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.RUN_INFO:
             self._start().plan(record.stats)
         elif event == LogEvent.JOB_INFO:
-            self._start().started(record.jobid, record.rule_name, record.log)
+            self._start().started(record.jobid, record.rule_name, self._here(record.log))
         elif event == LogEvent.JOB_FINISHED:
             self._start().finished(record.job_id)
         elif event == LogEvent.JOB_ERROR:
             self._failed = True
-            self._start().failed(record.jobid, record.rule_name, record.log)
+            self._start().failed(record.jobid, record.rule_name, self._here(record.log))
         elif event == LogEvent.GROUP_ERROR:
             self._failed = True
             for one in record.job_error_info:
-                self._start().failed(one["jobid"], one["rule_name"], [*one["log"], *record.aux_logs])
+                self._start().failed(one["jobid"], one["rule_name"], self._here([*one["log"], *record.aux_logs]))
         elif record.levelno >= logging.WARNING:
             if not (self._failed and (text.startswith(REPEATED) or "CalledProcessError" in text)):
                 self._say(text)
@@ -65,6 +68,13 @@ class LogHandler(LogHandlerBase):
                 self._say(text)
             elif self._console is None and self._held is not None:
                 self._held.append(text)
+
+    def _here(self, logs: Sequence[str]) -> list[str]:
+        """Logs as paths: one in a bucket is `s3://lab/logs/x.log (send to storage)` in Snakemake's words."""
+        if self.storage is None:
+            return list(logs)
+        stored = (log.partition("://")[2].partition(" (")[0] for log in logs)
+        return [str(self.storage / path) if path else log for path, log in zip(stored, logs, strict=True)]
 
     def _start(self) -> Any:
         if self._console is None:

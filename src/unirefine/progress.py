@@ -38,8 +38,9 @@ class Meter:
     In a log a thread prints the lines, so that one comes also while the work waits for a server or a disk.
     """
 
-    def __init__(self, title: str, total: float | None, unit: str, stream: TextIO) -> None:
-        self.title, self.total, self.unit, self.stream = terminal.printable(title), total, unit, stream
+    def __init__(self, title: str, total: float | None, unit: str, stream: TextIO, beginning: str = "") -> None:
+        self.title, self.total, self.stream, self.beginning = terminal.printable(title), total, stream, beginning
+        self.unit = f" {unit}" if unit.islower() else unit  # 12.3 MB, but 12.3 M residues
         self.done = 0.0
         self.started = time.monotonic()
         self._bar: Any = None
@@ -74,7 +75,11 @@ class Meter:
 
     def _text(self, now: float) -> str:
         rate = self.done / max(now - self.started, 1e-9)
-        text = human(self.done, self.unit)
+        if not self.done:
+            text = f"nothing yet of {human(self.total, self.unit)}" if self.total else "nothing yet"
+            text += f" after {duration(now - self.started)}"
+            return f"{text}; {self.beginning}" if self.beginning else text
+        text = human(self.done, "" if self.total and self.unit.startswith(" ") else self.unit).strip()
         if self.total:
             text += f" of {human(self.total, self.unit)} ({100 * self.done / self.total:.0f}%)"
         text += f", {human(rate, self.unit)}/s"
@@ -99,13 +104,15 @@ class Meter:
 
 
 @contextlib.contextmanager
-def meter(title: str, *, total: float | None = None, unit: str = "", stream: TextIO | None = None) -> Iterator[Meter]:
-    """Show progress of a block of work on stderr.
+def meter(
+    title: str, *, total: float | None = None, unit: str = "", stream: TextIO | None = None, beginning: str = ""
+) -> Iterator[Meter]:
+    """Show progress of a block of work on stderr. beginning: what may take long before anything is done.
 
     >>> with meter("records", total=size, unit="B") as done:
     ...     done.advance(4096)
     """
-    shown = Meter(title, total, unit, stream or sys.stderr)
+    shown = Meter(title, total, unit, stream or sys.stderr, beginning)
     try:
         yield shown
     finally:

@@ -241,6 +241,9 @@ def test_final_directory(runs):
     assert facts["samples"] == STEPS * 12
     assert facts["config"]["parallel"]["tensor"] == 2
     assert facts["shards"]["format"] == "unirefine-shards"
+    (machine,) = facts["hardware"]
+    assert (machine["after_step"], machine["processes"], machine["gpu"]) == (0, 2, None)
+    assert machine["date"] <= facts["finished"]
     model, loading = EsmForMaskedLM.from_pretrained(runs / "tp2" / "final" / "huggingface", output_loading_info=True)
     assert {name.split(".")[1] for name in loading["missing_keys"]} <= {"contact_head", "rotary_embeddings"}
     tokens = EsmTokenizer.from_pretrained(runs / "tp2" / "final" / "huggingface")("MKV", return_tensors="pt")

@@ -42,6 +42,20 @@ def test_a_log_gets_plain_lines_with_rate_and_eta(monkeypatch):
     assert stream.getvalue().splitlines()[-1] == "records: 4.00 kB in 40s (100 B/s)"
 
 
+def test_words_have_a_space_and_nothing_done_yet_says_why(monkeypatch):
+    clock, stream = [0.0], io.StringIO()
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.01)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with progress.meter("embed", total=4000, unit="residues", stream=stream, beginning="it compiles") as done:
+        clock[0] = 20.0
+        while "embed: nothing yet of 4.00 k residues after 20s; it compiles\n" not in stream.getvalue():
+            time.sleep(0.005)
+        done.advance(1000)
+        while "embed: 1.00 k of 4.00 k residues (25%), 50 residues/s, ETA 1m00s\n" not in stream.getvalue():
+            time.sleep(0.005)
+    assert stream.getvalue().splitlines()[-1] == "embed: 1.00 k residues in 20s (50 residues/s)"
+
+
 def test_work_without_a_measure_says_how_long_it_has_taken(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.01)

@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SIZES = {"phone": (390, 844), "desktop": (1440, 900)}
 PAPER = {"light": (253, 253, 252), "dark": (22, 24, 27)}
 FIGURES = {
-    "perplexity", "by-length", "by-identity", "by-cluster-size", "by-residue", "by-taxon", "loss", "throughput",
+    "perplexity", "by-length", "by-identity", "by-cluster-size", "by-residue", "by-taxon", "loss",
+    "hidden-perplexity", "throughput",
     "flow-uniref50", "flow-uniref90", "removed-uniref50", "removed-uniref90", "identity", "lengths", "amino-acids",
     "taxa", "cluster-sizes", "workflow",
 }  # fmt: skip

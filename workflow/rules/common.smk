@@ -1,7 +1,9 @@
 # The validated config, the paths of the run, and checks before a start.
 
 import importlib.util
+import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,7 +19,7 @@ if importlib.util.find_spec("unirefine") is None:
 
 from unirefine.config import merge_configs, parse_config
 from unirefine.errors import UserError
-from unirefine.files import names, stages
+from unirefine.files import made_by, names, stages
 from unirefine.terminal import LOG_TIMES, printable
 from unirefine.workflow.directories import shared_directories
 from unirefine.workflow.options import (
@@ -47,7 +49,13 @@ from unirefine.workflow.preflight import (
     training_note,
     warning_of_future,
 )
-from unirefine.workflow.snakemake import Plan, call_of, keep_nodes_in_slurm, storage_of
+from unirefine.workflow.snakemake import (
+    Plan,
+    call_of,
+    follow_storage,
+    keep_nodes_in_slurm,
+    storage_of,
+)
 
 CALL = call_of(workflow)
 try:
@@ -60,6 +68,7 @@ try:
     refuse_braces(CONFIG, workflow.basedir)
     if CALL.bucket and CALL.is_main:
         require_bucket(storage_of(workflow), CALL.bucket)
+        follow_storage(workflow)
     # A job takes the directories that its workflow has written down: the other run may have gone on since.
     SHARED = (
         shared_directories(CONFIG)
@@ -81,6 +90,10 @@ except UserError as error:
     print(f"unirefine: error: {error.line()}", file=sys.stderr)
     raise SystemExit(1)
 
+if CALL.starts:
+    # jobs inherit it, also those of a cluster
+    os.environ[made_by.COMMAND] = shlex.join(["snakemake", *sys.argv[1:]])
+
 if CALL.starts and (line := warning_of_future(PATHS.results)):
     print(f"unirefine: warning: {printable(line)}", file=sys.stderr)
 if CALL.is_main and (
@@ -90,9 +103,9 @@ if CALL.is_main and (
 ):
     print(f"unirefine: {printable(line)}", file=sys.stderr)
 
-if CALL.follows_logs:
-    # `tee` writes the log, and our logger plugin shows it
-    shell.prefix(f"set -euo pipefail; export {LOG_TIMES}=1; exec >/dev/null; ")
+# `tee` writes the log. Where our logger plugin shows it, nothing of a job goes to the terminal itself.
+quiet = "exec >/dev/null; " if CALL.follows_logs else ""
+shell.prefix(f"set -euo pipefail; export {LOG_TIMES}=1; {quiet}")
 
 LEVELS = PATHS.levels
 CUSTOM_FASTA = CONFIG.release.source == "fasta"

@@ -9,7 +9,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from unirefine.config import Train
 from unirefine.core.markdown import audit_text, citation_text, lineage_text, one_line, release_name, table
-from unirefine.core.summaries import PERPLEXITY_COLUMNS, beaten_text, chosen_text, is_own, perplexity_rows
+from unirefine.core.summaries import PERPLEXITY_COLUMNS, beaten_text, chosen_text, is_own, perplexity_rows, trained_on
 from unirefine.files.lineage import data_set_of
 
 _CODE = """```python
@@ -76,6 +76,7 @@ def model_card(
     of_uniprot = not own and data_set_of(lineage["release"]) is None
     known = "those in UniProt" if of_uniprot else "the train sequences"
     licence = " (UniProt: CC BY 4.0, which asks for attribution)" if of_uniprot else ""
+    hardware = "".join(f"\n{one_line(each)}" for each in trained_on(trained))
     started = "random weights" if config.init is None else f"`{one_line(config.init)}`"
     return f"""---
 {header.to_yaml()}
@@ -119,7 +120,7 @@ only evidence for what a variant does in a patient.
 
 From {started}. ESM-2's recipe on Megatron-core: {config.sampling.mask_fraction:.0%} of the residues chosen,
 Adam with a peak learning rate of {config.optimizer.lr:g}, {config.optimizer.warmup_steps:,} warm-up steps,
-batches of {config.step_size}, {config.precision}, seed {config.seed}.
+batches of {config.step_size}, {config.precision}, seed {config.seed}.{hardware}
 
 ## Licence
 

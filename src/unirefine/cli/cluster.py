@@ -50,23 +50,16 @@ def _run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
     )
     own = counts["membership"] in ("mmseqs", "table")
+    if not own:
+        _print_violations(counts)
+    if counts["membership"] == "mmseqs":
+        _print_giants(counts)
     for level, what in zip(LEVELS, ("clusters", "sequences" if own else "members"), strict=True):
         found = counts["levels"][level]
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in found["removed"].items()) or "nothing"
         print(
             f"{'your own FASTA' if own else level}: {found['in']:,} {what}, {found['kept']:,} kept; removed: {reasons}"
         )
-    if not own:
-        _print_violations(counts)
-        return
-    if counts["membership"] == "table":
-        return
-    for level, apart in zip(counts["mmseqs"]["identities"], counts["giants"], strict=True):
-        if apart["giants"]:
-            print(
-                f"at {level}: {apart['giants']:,} clusters of proteins too long for MMseqs2's scores,"
-                f" {apart['pairs']:,} pairs aligned exactly, {apart['joined']:,} clusters joined"
-            )
 
 
 def _print_violations(counts: dict[str, Any]) -> None:
@@ -84,3 +77,13 @@ def _print_violations(counts: dict[str, Any]) -> None:
             " release.format: xml loses none",
             file=sys.stderr,
         )
+
+
+def _print_giants(counts: dict[str, Any]) -> None:
+    """Print what became of proteins that MMseqs2's scores are too small for."""
+    for level, apart in zip(counts["mmseqs"]["identities"], counts["giants"], strict=True):
+        if apart["giants"]:
+            print(
+                f"at {level}: {apart['giants']:,} clusters of proteins too long for MMseqs2's scores,"
+                f" {apart['pairs']:,} pairs aligned exactly, {apart['joined']:,} clusters joined"
+            )

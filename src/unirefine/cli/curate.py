@@ -47,15 +47,15 @@ def _run(arguments: argparse.Namespace) -> None:
         purge_lists=[path for group in arguments.purge_list for path in group],
         threads=arguments.threads,
     )
+    roots = ", ".join(map(str, done.taxonomy["roots"]))
+    print(f"artificial taxa: {done.taxonomy['artificial_taxa']:,} below {roots}, from the {done.taxonomy['source']}")
+    for line in done.notes:
+        print(line)
+    for level, count in done.taxonomy.get("kept_with_artificial_members", {}).items():
+        if count:
+            print(f"{level}: {count:,} have an artificial member and stay; curate.artificial_members: any removes them")
     for level, counts in done.counts.items():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["removed"].items()) or "nothing"
         own = arguments.levels == [LEVELS[1]]  # a FASTA of your own has one level
         what = f"your own FASTA: {counts['in']:,} sequences" if own else f"{level}: {counts['in']:,} records"
         print(f"{what}, {counts['kept']:,} kept; removed: {reasons}")
-    roots = ", ".join(map(str, done.taxonomy["roots"]))
-    for level, count in done.taxonomy.get("kept_with_artificial_members", {}).items():
-        if count:
-            print(f"{level}: {count:,} have an artificial member and stay; curate.artificial_members: any removes them")
-    for line in done.notes:
-        print(line)
-    print(f"artificial taxa: {done.taxonomy['artificial_taxa']:,} below {roots}, from the {done.taxonomy['source']}")

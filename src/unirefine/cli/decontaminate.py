@@ -117,9 +117,9 @@ def _audit(arguments: argparse.Namespace) -> None:
     config = config_of(arguments, Decontaminate, "decontaminate")
     done = audit.run(config, **_stages(arguments), directory=arguments.directory, threads=arguments.threads)
     print(
-        f"{done.clusters:,} of the train clusters that are left have a hit ({done.hits:,} hits); of"
-        f" {done.sample.clusters:,} aligned exactly, both searches had missed {done.sample_missed:,};"
-        f" {done.similar_members:,} of their {done.sample.members:,} members are similar to a held-out sequence"
+        f"{done.clusters:,} train clusters with a hit are left; {done.sample_missed:,} missed in"
+        f" {done.sample.clusters:,} aligned exactly; {done.similar_members:,} of their {done.sample.members:,} members"
+        " similar"
     )
 
 

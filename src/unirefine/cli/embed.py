@@ -124,8 +124,8 @@ def embed(arguments: argparse.Namespace) -> None:
         result = run(source, arguments.model, arguments.output, config, again=colour is None)
         if platform.rank() > 0:
             return
-        print(summary(result))
         print(f"wrote {', '.join(result.files)}")
+        print(summary(result))
         if colour is not None:
             written = maps.run(
                 source, arguments.output, method, colour, threads=arguments.threads, mmseqs=arguments.mmseqs

@@ -296,6 +296,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
     from unirefine.megatron import platform
 
     from unirefine.core.continued import continued_lines
+    from unirefine.core.summaries import hidden_text
     from unirefine.evaluate import elsewhere
     from unirefine.evaluate.render import lines
     from unirefine.evaluate.run import run
@@ -314,6 +315,7 @@ def _perplexity(made: argparse.ArgumentParser, arguments: argparse.Namespace) ->
         if platform.rank() == 0:
             print("\n".join([*lines(result), *elsewhere.lines(result["elsewhere"]), *continued_lines(result)]))
             print(f"wrote {arguments.output / 'perplexity.json'}")
+            print(hidden_text(result))
     finally:
         platform.shutdown()
 

@@ -69,9 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
     note = ", as the release note states" if facts["release_note_entries"] is not None else ""
     of = "your own FASTA" if built.own else arguments.level
     members = f", {facts['members']:,} members" if facts["members"] else ""
-    print(
-        f"{of}: {counts['in']:,} entries of {facts['format']} ({human(facts['bytes'], 'B')}){note};"
-        f" {counts['kept']:,} kept in {config.parts} parts, {facts['residues']:,} residues{members}; removed: {reasons}"
-    )
     if sides := facts.get("sides"):
         print(", ".join(f"{name}: {side['records']:,}" for name, side in sides.items()))
+    print(
+        f"{of}: {counts['kept']:,} of {counts['in']:,} entries kept{note}; removed: {reasons};"
+        f" {facts['residues']:,} residues{members} in {config.parts} parts; {facts['format']} of"
+        f" {human(facts['bytes'], 'B')}"
+    )

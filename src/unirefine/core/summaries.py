@@ -5,6 +5,7 @@ from typing import Any
 
 from unirefine.core.levels import LEVELS
 from unirefine.files.names import release_note
+from unirefine.progress import human
 
 UNITS = {"uniref50": "UniRef50 clusters", "uniref90": "UniRef90 sequences"}
 """What is counted at each level of UniRef."""
@@ -74,6 +75,32 @@ def tool_text(name: str, version: str) -> str:
     return f"MMseqs2 {version if number is None else f'{number}-{version[:5]}'}"
 
 
+def hardware_text(one: Mapping[str, Any]) -> str:
+    """The machine of a training: `2 cores of AMD EPYC, 25.3 GB of memory, 2 processes`.
+
+    one: an entry of `hardware` in train.json.
+    """
+    cores = f"{one['cores']:,} core{'s' * (one['cores'] > 1)} of {one['cpu']}"
+    node = f"{cores}, {human(one['memory_bytes'], 'B')} of memory"
+    if one["nodes"] > 1:
+        node = f"{one['nodes']:,} nodes, each with {node}"
+    if one["gpus"]:
+        return f"{one['gpus']:,} x {one['gpu']}, {node}"
+    return f"{node}, {one['processes']:,} process{'es' * (one['processes'] > 1)}"
+
+
+def trained_on(trained: Mapping[str, Any]) -> list[str]:
+    """What trained a model, a sentence for each change of machine; nothing for a model of an older version.
+
+    trained: train.json.
+    """
+    return [
+        (f"From step {one['after_step'] + 1:,} on: " if one["after_step"] else "Trained on ")
+        + f"{hardware_text(one)}; began {one['date'][:16].replace('T', ' ')} UTC."
+        for one in trained.get("hardware", [])
+    ]
+
+
 def perplexity_rows(evaluation: Mapping[str, Any]) -> list[list[str]]:
     """Rows of PERPLEXITY_COLUMNS, one per model or baseline; a baseline is measured where the residue is hidden.
 
@@ -128,6 +155,20 @@ def chosen_text(evaluation: Mapping[str, Any]) -> str:
         "what it sees at those left as they are. Hidden: the first kind alone, the only one where a model is asked the "
         "same as a baseline, which never sees the residue."
     )
+
+
+def hidden_text(evaluation: Mapping[str, Any]) -> str:
+    """The first model's perplexity where the residue is hidden, beside the best baseline's.
+
+    evaluation: perplexity.json.
+    """
+    ours, baselines = evaluation["table"][0], [row for row in evaluation["table"] if "perplexity" not in row]
+    found = ours["hidden"]["perplexity"]
+    if found is None:
+        return f"masked perplexity {ours['perplexity']:.2f}; no residue was hidden"
+    known = [(row["hidden"]["perplexity"], row["model"]) for row in baselines if row["hidden"]["perplexity"]]
+    beside = "; the best baseline, {1}: {0:.2f}".format(*min(known)) if known else ""
+    return f"perplexity of hidden residues {found:.2f}{beside}"
 
 
 def beaten_text(evaluation: Mapping[str, Any]) -> str:

@@ -240,9 +240,10 @@ def _parsed(config: Records, found: Input, *, threads: int) -> Iterator[tuple[Bl
         parse = partial(_parse_fasta, found=found)
     spare: deque[bytearray] = deque()
     source = read_blocks(found.path, found.marker, found.keep, spare)
+    size, beginning = found.path.stat().st_size, "a first run compiles for a while"
     # as many parsers as threads: the threads that read and write are often waiting
     with (
-        meter(f"records {found.level}", total=found.path.stat().st_size, unit="B") as progress,
+        meter(f"records {found.level}", total=size, unit="B", beginning=beginning) as progress,
         ThreadPoolExecutor(threads, "parser") as pool,
         closing(prefetch(lambda block: block, source)) as blocks,
     ):

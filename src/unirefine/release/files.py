@@ -1,7 +1,6 @@
 """What the downloads share: hashes of a stream, room on the disk, one process per file, the facts beside a file."""
 
 import contextlib
-import datetime
 import hashlib
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import Any, BinaryIO
 from unirefine.errors import UserError
 from unirefine.files import locks
 from unirefine.files.atomic import CHUNK
+from unirefine.files.made_by import now
 from unirefine.progress import human, meter
 
 SPARE_BYTES = 64 << 20
@@ -26,9 +26,8 @@ def describe(
     url: where it came from, after redirects from `asked`. verified_by: address of the metalink or md5 file that it
     agrees with; None: unverified.
     """
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {
-        "file": file, "url": url, "asked_url": asked, "release": release, **hashes, "date": now,
+        "file": file, "url": url, "asked_url": asked, "release": release, **hashes, "date": now(),
         "verified_by": verified_by,
     }  # fmt: skip
 

@@ -43,11 +43,13 @@ _CAPTIONS = {
     "loss": (
         "Masked loss; small points are the training loss as logged, the thin line their mean. Training and validation"
         " are over all chosen residues, of which some are left as they are, and should fall together; validation that"
-        " rises while training falls is overfitting. The broken lines are baselines and belong to the curve of hidden"
-        " residues alone, at the same sequences, windows and masks where evaluate has measured them there, as the text"
-        " says. Where the curve is below one of them, the model knows more than that baseline, which knows the"
-        " frequencies of residues (unigram), of residues after another (bigram), between two others (both neighbours),"
-        " or in the rest of the same protein (composition)."
+        " rises while training falls is overfitting. Hidden residues alone are harder, so their curve is above."
+    ),
+    "hidden-perplexity": (
+        "Perplexity where the residue is hidden, at each validation. The broken lines are baselines. Where the curve is"
+        " below one, the model knows more than that baseline, which knows the frequencies of residues (unigram), of"
+        " residues after another (bigram), between two others (both neighbours), or in the rest of the same protein"
+        " (composition)."
     ),
     "throughput": (
         "Tokens per second over all processes. It should stay level after the first steps. A second line, where there"

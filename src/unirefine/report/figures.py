@@ -188,8 +188,8 @@ def shares(names: Sequence[str], series: Mapping[str, Sequence[float]], what: st
     return render(figure, f"Bars: shares of the {what}, before and after", hovers)
 
 
-def losses(metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float]) -> str:
-    """Training and validation loss over steps, with the baselines' losses (natural log) of hidden residues as lines."""
+def losses(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Training and validation loss over steps."""
     figure, axes = canvas(height=4.2)
     steps, values = _column(metrics, "loss")
     window = min(_SMOOTHED, max(len(values) // 5, 1) | 1)
@@ -212,15 +212,28 @@ def losses(metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float])
         axes.plot(steps, values, color=color, linewidth=1.2, linestyle="-.")
         label = f"{name}, {'hidden residues' if hidden else 'validation'}"
         hovers |= _points(axes, steps, values, color, label, marker, size=24)
-    dashes = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))
-    for number, (dash, (name, value)) in enumerate(zip(dashes, baselines.items(), strict=False)):
-        line = axes.axhline(value, color=SERIES[3], linewidth=1.2, linestyle=dash, label=name)
-        line.set_gid(f"baseline-{number}")
-        hovers[f"baseline-{number}"] = [f"{name}: {value:.4f}"]
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("masked loss (nats per residue)")
     figure.legend(*axes.get_legend_handles_labels(), labelcolor=INK, loc="outside upper center", ncols=2, fontsize=10.3)
     return render(figure, "Curves: loss of training and validation by optimizer step", hovers)
+
+
+def hidden_perplexity(metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float]) -> str:
+    """Validation perplexity of hidden residues over steps. baselines: name to loss in nats, drawn as labelled lines."""
+    figure, axes = canvas(height=4.2)
+    steps, values = _column(metrics, "validation_hidden_loss")
+    axes.plot(steps, np.exp(values), color=SERIES[2], linewidth=1.2)
+    hovers = _points(axes, steps, np.exp(values), SERIES[2], "validation, hidden residues", "s", size=20, digits=3)
+    dashes = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))
+    for number, (dash, (name, value)) in enumerate(zip(dashes, baselines.items(), strict=False)):
+        line = axes.axhline(np.exp(value), color=SERIES[3], linewidth=1.2, linestyle=dash, label=name)
+        line.set_gid(f"baseline-{number}")
+        hovers[f"baseline-{number}"] = [f"{name}: {np.exp(value):.3f}"]
+    axes.set_xlim(left=0)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("perplexity of hidden residues")
+    figure.legend(*axes.get_legend_handles_labels(), labelcolor=INK, loc="outside upper center", ncols=2, fontsize=10.3)
+    return render(figure, "Curve: perplexity of hidden residues by optimizer step, beside baselines", hovers)
 
 
 def two_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

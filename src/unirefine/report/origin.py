@@ -1,6 +1,5 @@
 """The report's sections on where everything comes from: input, lineage, options, cost, and the page itself."""
 
-import datetime
 import os
 import platform
 import shlex
@@ -10,6 +9,7 @@ from typing import Any
 
 from unirefine.core import summaries
 from unirefine.core.summaries import is_own, tool_text
+from unirefine.files import made_by
 from unirefine.files.code import versions
 from unirefine.files.lineage import code_of, data_set_of, step_name
 from unirefine.progress import duration, human
@@ -90,18 +90,20 @@ def page_section(results: Path, output: Path, compare: Path | None) -> Section:
     """How this page was made: command, date, machine, versions."""
     words = ["unirefine", "report", "--results", str(results), "--output", str(output)]
     words += ["--compare", str(compare)] if compare else []
+    workflow = os.environ.get(made_by.COMMAND)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     packages = versions("numpy", "pyarrow", "matplotlib", "megatron-core", "torch", "transformers")
     rows = [
+        *([["workflow", workflow]] if workflow else []),
         ["command", shlex.join(words)],
-        ["date", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"],
+        ["date", f"{made_by.now()[:16].replace('T', ' ')} UTC"],
         [
             "machine",
-            f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores, {human(memory, 'B')} memory",
+            f"{os.cpu_count()} cores of {made_by.cpu_name()}, {human(memory, 'B')} of memory, {platform.system()}",
         ],
         *([name, version] for name, version in packages.items()),
     ]
-    text = "The machine is the one that wrote this page; stages may have run on others."
+    text = "The machine is the one that wrote this page; that of the training is under Training."
     return Section(
         heading="This page", text=[text], tables=[Table(title="Made by", columns=["what", "value"], rows=rows)]
     )

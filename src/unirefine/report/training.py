@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.config import Model
+from unirefine.core.summaries import trained_on
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
@@ -44,11 +45,12 @@ def training_section(
     text = [
         f"{final['parameters']:,} parameters ({layers} layers, hidden size {hidden}, {heads} heads), "
         f"{final['step']:,} steps, {final['samples']:,} samples, {final['tokens']:,} tokens in "
-        f"{duration(final['seconds'])}."
+        f"{duration(final['seconds'])}.",
+        *trained_on(final),
     ]
-    if not any("validation_hidden_loss" in line for line in metrics):
-        baselines = {}
-        text.append("No loss of hidden residues was logged, so no baseline is drawn beside the curves.")
+    hidden = any(line.get("validation_hidden_loss") is not None for line in metrics)
+    if not hidden:
+        text.append("No loss of hidden residues was logged, so there is no curve of it beside baselines.")
     elif baselines and where:
         text.append(where)
     if names := set_names(metrics):
@@ -62,7 +64,8 @@ def training_section(
         heading="Training",
         text=text,
         figures=[
-            picture("loss", figures.losses(metrics, baselines)),
+            picture("loss", figures.losses(metrics)),
+            *([picture("hidden-perplexity", figures.hidden_perplexity(metrics, baselines))] if hidden else []),
             picture("throughput", figures.throughput(metrics)),
         ],
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from unirefine.config import Train
 from unirefine.errors import UserError
+from unirefine.files import made_by
 
 DETERMINISTIC = {
     "NVTE_ALLOW_NONDETERMINISTIC_ALGO": ("0",),
@@ -28,8 +29,10 @@ def variables(config: Train) -> dict[str, str]:
     - CUDA_DEVICE_MAX_CONNECTIONS=1 keeps the order in which TP and CP overlap communication with computation; without
       them it would only stop the gradient reduction from overlapping.
     - TORCHINDUCTOR_COMPILE_THREADS: a few small kernels are compiled, for which each process would start up to 32 more.
+    - the command that was given: the processes of the training are started by another one.
     """
     values = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    values[made_by.COMMAND] = made_by.command()
     if "PYTORCH_ALLOC_CONF" in os.environ:  # the newer name of the same variable
         del values["PYTORCH_CUDA_ALLOC_CONF"]
     if config.parallel.tensor > 1 or config.parallel.context > 1:

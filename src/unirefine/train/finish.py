@@ -15,6 +15,7 @@ from unirefine.files import lineage
 from unirefine.files.atomic import read_json, replace_directory, write_json
 from unirefine.files.code import versions
 from unirefine.files.hashes import wrong_size
+from unirefine.files.made_by import now
 from unirefine.model import checkpoint, integrity
 from unirefine.model.convert import export_huggingface
 from unirefine.train import checkpoints, origin
@@ -101,11 +102,13 @@ def _write_facts(
         "samples": progress.samples,
         "tokens": progress.tokens,
         "seconds": round(progress.seconds, 1),
+        "finished": now(),
         "parameters": parameters(layers, hidden),
         **progress.latest,
         "config": config.model_dump(mode="json"),
         "identity": identity,
         "shards": {key: value for key, value in manifest.items() if key != "files"},
+        "hardware": progress.hardware,
         "versions": versions("torch", "megatron-core", "transformers", "numpy"),
     }
     # a copy: the next run into this directory truncates the original

@@ -17,6 +17,7 @@ from unirefine.config import Train
 from unirefine.dataset import open_shards
 from unirefine.files import locks
 from unirefine.files.hashes import sha256_file
+from unirefine.files.made_by import command
 from unirefine.model.esm2 import build_esm2
 from unirefine.progress import duration, human
 from unirefine.sampling import SampleStream
@@ -65,6 +66,7 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
         progress = saver.resume()
         first = progress.step
         progress.forget_sets(sets)
+        progress.start(command(), machine.hardware(config, here))
         schedule.check(config.steps, config.optimizer, first)
         if main:
             origin.write_run(output, shards_directory, config, resumed=first > 0)
@@ -132,7 +134,8 @@ def train(config: Train, shards_directory: Path, output: Path) -> None:
             finish(output, model, config, progress, identity, shards.manifest)
         if reporter is not None:
             reporter.close()
-            print(summary(progress, config, output))
+            print(f"model: {output / 'final'}")
+            print(summary(progress))
 
 
 def prepare_gpu(config: Train) -> None:
@@ -144,12 +147,12 @@ def prepare_gpu(config: Train) -> None:
         platform.only_deterministic()
 
 
-def summary(progress: Progress, config: Train, output: Path) -> str:
+def summary(progress: Progress) -> str:
     """The last line that the command prints."""
     perplexity = math.exp(progress.latest["validation_loss"])
     hidden = progress.latest.get("validation_hidden_perplexity")
     only = "" if hidden is None else f", of hidden residues {hidden:.3f}"
     return (
         f"trained {progress.step:,} steps, {human(progress.tokens, ' tokens')} in {duration(progress.seconds)}: "
-        f"validation perplexity {perplexity:.3f}{only}{describe_sets(progress.latest)}, model in {output / 'final'}"
+        f"validation perplexity {perplexity:.3f}{only}{describe_sets(progress.latest)}"
     )

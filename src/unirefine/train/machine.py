@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unirefine.config import Train
 from unirefine.errors import UserError
+from unirefine.files.made_by import cpu_name
 
 FP8_CAPABILITY = {"delayed": (8, 9), "current": (8, 9), "blockwise": (9, 0), "mxfp8": (10, 0), "nvfp4": (10, 0)}
 """Compute capability that each recipe needs: Ada; Hopper; Blackwell. `megatron.kernels` asks about the rest."""
@@ -89,6 +91,19 @@ def _memory() -> float:
         return min(memory, int(CGROUP_LIMIT.read_text()))
     except (OSError, ValueError):  # no container, or `max`
         return memory
+
+
+def hardware(config: Train, machine: Machine) -> dict[str, Any]:
+    """What train.json says of the nodes of a training. machine: the first of them."""
+    return {
+        "nodes": config.parallel.nodes,
+        "processes": config.parallel.world,
+        "cpu": cpu_name(),
+        "cores": machine.cores,
+        "memory_bytes": int(_memory()),
+        "gpu": machine.name if machine.gpus else None,
+        "gpus": config.parallel.world if machine.gpus else 0,
+    }
 
 
 def no_gpu(machine: Machine) -> str:

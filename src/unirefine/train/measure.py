@@ -1,10 +1,12 @@
 """Sums over steps: since the last line of metrics.jsonl, and since the run began."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from unirefine.config import Train
+from unirefine.files.made_by import now
 from unirefine.train.flops import batch_flops
 
 
@@ -69,6 +71,8 @@ class Progress:
     """Sums since the last logged line."""
     latest: dict[str, float] = field(default_factory=dict)
     """The last `loss` and what `Validation.run` returned last, and `validated_step`."""
+    hardware: list[dict[str, Any]] = field(default_factory=list)
+    """What has trained the model: another entry where a start had other hardware or another command than the last."""
 
     def count(self, samples: int, sums: Interval, seconds: float) -> None:
         """Count one more update. samples: index of the next sample. sums: over all processes. seconds: its duration."""
@@ -78,6 +82,13 @@ class Progress:
         self.seconds += seconds
         self.interval.add(sums)
         self.interval.seconds += seconds
+
+    def start(self, command: str, hardware: Mapping[str, Any]) -> None:
+        """Record what trains from here on, unless it is what trained before. hardware: of `machine.hardware`."""
+        given = {"command": command, **hardware}
+        if self.hardware and given.items() <= self.hardware[-1].items():
+            return
+        self.hardware.append({"after_step": self.step, "date": now(), **given})
 
     def forget_sets(self, kept: Collection[str]) -> None:
         """Forget the losses of further validation sets that are no longer measured. kept: names of those that are."""

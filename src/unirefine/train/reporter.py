@@ -85,7 +85,9 @@ class Reporter:
         if "validation_perplexity" not in values and now - self._printed < PLAIN_INTERVAL_S:
             return
         self._printed = now
-        text = f"step {step:,}/{self.config.steps:,}"
+        done = step - self._first
+        left = (now - self._started) / done * (self.config.steps - step) if done else 0
+        text = f"step {step:,}/{self.config.steps:,}" + (f"  ETA {duration(left)}" if left else "")
         if "loss" in values:  # none before step 1
             text += f"  loss {values['loss']:.4f}"
         if "validation_perplexity" in values:
@@ -97,9 +99,7 @@ class Reporter:
             text += f"  {human(values['tokens_per_second'], ' tokens')}/s"
         if "mfu" in values:
             text += f"  MFU {100 * values['mfu']:.1f}%"
-        done = step - self._first
-        left = (now - self._started) / done * (self.config.steps - step) if done else 0
-        self._print(f"train: {text}" + (f"  ETA {duration(left)}" if left else ""))
+        self._print(f"train: {text}")
 
     def attention(self, kernels: list[str]) -> None:
         """Print the attention kernels in use, from `megatron.kernels.seen`, when there are others than before."""

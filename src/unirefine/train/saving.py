@@ -95,8 +95,8 @@ class Saver:
         checkpoints.check_identity(path, state, self.identity)
         checkpoints.check_steps(path, state["step"], self.config.steps)
         checkpoint.load(path, self.model, self.optimizer, checked=True)
-        names = {field.name for field in fields(Progress)} - {"interval"}
-        return Progress(interval=Interval(**state["interval"]), **{name: state[name] for name in names})
+        names = {field.name for field in fields(Progress)} - {"interval"}  # an older version had no hardware
+        return Progress(interval=Interval(**state["interval"]), **{name: state[name] for name in names & state.keys()})
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 How far a job is stands in its log, into which its command prints. Everything else is in the logs alone.
 """
 
+import shutil
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ SILENCE_S = PLAIN_INTERVAL_S - TICK_S
 TAIL_BYTES = 1 << 14
 ERROR_LINES = 30
 WIDTH = 140
-"""Characters of a line that is not whole."""
+"""Characters of a line that is not whole, where nothing says how wide a terminal is."""
 _WHOLE = "all"
 """The rule that only asks for everything."""
 
@@ -58,7 +59,8 @@ class Console:
             for rule, count in jobs.items():
                 if rule not in (_WHOLE, "total"):
                     self._planned[stage_of(rule)] += count
-            self.say(f"{self._planned.total()} jobs in {len(self._planned)} stages: {', '.join(self._planned)}")
+            stages = ", ".join(self._planned)
+            self.say(f"{_counted(self._planned.total(), 'job')} in {_counted(len(self._planned), 'stage')}: {stages}")
             if self._stream.isatty():
                 self._start_bar()
 
@@ -82,7 +84,7 @@ class Console:
                 self._finished += 1
                 took = duration(time.monotonic() - self._began_stage[stage])
                 place = f"{self._finished:>2}/{len(self._planned)}"
-                self.say(f"{place}  {stage:<14} {took:>6}  {last_line(one.logs)}")
+                self.say(f"{place}  {stage:<14} {took:>6}  {said(one)}")
             self._draw()
 
     def failed(self, job: int, rule: str, logs: Sequence[str]) -> None:
@@ -104,7 +106,7 @@ class Console:
         """Print a line, shortened to WIDTH unless `whole`."""
         with self._lock:
             text = terminal.printable(text)
-            text = text if whole else _shortened(text)
+            text = text if whole else shortened(text, self._width())
             if self._bar is not None:
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
@@ -122,6 +124,9 @@ class Console:
             if self._done:
                 self.say(f"{self._done.total()} of {self._planned.total()} jobs done in {self._elapsed()}")
 
+    def _width(self) -> int:
+        return shutil.get_terminal_size((WIDTH, 0)).columns if self._stream.isatty() else WIDTH
+
     def _elapsed(self) -> str:
         return duration(time.monotonic() - self._began)
 
@@ -130,14 +135,16 @@ class Console:
             with self._lock:
                 self._draw()
                 if self._bar is None and time.monotonic() - self._printed >= SILENCE_S:
-                    for line in self._states() or [f"planning, {self._elapsed()} so far"]:
+                    for line in self._states() or [
+                        f"{'no job runs' if self._done else 'planning'}, {self._elapsed()} so far"
+                    ]:
                         self.say(line)
 
     def _states(self) -> list[str]:
         """A line for each running job, the one that began first at the top."""
         now = time.monotonic()
         return [
-            f"       {one.rule:<22} {duration(now - one.began):>6}  {last_line(one.logs) or 'starting'}"
+            f"       {one.rule:<22} {duration(now - one.began):>6}  {said(one) or 'starting'}"
             for one in self._running.values()
         ]
 
@@ -158,7 +165,7 @@ class Console:
         if self._bar is not None:
             states = [" ".join(state.split()) for state in self._states()]
             more = f" (and {len(states) - 1} more)" if len(states) > 1 else ""
-            text = terminal.brief(states[0], 80) + more if states else ""
+            text = shortened(states[0], max(self._width() - 45, 20)) + more if states else ""
             self._bar.update(self._task, completed=self._done.total(), text=text)
 
 
@@ -174,10 +181,27 @@ def tail(log: Path | str) -> list[str]:
     return [terminal.printable(line) for line in lines if line.strip()]
 
 
+def said(job: _Job) -> str:
+    """The last line of a job, without the name of its stage before it, which stands beside it."""
+    return last_line(job.logs).removeprefix(f"{stage_of(job.rule)}: ")
+
+
 def last_line(logs: Sequence[str]) -> str:
     """The last line with text of the logs of a job; nothing before there is one."""
     return next((lines[-1].strip() for log in reversed(logs) if (lines := tail(log))), "")
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
+def shortened(text: str, width: int) -> str:
+    """At most `width` characters of a line, which ends after a whole word and with `...` where something is left out.
+
+    >>> shortened("uniref50: 8,216 of 8,216 entries kept", 26)
+    'uniref50: 8,216 of ...'
+    """
+    if len(text) <= width:
+        return text
+    kept, space, _word = text[: width - 3].rpartition(" ")
+    return f"{kept + space if kept.strip() else text[: width - 3]}..."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

@@ -64,11 +64,19 @@ def call_of(workflow: Any) -> Call:
         bucket=workflow.storage_settings.default_storage_prefix or None,
         deployed=bool(methods & {"apptainer", "conda"}),
         apptainer=deployment.apptainer_args if "apptainer" in methods else None,
-        follows_logs=any(
-            type(handler).__module__ == CONSOLE and handler.follows_logs
-            for handler in workflow.logger_manager.plugin_handlers
-        ),
+        follows_logs=any(handler.follows_logs for handler in _consoles(workflow)),
     )
+
+
+def _consoles(workflow: Any) -> list[Any]:
+    """Our logger plugin, where it was asked for."""
+    return [one for one in workflow.logger_manager.plugin_handlers if type(one).__module__ == CONSOLE]
+
+
+def follow_storage(workflow: Any) -> None:
+    """Tell our logger plugin where the logs of a bucket are on this machine while jobs write them."""
+    for console in _consoles(workflow):
+        console.storage = storage_of(workflow).local_prefix
 
 
 class Plan:

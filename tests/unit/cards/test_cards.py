@@ -39,6 +39,8 @@ UNIGRAM = {"key": "unigram", "model": "unigram", "hidden": {"perplexity": 18.0, 
 EVALUATION = {
     "table": [OURS, UNIGRAM], "masked": 1234, "hidden": 1000, "kept": 234, "random": 0, "sequences": 7,
 }  # fmt: skip
+MACHINE = {"after_step": 0, "date": "2026-09-02T10:15:00+00:00", "command": "snakemake -c2", "nodes": 1, "processes": 2,
+           "cpu": "AMD EPYC", "cores": 4, "memory_bytes": 25300000000, "gpu": None, "gpus": 0}  # fmt: skip
 
 
 @pytest.fixture
@@ -52,6 +54,7 @@ def results(tmp_path):
     write_json(run / "shard/manifest.json", {"sides": {"train": SIDE, "validation": SIDE | {"sequences": 7}}})
     write_json(run / "decontaminate/identity.json", IDENTITY)
     trained = {"step": 30, "tokens": 4000, "parameters": 27681, "config": Train().model_dump(mode="json")}
+    trained["hardware"] = [MACHINE]
     write_json(run / "train/final/train.json", trained)
     write_json(run / "evaluate/perplexity.json", EVALUATION)
     return run
@@ -103,6 +106,7 @@ def test_the_hub_reads_the_model_card_and_its_perplexity(results):
         "is better than every baseline where the residue is hidden: unigram.",
         "1,000 hidden by the mask token (perplexity 9.50), 234 left as they are (perplexity 1.20) and 0 replaced by",
         "27,681 parameters",
+        "Trained on 4 cores of AMD EPYC, 25.3 GB of memory, 2 processes; began 2026-09-02 10:15 UTC.",
         "1,234 residues",
         "Intended use",
     ):

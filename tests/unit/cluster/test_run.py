@@ -383,7 +383,7 @@ def test_the_command_says_what_it_did(run, capsys):
     argv = ["cluster", "--records", records, "--curated", curated, "--output", output, "--threads", "2"]
     assert main(argv) == 0
     assert capsys.readouterr().out.splitlines() == [
+        "violations: none; member counts checked in 3 clusters",
         "uniref50: 2 clusters, 2 kept; removed: nothing",
         "uniref90: 7 members, 5 kept; removed: cluster_removed 2",
-        "violations: none; member counts checked in 3 clusters",
     ]

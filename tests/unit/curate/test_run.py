@@ -232,7 +232,7 @@ def test_what_selects_nothing_can_be_allowed(make_records, tmp_path, capsys):
     argv += ["--purge-list", str(tmp_path / "purge.txt"), "--set", "artificial_taxa=[562]"]
     assert main([*argv, "--set", "allow_unmatched=true"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "your own FASTA: 4 sequences, 4 kept; removed: nothing"
+    assert out[-1] == "your own FASTA: 4 sequences, 4 kept; removed: nothing"
     assert out[1:3] == ["purge.txt: 0 of 1 ids found; not found: Q67890", "no record has a taxon at or below 562"]
     assert (tmp_path / "out" / "purge_not_found.txt").read_text() == "Q67890  # purge.txt line 1\n"
 

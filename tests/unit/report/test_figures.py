@@ -22,7 +22,8 @@ SVGS = {
     "histogram": lambda: figures.histogram(
         np.arange(5.0), {"a": np.array([1, 2, 3, 4])}, "x", "y", log_x=False, log_y=False, mark=2.0
     ),
-    "losses": lambda: figures.losses(METRICS, dict.fromkeys("abcd", 2.9)),
+    "losses": lambda: figures.losses(METRICS),
+    "hidden": lambda: figures.hidden_perplexity(METRICS, dict.fromkeys("abcd", 2.9)),
     "two losses": lambda: figures.two_losses({"a": METRICS, "b</title>": METRICS[:1]}),
     "throughput": lambda: figures.throughput(METRICS),
     "estimates": lambda: figures.estimates([Estimate("ours", 9.5, [9, 10], 70), Estimate("<b>&", 12, None)]),
@@ -60,7 +61,8 @@ def test_a_figure_says_what_it_is(name):
     [
         ("removed", ["artificial taxon  (curate): 3 clusters", "similar  (decontaminate): 1,200 clusters"]),
         ("histogram", ["0 to 1: 1 a", "1 to 2: 2 a", "2 to 3: 3 a", "3 to 4: 4 a"]),
-        ("losses", ["step 10, training, as logged: 2.9000", "step 100, validation: 1.9000", "a: 2.9000"]),
+        ("losses", ["step 10, training, as logged: 2.9000", "step 100, validation: 1.9000"]),
+        ("hidden", ["step 100, validation, hidden residues: 7.389", "a: 18.174"]),
         ("throughput", ["step 20, with padding: 1,020"]),
         ("estimates", ["ours: 9.50 (9.00 to 10.00), 70 residues", "<b>&: 12.00 (no interval)"]),
         ("breakdown", ["1-9, ours: 7.00 (6.00 to 8.00), 3 residues", "10, b: 9.00 (no interval)"]),
@@ -82,7 +84,7 @@ def test_a_flow_is_drawn_to_scale():
 
 def test_many_points_are_thinned_and_the_legend_says_so():
     many = [{"step": step, "loss": 3.0} for step in range(1, 1001)]
-    svg = figures.losses(many, {})
+    svg = figures.losses(many)
     assert sum(title.startswith("step ") for title in titles(svg)) == 334
     assert "training, as logged (1 in 3)" in svg
 

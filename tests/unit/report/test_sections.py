@@ -156,10 +156,16 @@ def test_baselines_of_the_curve_are_those_of_its_own_residues():
     assert losses == {"bigram": pytest.approx(2.8622, abs=1e-4)} and "of other windows and masks" in where
     final = {"config": {"model": {"preset": "8M"}}, "parameters": 1, "step": 1, "samples": 1, "tokens": 1, "seconds": 1}
     metrics = [{"step": 1, "loss": 2.0, "validation_loss": 2.1, "tokens_per_second": 5, "padded_tokens_per_second": 5}]
-    assert "bigram" not in training_section(final, metrics, losses, where).figures[0].svg, "of hidden residues alone"
+    without = training_section(final, metrics, losses, where)
+    assert [picture.name for picture in without.figures] == ["loss", "throughput"], "baselines are of hidden residues"
     metrics[0]["validation_hidden_loss"] = 2.2
     section = training_section(final, metrics, losses, where)
-    assert "bigram: 2.8622" in section.figures[0].svg and not any("Further" in text for text in section.text)
+    assert not any("Trained on" in text for text in section.text)
+    machine = {"after_step": 0, "date": "2026-09-02T10:15:00+00:00", "nodes": 1, "processes": 1, "cpu": "Intel Xeon",
+               "cores": 1, "memory_bytes": 8e9, "gpu": None, "gpus": 0}  # fmt: skip
+    recorded = training_section(final | {"hardware": [machine]}, metrics, losses, where)
+    assert "Trained on 1 core of Intel Xeon, 8.00 GB of memory, 1 process; began 2026-09-02 10:15 UTC." in recorded.text
+    assert "bigram: 17.500" in section.figures[1].svg and not any("Further" in text for text in section.text)
     beside = [metrics[-1] | {"validation_loss/general": 2.9, "validation_hidden_loss/general": 2.95}]
     section = training_section(final, metrics + beside, losses, where)
     assert "general, hidden residues: 2.9500" in section.figures[0].svg

@@ -7,6 +7,7 @@ import pytest
 
 from unirefine.config import Train
 from unirefine.errors import UserError
+from unirefine.files.made_by import COMMAND
 from unirefine.train import environment
 
 ALWAYS = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
@@ -29,9 +30,12 @@ def config(**options) -> Train:
     ],
 )
 def test_what_is_set_within_the_block(options, expected):
-    with mock.patch.dict(os.environ, {"HOME": "x"}, clear=True):
+    with (
+        mock.patch.dict(os.environ, {"HOME": "x"}, clear=True),
+        mock.patch("sys.argv", ["here", "train", "--set", "a b"]),
+    ):
         with environment.set_for(config(**options)):
-            assert dict(os.environ) == {"HOME": "x"} | expected
+            assert dict(os.environ) == {"HOME": "x", COMMAND: "unirefine train --set 'a b'"} | expected
         assert dict(os.environ) == {"HOME": "x"}
 
 

@@ -64,11 +64,19 @@ def test_a_stage_is_one_line_when_its_last_job_has_ended(shown, tmp_path):
     send(LogEvent.JOB_FINISHED, job_id=0)
     send(LogEvent.JOB_FINISHED, job_id=1)
     assert printed() == " 1/2  split              0s  validation: 5 clusters\n"
-    logs[2].write_text("part 1: 3 clusters with a hit " + "x" * 200)
+    logs[2].write_text("decontaminate: 3 clusters with a hit " + "word " * 40)
     send(LogEvent.JOB_FINISHED, job_id=2)
     (line,) = printed().splitlines()
-    assert line.startswith(" 2/2  decontaminate      0s  part 1: 3 clusters with a hit xx")
-    assert len(line) == 140 and line.endswith("xx...")
+    assert line.startswith(" 2/2  decontaminate      0s  3 clusters with a hit word")
+    assert 135 < len(line) <= 140 and line.endswith(" word ...")
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [(40, "part 0: 1,910 sequences"), (23, "part 0: 1,910 sequences"), (22, "part 0: 1,910 ..."), (5, "pa...")],
+)
+def test_a_long_line_ends_after_a_word(width, text):
+    assert console.shortened("part 0: 1,910 sequences", width) == text
 
 
 def test_there_is_no_silence(shown, tmp_path, monkeypatch):
