@@ -6,6 +6,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 
 from unirefine.core.markdown import (
+    UNIPROT_LICENCE,
     audit_text,
     benchmarks_text,
     citation_text,
@@ -42,7 +43,7 @@ def data_card(name: str, lineage: Mapping[str, Any], manifest: Mapping[str, Any]
         if from_fasta
         else f"The sequences are those of {one_line(data_set)}, and under its licence."
         if data_set
-        else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
+        else UNIPROT_LICENCE
     )
     if from_fasta:
         contents = "a sequence per representative at the first identity, a document per cluster at the second"

@@ -7,6 +7,12 @@ from typing import Any
 from unirefine.core import summaries
 from unirefine.files.lineage import code_of, data_set_of, step_name
 
+UNIPROT_LICENCE = (
+    "The sequences are UniProt's, under [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/). Wherever you pass"
+    " them on, name UniProt, keep its [notice](https://www.uniprot.org/help/license), and say that they were selected."
+)
+"""Of cards, for data that is UniProt's."""
+
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column is text, the others are numbers."""

@@ -28,6 +28,11 @@ def is_own(release: Mapping[str, Any] | None) -> bool:
     return (release or {}).get("source") == "fasta"
 
 
+def is_uniprot(release: Mapping[str, Any] | None) -> bool:
+    """Whether a run is of a release of UniProt: neither of a user's FASTA nor of a data set. release: release.json."""
+    return (release or {}).get("source") not in (None, "fasta", "parquet", "bionemo")
+
+
 def units(release: Mapping[str, Any] | None) -> dict[str, str]:
     """What is counted at each level. release: release.json."""
     return OWN_UNITS if is_own(release) else UNITS

@@ -11,6 +11,8 @@ from typing import Any
 
 import mlcroissant as mlc
 
+from unirefine.core.markdown import release_name
+from unirefine.core.summaries import is_uniprot
 from unirefine.errors import UserError
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json, write_text
@@ -21,7 +23,7 @@ CC_BY = "https://creativecommons.org/licenses/by/4.0/"
 PARQUET = "application/x-parquet"
 COLUMNS = {
     "sequence": "Residues; J is one without a token in ESM-2's alphabet.",
-    "ur50_id": "The UniRef50 cluster; of a user's own FASTA the cluster at the second identity.",
+    "ur50_id": "The cluster, named after its representative; for UniRef its UniRef50 id.",
     "ur90_id": "The member; null where the sequence represents a whole cluster.",
 }
 UNIPROT = (
@@ -66,8 +68,9 @@ def _manifest(export: Path) -> dict[str, Any]:
 
 
 def _metadata(export: Path, manifest: Mapping[str, Any], release: Mapping[str, Any] | None) -> mlc.Metadata:
-    own = release is None or release["source"] == "fasta"
-    number = (release or {}).get("release")
+    uniprot = is_uniprot(release)
+    source = "a FASTA or a data set" if release is None else release_name({"release": release})
+    number = release["release"] if release is not None and uniprot else None
     data = [file for file in manifest["files"] if file["name"].endswith(".parquet")]
     distribution: list[mlc.FileObject | mlc.FileSet] = [
         mlc.FileObject(
@@ -84,14 +87,14 @@ def _metadata(export: Path, manifest: Mapping[str, Any], release: Mapping[str, A
     ]
     return mlc.Metadata(
         name=f"{export.resolve().name}",
-        description=f"Clustered protein sequences of {'a FASTA' if own else f'UniProt {number}'}, split into "
-        f"{', '.join(manifest['sides'])} for masked-language-model training in the way of ESM-2.",
+        description=f"Clustered protein sequences of {source}, split into {' and '.join(manifest['sides'])} for "
+        "masked-language-model training in the way of ESM-2.",
         conforms_to=["http://mlcommons.org/croissant/1.1"],
-        license=None if own else [CC_BY],
-        cite_as=None if own else UNIPROT,
+        license=[CC_BY] if uniprot else None,
+        cite_as=UNIPROT if uniprot else None,
         date_published=(release or {}).get("date"),
-        version="1.0.0" if own or number is None else ".".join([*(str(int(part)) for part in number.split("_")), "0"]),
-        keywords=["protein", "UniRef", "ESM-2"],
+        version="1.0.0" if number is None else ".".join([*(str(int(part)) for part in number.split("_")), "0"]),
+        keywords=["protein", *(["UniRef"] if uniprot else []), "ESM-2"],
         distribution=distribution,
         record_sets=[_record_set(side, counts) for side, counts in manifest["sides"].items()],
     )

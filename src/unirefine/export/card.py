@@ -6,19 +6,19 @@ from typing import Any
 import yaml
 
 from unirefine.core import markdown
-from unirefine.core.summaries import is_own
+from unirefine.core.summaries import is_own, is_uniprot
 
 
 def dataset_card(facts: Mapping[str, Any]) -> str:
     """Markdown with a YAML header. facts: `{name, manifest, lineage}`; lineage is None where the shards have none."""
     name, manifest, lineage = facts["name"], facts["manifest"], facts["lineage"]
-    sides, own = manifest["sides"], is_own(manifest["release"])
+    sides, own, uniprot = manifest["sides"], is_own(manifest["release"]), is_uniprot(manifest["release"])
     header = {
-        "license": "other" if own else "cc-by-4.0",
+        "license": "cc-by-4.0" if uniprot else "other",
         "pretty_name": f"{name}: protein sequences",
         "size_categories": [markdown.size_category(sum(side["sequences"] for side in sides.values()))],
         "task_categories": ["fill-mask"],
-        "tags": ["biology", "protein", *([] if own else ["uniref"]), "esm"],
+        "tags": ["biology", "protein", *(["uniref"] if uniprot else []), "esm"],
         "configs": [
             {
                 "config_name": "default",
@@ -33,11 +33,16 @@ def dataset_card(facts: Mapping[str, Any]) -> str:
     columns = ["split", "clusters", "sequences", "residues", "longest", "residues written as J"]
     made = "" if lineage is None else f"\n## How it was made\n\n{markdown.counts_table(lineage)}\n"
     origin = "" if lineage is None else f"\n## Lineage\n\n{markdown.lineage_text(lineage, 'data')}\n"
-    source = "a FASTA" if own else f"UniProt {manifest['release']['release'] or 'of unknown release'}"
+    if lineage is not None:
+        source = markdown.release_name(lineage)
+    elif uniprot:
+        source = f"UniProt {manifest['release']['release'] or 'of unknown release'}"
+    else:
+        source = "a FASTA" if own else "a data set"
     licence = (
-        "The sequences are those of the input FASTA, and under its licence."
-        if own
-        else "The sequences are UniProt's, under CC BY 4.0: name UniProt wherever you pass them on."
+        markdown.UNIPROT_LICENCE
+        if uniprot
+        else f"The sequences are those of the input {'FASTA' if own else 'data set'}, and under its licence."
     )
     return f"""---
 {yaml.safe_dump(header, sort_keys=False, width=120).strip()}

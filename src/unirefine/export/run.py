@@ -1,6 +1,5 @@
 """Export the shards of a run: plan the files, write those that are missing, and what describes them last."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,8 +16,9 @@ from unirefine.export.plan import File, open_sides
 from unirefine.files import lineage, locks
 from unirefine.files.atomic import atomic_path, write_json
 from unirefine.files.hashes import first_change, recorded, sha256_file
+from unirefine.files.space import require_space
 from unirefine.files.stages import shards_of
-from unirefine.progress import human, meter
+from unirefine.progress import meter
 
 _RESERVE = 16 << 20
 """Bytes for the small files, and for the blocks of the file system."""
@@ -58,7 +58,7 @@ def run(shards: Path, output: Path, to: str, *, threads: int = 1) -> Exported:
         kept = [whole[file.name] for file in files if file.name in whole]
         missing = [file for file in files if file.name not in whole]
         if missing:
-            _check_space(output, FORMATS[to], missing)
+            require_space(output, _bytes_of(FORMATS[to], missing), "the export", "choose an --output on a larger disk")
             verify_shards(directory, threads=threads)
         ledger = state.Ledger(output, identity, kept)
         (output / state.MANIFEST).unlink(
@@ -103,16 +103,11 @@ def _lineage(directory: Path) -> dict[str, Any] | None:
     return lineage.read(directory) if (directory / lineage.FILE).exists() else None
 
 
-def _check_space(output: Path, form: Format, files: Iterable[File]) -> None:
-    needed = _RESERVE + sum(
+def _bytes_of(form: Format, files: Iterable[File]) -> int:
+    """Upper estimate of the disk space that files of a format take."""
+    return _RESERVE + sum(
         int(file.residues * form.bytes_a_residue) + file.sequences * form.bytes_a_sequence for file in files
     )
-    free = shutil.disk_usage(output).free
-    if free < needed:
-        raise UserError(
-            f"the export takes up to {human(needed, 'B')} and {human(free, 'B')} are free",
-            where=output, fix="free some space or choose an --output on a larger disk",
-        )  # fmt: skip
 
 
 def _unchanged(output: Path, done: dict[str, dict[str, Any]], threads: int) -> dict[str, dict[str, Any]]:

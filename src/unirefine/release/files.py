@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +11,7 @@ from unirefine.errors import UserError
 from unirefine.files import locks
 from unirefine.files.atomic import CHUNK
 from unirefine.files.made_by import now
+from unirefine.files.space import require_space
 from unirefine.progress import human, meter
 
 SPARE_BYTES = 64 << 20
@@ -43,15 +43,8 @@ def size_of(path: Path) -> int:
 
 
 def check_space(directory: Path, needed: int, what: str) -> None:
-    """Raise UserError unless `needed` bytes (and some spare) are free where `directory` is."""
-    free = shutil.disk_usage(directory).free
-    if free < needed + SPARE_BYTES:
-        raise UserError(
-            f"{what} needs {human(needed, 'B')} (and {human(SPARE_BYTES, 'B')} to spare); the disk has"
-            f" {human(free, 'B')} free",
-            where=directory,
-            fix="free some space or set release.directory to another disk",
-        )
+    """Raise UserError unless a download of `needed` bytes (and some spare) fits on the disk of `directory`."""
+    require_space(directory, needed, what, "set release.directory to another disk", spare=SPARE_BYTES)
 
 
 class Hasher:

@@ -1,7 +1,6 @@
 """Build the shards of a run: plan them, spill the tokens to buckets, assemble the shards, write the manifest."""
 
 import resource
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from unirefine.files.atomic import fsync_directory, read_json, temporary_directo
 from unirefine.files.code import versions
 from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.hashes import sha256_json
+from unirefine.files.space import require_space
 from unirefine.files.written import delete_stale
-from unirefine.progress import human, meter
+from unirefine.progress import meter
 from unirefine.shard.assemble import WrittenShard, assemble
 from unirefine.shard.plan import Plan, make_plan
 from unirefine.shard.spill import spill
@@ -41,7 +41,8 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     plan = make_plan(config, records, clusters, split)
     residues = int(plan.lengths.sum(dtype="int64"))
-    _check_space(output, residues + _ID_BYTES * len(plan.lengths) + 4 * residues // max(len(plan.bucket_ranks) - 1, 1))
+    needed = residues + _ID_BYTES * len(plan.lengths) + 4 * residues // max(len(plan.bucket_ranks) - 1, 1)
+    require_space(output, needed, "building the shards", "put results/ on a larger disk")
     with temporary_directory(output / "build") as work:
         _allow_open_files(len(plan.bucket_ranks) + 256)
         total = sum(level.rows for level in plan.levels.values())
@@ -74,15 +75,6 @@ def _assemble_all(plan: Plan, buckets: list[Path], work: Path, threads: int, res
             pool.shutdown(cancel_futures=True)
             raise
     return written
-
-
-def _check_space(directory: Path, needed: int) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise UserError(
-            f"building the shards takes {human(needed, 'B')} and {human(free, 'B')} are free",
-            where=directory, fix="free some space or put results/ on a larger disk",
-        )  # fmt: skip
 
 
 def _allow_open_files(count: int) -> None:

@@ -1,6 +1,7 @@
 """A Parquet export as Croissant, read back by mlcroissant."""
 
 import hashlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -63,6 +64,25 @@ def test_it_is_valid_and_names_files_licence_and_release(made):
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in directory.rglob("*.parquet")
     }
+
+
+def test_a_data_set_of_somebody_is_not_called_uniprots(tmp_path):
+    """Neither in the Croissant file nor on the card beside it."""
+    run = make_run(tmp_path / "run", clusters=60)
+    release = read_json(run.inputs["release"]) | {
+        "source": "parquet", "release": None, "dataset": {"id": "somebody/proteins", "revision": None},
+    }  # fmt: skip
+    write_json(run.inputs["release"], {key: value for key, value in release.items() if key != "checksum"})
+    build_shards(Shard(parts=2), **run.inputs, output=tmp_path / "tiny/shard")
+    export(tmp_path / "tiny", tmp_path / "data", "parquet")
+    describe(tmp_path / "data", tmp_path / "data/croissant.json")
+    metadata = dataset(tmp_path / "data").metadata
+    assert (metadata.license, metadata.cite_as, metadata.version) == (None, None, "1.0.0")
+    assert "sequences of the data set somebody/proteins, split" in metadata.description
+    card = (tmp_path / "data/README.md").read_text()
+    assert "license: other" in card and "sequences from the data set somebody/proteins, split" in card
+    assert "those of the input data set, and under its licence" in card
+    assert not re.search("UniProt|uniref", card.partition("## Lineage")[0])
 
 
 @pytest.mark.parametrize(

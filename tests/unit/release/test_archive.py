@@ -383,7 +383,7 @@ def test_a_wrong_tarball_does_not_replace_files_that_are_there(tmp_path, downloa
 
 def free_bytes(monkeypatch, count):
     usage = type("Usage", (), {"free": files.SPARE_BYTES + count})()
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
 
 
 def test_there_must_be_room_for_the_tarball_and_its_files(server, data, tmp_path, downloader, monkeypatch):
@@ -417,7 +417,7 @@ def test_more_room_may_be_needed_than_was_estimated(tmp_path, downloader, monkey
     with serve(site_with(tmp_path / "site", content)) as server:
         free = {True: 1000, False: 2 * len(content)}  # once the tarball has been asked for, and before
         usage = type("Usage", (), {"free": property(lambda _: files.SPARE_BYTES + free[bool(requests_of(server))])})
-        monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage())
+        monkeypatch.setattr("shutil.disk_usage", lambda _: usage())
         with pytest.raises(UserError, match=r"uniref90\.xml\.gz needs 1\.35 kB .* the disk has 67\.1 MB free"):
             archive.run(output, config(server), downloader)
         assert sorted(path.name for path in output.iterdir()) == [NAME, f"{NAME}.json"]

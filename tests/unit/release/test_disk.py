@@ -33,7 +33,7 @@ def assert_nothing_left(directory):
 
 
 def test_too_small_a_disk_is_an_error_before_the_start(server, tmp_path, downloader, monkeypatch):
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000_000})())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1_000_000})())
     with pytest.raises(
         UserError, match=r"uniref50.xml.gz needs .* to spare\); the disk has 1.00 MB free; free some space"
     ):
@@ -47,7 +47,7 @@ PLANNED = (FILE, "uniref50.release_note", "uniref90.xml.gz", "taxdump.tar.gz", "
 
 def free_bytes(monkeypatch, count):
     usage = type("Usage", (), {"free": files.SPARE_BYTES + count})()
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
 
 
 def sizes_of(site):

@@ -12,7 +12,6 @@ from tars import FILES, checked, gzipped, inner, member, read, release, tar
 
 from unirefine.core.tars import MOST_MEMBERS, BadTar
 from unirefine.errors import UserError
-from unirefine.release import files
 from unirefine.release.archive import INNER_TARS, WANTED
 from unirefine.release.tarball import extract
 
@@ -292,7 +291,7 @@ def test_whatever_is_changed_is_refused_or_makes_no_difference(tmp_path_factory,
 
 
 def test_each_file_must_have_room(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with pytest.raises(UserError, match=r"uniref90\.xml\.gz needs 1.35 kB .*the disk has 1.00 kB free"):
         extracted(tmp_path, gzipped(release()))
 
