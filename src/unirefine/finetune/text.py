@@ -89,7 +89,7 @@ def split_text(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         f"Split {how(split['method'])}: {sizes}. {split['leaks']:,} of {split['test']:,} test sequences have a train"
         f" sequence of {config['identity']:.0%} identity or more over {config['coverage']:.0%} of both."
         + (
-            f" {split['untested']:,} variants change positions of several folds, or none, and are tested in none."
+            f" Not tested, as they change positions of several folds or of none: {split['untested']:,}."
             if split["untested"]
             else ""
         )

@@ -200,16 +200,27 @@ def test_several_targets_with_missing_labels_in_the_folds_of_a_column(small_esm2
     assert header == "id,length,number,number deviation,class,class=a,class=b,truncated"
 
 
-def test_one_cluster_is_compared_with_nothing(small_esm2, tmp_path, capsys):
-    """All variants of one protein, as a deep mutational scan has them."""
+def test_variants_of_one_protein_are_split_by_position(small_esm2, tmp_path, capsys):
+    """A deep mutational scan: one cluster, so no split by homology."""
     wild = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQ"
-    rows = [f"{wild[:at]}W{wild[at + 1 :]},{wild.count('A') + at / 40}" for at in range(1, 31)]
+    rows = [f"{wild[:at]}{new}{wild[at + 1 :]},{'AGW'.index(new) + at / 40}" for at in range(1, 31) for new in "GW"]
     (tmp_path / "t.csv").write_text("\n".join(["mutated_sequence,DMS_score", *rows]) + "\n")
     words = command(small_esm2, tmp_path, "t.csv", tmp_path / "out", "--mode", "frozen")
     assert main(words) == 1
-    assert "1 clusters of similar sequences for train, validation and test" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 cluster of similar sequences for train, validation and test" in said and "--split contiguous" in said
     assert main([*words[:-2], "--mode", "frozen", "--split", "random", "--output", str(tmp_path / "random")]) == 0
-    assert "There is no split by homology to compare with" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "There is no split by homology to compare with" in said and "split by position (modulo)" in said
+    result = json.loads((tmp_path / "random/finetune.json").read_text())
+    assert [(split["method"], len(split["parts"])) for split in result["splits"]] == [("random", 1), ("modulo", 5)]
+    random, modulo = (split["results"][0] for split in result["splits"])
+    assert [random["resampled"], modulo["resampled"]] == ["positions", "positions"]
+    assert modulo["groups"] == 30 and modulo["sequences"] == 59
+    assert "Not tested, as they change positions of several folds or of none: 1." in said  # the wild type
+    assert all(one["models"]["composition"]["spearman"]["interval"] for one in (random, modulo))
+    page = (tmp_path / "random/report.html").read_text()
+    assert "over resampled positions of one protein" in page
 
 
 def test_a_random_split_shows_the_gap(small_esm2, tables, tmp_path, capsys):
