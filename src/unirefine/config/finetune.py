@@ -19,9 +19,9 @@ class Finetune(Block):
     split_by: str = "homology"
     """`homology` keeps similar sequences on one side, `random` does not, `modulo` and `contiguous` are folds of
     positions for variants of one protein, anything else is a column of the table: with the words train, validation and
-    test, or with the number or name of a fold. `random` trains a second time, on a split by homology, or on `modulo` where all
-    are variants of one protein, and reports both. `modulo` and `contiguous` are ProteinGym's: position modulo the
-    number of folds, or stretches with equally many changed positions."""
+    test, or with the number or name of a fold. `random` trains a second time, on a split by homology, or on `modulo`
+    where all are variants of one protein, and reports both. `modulo` and `contiguous` are ProteinGym's: position modulo
+    the number of folds, or stretches with equally many changed positions."""
     identity: Annotated[float, Field(ge=0.2, lt=1)] = 0.3
     """Sequences with an alignment of this identity or more are on one side of a split by homology."""
     coverage: Fraction = 0.8

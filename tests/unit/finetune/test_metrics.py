@@ -7,8 +7,8 @@ from sklearn import metrics as theirs
 
 from unirefine.finetune import metrics, positions
 from unirefine.finetune.outcome import resampled
-from unirefine.finetune.text import resampled_text, verdicts
 from unirefine.finetune.tasks import Target
+from unirefine.finetune.text import resampled_text, verdicts
 
 RNG = np.random.Generator(np.random.Philox(3))
 N = 80

@@ -6,7 +6,7 @@ import pytest
 
 from unirefine.config import Finetune
 from unirefine.errors import UserError
-from unirefine.finetune import positions, similar, split
+from unirefine.finetune import similar, split
 from unirefine.finetune.table import Data
 from unirefine.similarity.linkage import single_linkage
 
