@@ -1,11 +1,10 @@
-"""Tables to fine-tune on, made of the demo's proteins: one for each kind of label.
+"""Two tables to fine-tune on, made of the demo's proteins.
 
     python resources/demo/tables.py --output results/demo-finetune/tables
 
 `kingdom.csv`: Bacteria, Archaea, Eukaryota or Viruses, by NCBI's taxonomy of the organism (several classes).
 `sequons.csv`: an `N` at each asparagine of a sequon of N-glycosylation, N-X-S or N-X-T with X not P (a class for each
-residue; whether it is glycosylated is not known). `charge.csv`: the isoelectric point that Biopython computes of the
-sequence (regression). It is no measurement: no assay comes with the demo.
+residue; whether it is glycosylated is not known). For numbers there is amyloid_beta.csv beside this script.
 """
 
 import argparse
@@ -15,8 +14,6 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-from Bio.SeqUtils.ProtParam import ProteinAnalysis
 
 HERE = Path(__file__).parent
 LONGEST = 200
@@ -65,7 +62,7 @@ def write(path: Path, column: str, rows: list[tuple[str, str, str]]) -> None:
 
 
 def main() -> None:
-    """Write the three tables."""
+    """Write the two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="directory")
     parser.add_argument("--sequences", type=int, default=600, help="rows of a table (default: 600)")
@@ -80,9 +77,7 @@ def main() -> None:
     write(
         arguments.output / "sequons.csv", "sequons", [(name, sequence, sequons(sequence)) for name, _, sequence in some]
     )
-    charge = [(name, s, f"{ProteinAnalysis(s).isoelectric_point():.3f}") for name, _, s in some]
-    write(arguments.output / "charge.csv", "isoelectric_point", charge)
-    print(f"wrote {', '.join(str(arguments.output / f'{name}.csv') for name in ('kingdom', 'sequons', 'charge'))}")
+    print(f"wrote {arguments.output}/kingdom.csv and {arguments.output}/sequons.csv")
 
 
 if __name__ == "__main__":

@@ -17,15 +17,18 @@ class Finetune(Block):
     mode: Literal["frozen", "lora", "full"] = "lora"
     """What is trained beside the head: nothing (`frozen`), low-rank adapters (`lora`), or every weight (`full`)."""
     split_by: str = "homology"
-    """`homology` keeps similar sequences on one side, `random` does not, anything else is a column of the table: with
-    the words train, validation and test, or with the number or name of a fold. `random` trains a second time, on a
-    split by homology, and reports both."""
+    """`homology` keeps similar sequences on one side, `random` does not, `modulo` and `contiguous` are folds of
+    positions for variants of one protein, anything else is a column of the table: with the words train, validation and
+    test, or with the number or name of a fold. `random` trains a second time, on a split by homology, or on `modulo`
+    where all are variants of one protein, and reports both. `modulo` and `contiguous` are ProteinGym's: position modulo
+    the number of folds, or stretches with equally many changed positions."""
     identity: Annotated[float, Field(ge=0.2, lt=1)] = 0.3
     """Sequences with an alignment of this identity or more are on one side of a split by homology."""
     coverage: Fraction = 0.8
     """Part of both sequences that such an alignment must cover."""
     folds: Annotated[int, Field(ge=1, le=20)] = 1
-    """1: one split. More: so many folds, each of which is the test side once; one model for each is kept."""
+    """1: one split; with `modulo` and `contiguous` 5 folds. More: so many folds, each of which is the test side once; a
+    model of each is kept."""
     validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """Part of the sequences that decides when to stop."""
     test: Annotated[float, Field(gt=0, lt=0.5)] = 0.2

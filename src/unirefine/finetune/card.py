@@ -9,7 +9,17 @@ from huggingface_hub import ModelCardData
 from unirefine.core.markdown import table
 from unirefine.files.atomic import write_text
 from unirefine.finetune.model import ADAPTER
-from unirefine.finetune.text import check_text, gap_rows, gap_text, how, results_table, split_text, verdicts
+from unirefine.finetune.text import (
+    check_text,
+    gap_columns,
+    gap_rows,
+    gap_text,
+    how,
+    resampled_text,
+    results_table,
+    split_text,
+    verdicts,
+)
 
 
 def write(directory: Path, result: Mapping[str, Any]) -> None:
@@ -40,8 +50,8 @@ def write(directory: Path, result: Mapping[str, Any]) -> None:
     if gap_text(result):
         parts.append("\n" + " ".join(gap_text(result)))
     if gap_rows(result):
-        parts.append("\n" + table(["target", "metric", "random", "homology"], gap_rows(result)))
-    parts.append("\nIntervals: 95%, over resampled clusters of similar sequences.")
+        parts.append("\n" + table(gap_columns(result), gap_rows(result)))
+    parts.append("\n" + resampled_text([one for split in result["splits"] for one in split["results"]]))
     if len(result["splits"][0]["parts"]) > 1:
         parts.append("The numbers are of all folds together; this model is that of one of them.")
     parts.append(

@@ -1,6 +1,6 @@
-"""Metrics of weighted rows, and their 95% intervals over resampled clusters.
+"""Metrics of weighted rows, and their 95% intervals over resampled groups: clusters, positions or sequences.
 
-A resample draws clusters with replacement; a row weighs as often as its cluster was drawn. So each metric is a function
+A resample draws groups with replacement; a row weighs as often as its group was drawn. So each metric is a function
 of whole weights, and what can be sorted or added up is done once. scikit-learn and scipy give the same values (tests).
 """
 
@@ -15,7 +15,7 @@ from unirefine.finetune.tasks import Target
 Metric = Callable[[np.ndarray], float]
 """From weights, float64[n], to a value; NaN where it is not defined."""
 FEWEST = 10
-"""Clusters from which on there is an interval."""
+"""Groups from which on there is an interval."""
 PRIMARY = {
     "regression": "spearman", "binary": "auroc", "multiclass": "mcc", "multilabel": "auroc", "residue": "mcc",
 }  # fmt: skip
@@ -173,9 +173,9 @@ def f1_macro(table: np.ndarray) -> float:
 
 
 def resamples(groups: np.ndarray, seed: int) -> np.ndarray | None:
-    """How often each of g clusters is drawn in each resample: int16[RESAMPLES, g]; None for fewer than FEWEST.
+    """How often each of g groups is drawn in each resample: int16[RESAMPLES, g]; None for fewer than FEWEST.
 
-    groups: int64[n], the cluster of each row, 0 <= group < g.
+    groups: int64[n], the group of each row, 0 <= group < g.
     """
     count = int(groups.max(initial=-1)) + 1
     if count < FEWEST:
@@ -191,7 +191,7 @@ def compare(models: Mapping[str, Mapping[str, Metric]], groups: np.ndarray, seed
     """`{model: {metric: {value, interval, difference, difference_interval}}}`, over rows in `groups`.
 
     The differences, of all but `ours`, are ours minus the model's in the same resamples. Intervals are None below
-    FEWEST clusters, values None where they are not defined.
+    FEWEST groups, values None where they are not defined.
     """
     drawn = resamples(groups, seed)
     one = np.ones(len(groups))

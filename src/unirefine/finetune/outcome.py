@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from unirefine.config import Finetune
-from unirefine.finetune import baselines, metrics, similar
+from unirefine.finetune import baselines, metrics, positions, similar
 from unirefine.finetune.embeddings import embed
 from unirefine.finetune.split import Split
 from unirefine.finetune.tasks import Target
@@ -35,6 +35,10 @@ class Outcome:
     """float64[n]: its identity; NaN for none."""
     table: dict[str, Any]
     """What `metrics.compare` returns."""
+    over: str = "clusters"
+    """What the intervals resample: clusters, positions or sequences."""
+    groups: int = 0
+    """So many of them are among the rows."""
 
     def flat(self, model: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(labels, predictions as `metrics.metrics_of` takes them, index of the row) of all labelled items."""
@@ -79,14 +83,28 @@ def predictions_of_baselines(
     return found
 
 
-def judge(outcome: Outcome, groups: np.ndarray, seed: int) -> None:
-    """Fill in the table of an outcome. groups: int64[n], cluster of every sequence."""
-    _, clusters = np.unique(groups[outcome.rows], return_inverse=True)
+def resampled(method: str, clusters: np.ndarray, rows: np.ndarray, places: np.ndarray | None) -> tuple[str, np.ndarray]:
+    """(what intervals resample, group of every sequence): clusters of similar sequences; of variants of one protein, or
+    where folds are of positions, those that change the same positions; of other tables of one cluster, sequences.
+
+    rows: those that have a label. places: what `positions.changed` returns.
+    """
+    if method not in (positions.MODULO, positions.CONTIGUOUS) and len(np.unique(clusters[rows])) > 1:
+        return "clusters", clusters
+    if places is None:
+        return "sequences", np.arange(len(clusters))
+    return "positions", positions.groups(places)
+
+
+def judge(outcome: Outcome, over: str, groups: np.ndarray, seed: int) -> None:
+    """Fill in the table of an outcome. over, groups: what `resampled` returns."""
+    _, drawn = np.unique(groups[outcome.rows], return_inverse=True)
+    outcome.over, outcome.groups = over, int(drawn.max(initial=-1)) + 1
     models, owner = {}, np.empty(0, np.int64)
     for name in outcome.scores:
         measured, scores, owner = outcome.flat(name)
         models[name] = metrics.metrics_of(outcome.target, measured, scores)
-    outcome.table = metrics.compare(models, clusters[owner], seed, MODEL)
+    outcome.table = metrics.compare(models, drawn[owner], seed, MODEL)
 
 
 def identity_bins(outcome: Outcome) -> list[dict[str, Any]]:

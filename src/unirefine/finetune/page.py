@@ -51,9 +51,8 @@ def _results(result: Mapping[str, Any]) -> Section:
             if len(result["splits"]) > 1 or len(split["results"]) > 1:
                 said.append(f"{one['target']}, split {text.how(split['method'])}: {' '.join(text.verdicts(one))}")
     if rows := text.gap_rows(result):
-        columns = ["target", "metric", "random", "homology"]
-        tables.insert(0, Table(title="The gap", columns=columns, rows=rows, numeric=(2, 3)))
-    note = "In brackets: 95% intervals over resampled clusters of similar sequences."
+        tables.insert(0, Table(title="The gap", columns=text.gap_columns(result), rows=rows, numeric=(2, 3)))
+    note = text.resampled_text([one for split in result["splits"] for one in split["results"]])
     return Section(heading="Results", text=[*text.gap_text(result), *said, note], tables=tables)
 
 

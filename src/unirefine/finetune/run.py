@@ -1,5 +1,6 @@
 """Fine-tune: read the table, split, train, judge beside baselines, and write models and report."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from unirefine.errors import UserError
 from unirefine.files.atomic import delete, read_json, write_json
 from unirefine.files.code import versions
 from unirefine.files.hashes import sha256_json
-from unirefine.finetune import batches, card, outputs, page, similar, table, tasks, text
+from unirefine.finetune import batches, card, outputs, page, positions, similar, table, tasks, text
 from unirefine.finetune import model as models
 from unirefine.finetune import outcome as judged
 from unirefine.finetune import split as splits
@@ -90,12 +91,13 @@ def run(
     base, name = models.base_of(model, output)
     pairs = similar.search(data.sequences, output, threads=threads, mmseqs=mmseqs)
     groups = single_linkage(data.sequences, pairs, config.identity, config.coverage)
-    arms, impossible = _arms(data, rows, groups, config)
+    places = positions.changed(data.sequences)
+    arms, impossible = _arms(data, rows, groups, places, config)
     for number, arm in enumerate(arms):
         below = output if number == 0 else output / arm.method
         _train_arm(arm, below, data, targets, base, name, pairs, config, helper, export=number == 0, merge=merge)
         if helper.is_main_process:
-            _judge_arm(arm, data, pairs, groups, config, threads)
+            _judge_arm(arm, data, pairs, judged.resampled(arm.method, groups, rows, places), config, threads)
     result: dict[str, Any] = {}
     if helper.is_main_process:
         result = _result(settings, data, rows, groups, arms, impossible, config, output)
@@ -153,19 +155,33 @@ def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     return named.get(key, key)
 
 
-def _arms(data: table.Data, rows: np.ndarray, groups: np.ndarray, config: Finetune) -> tuple[list[Arm], str | None]:
-    """The splits that are trained: that which was asked for; beside a random one, one by homology.
+def _arms(
+    data: table.Data, rows: np.ndarray, groups: np.ndarray, places: np.ndarray | None, config: Finetune
+) -> tuple[list[Arm], str | None]:
+    """The splits that are trained: that which was asked for; beside a random one, one by homology, or by position.
 
-    Also why there is none by homology, where it cannot be made.
+    Also why there is none by homology, where it cannot be made. places: what `positions.changed` returns.
     """
     if config.split_by == "homology":
-        return [Arm("homology", splits.by_groups(groups, rows, config, data.path))], None
+        try:
+            return [Arm("homology", splits.by_groups(groups, rows, config, data.path))], None
+        except UserError as error:
+            if places is None:
+                raise
+            fix = "they are variants of one protein: give --split contiguous or --split modulo, folds of positions"
+            raise UserError(error.what, where=data.path, fix=fix) from None
+    if config.split_by in (positions.MODULO, positions.CONTIGUOUS):
+        folds = positions.by_position(places, rows, config.split_by, config.folds, data.path)
+        return [Arm(config.split_by, folds)], None
     if config.split_by != "random":
         return [Arm(f"column {config.split_by}", splits.by_column(data, rows, config))], None
     arms = [Arm("random", splits.by_groups(np.arange(len(groups)), rows, config, data.path))]
     try:
         arms.append(Arm("homology", splits.by_groups(groups, rows, config, data.path)))
     except UserError as error:
+        with contextlib.suppress(UserError):
+            folds = positions.by_position(places, rows, positions.MODULO, config.folds, data.path)
+            arms.append(Arm(positions.MODULO, folds))
         return arms, error.what
     return arms, None
 
@@ -235,15 +251,16 @@ def _check_sides(target: tasks.Target, one: splits.Split, method: str, where: Pa
 
 
 def _judge_arm(
-    arm: Arm, data: table.Data, pairs: pl.DataFrame, groups: np.ndarray, config: Finetune, threads: int
+    arm: Arm, data: table.Data, pairs: pl.DataFrame, resampled: tuple[str, np.ndarray], config: Finetune, threads: int
 ) -> None:
+    """Judge the outcomes of an arm, and look for leaks. resampled: what `judged.resampled` returns."""
     for one in arm.splits:
         held_out = np.concatenate([one.validation, one.test])
         arm.leaks += similar.leaks(data.sequences, pairs, one.train, one.test, config)
         if arm.check is None:  # of the first fold
             arm.check = similar.exact_check(data.sequences, pairs, one.train, held_out, config, threads)
     for outcome in arm.outcomes:
-        judged.judge(outcome, groups, config.seed)
+        judged.judge(outcome, *resampled, config.seed)
 
 
 def _result(
@@ -264,12 +281,13 @@ def _result(
             for o in arms[0].outcomes
         ],
         "no_homology": impossible,
-        "splits": [_arm_result(arm) for arm in arms],
+        "splits": [_arm_result(arm, len(rows)) for arm in arms],
         "versions": versions(*PACKAGES),
     }  # fmt: skip
 
 
-def _arm_result(arm: Arm) -> dict[str, Any]:
+def _arm_result(arm: Arm, labelled: int) -> dict[str, Any]:
+    tested = sum(len(one.test) for one in arm.splits)
     return {
         "method": arm.method,
         "parts": [
@@ -279,12 +297,14 @@ def _arm_result(arm: Arm) -> dict[str, Any]:
             }
             for one, done in zip(arm.splits, arm.progress, strict=True)
         ],
-        "test": sum(len(one.test) for one in arm.splits),
+        "test": tested,
+        "untested": labelled - tested if len(arm.splits) > 1 else 0,
         "leaks": arm.leaks,
         "exact_check": arm.check,
         "results": [
             {
                 "target": one.target.name, "primary": judged.metrics.primary(one.target), "sequences": len(one.rows),
+                "resampled": one.over, "groups": one.groups,
                 "models": one.table, "by_identity": judged.identity_bins(one),
             }
             for one in arm.outcomes

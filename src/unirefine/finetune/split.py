@@ -42,7 +42,8 @@ def by_groups(groups: np.ndarray, rows: np.ndarray, config: Finetune, where: obj
     )
     numbers, sizes = np.unique(groups[rows], return_counts=True)
     if len(numbers) < len(shares):
-        kind = "sequences" if len(numbers) == len(rows) else "clusters of similar sequences"
+        single = len(numbers) == 1 != len(rows)
+        kind = "sequences" if len(numbers) == len(rows) else f"cluster{'' if single else 's'} of similar sequences"
         fix = "give more, or fewer folds"
         if kind != "sequences":
             fix = "name a column of sides or folds with --split, or give --split random to see what a random one says"

@@ -1,10 +1,11 @@
 """The result of a fine-tuning in words: tables and sentences, for terminal, page and card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unirefine.finetune.metrics import NAMES, better
+from unirefine.finetune.metrics import FEWEST, NAMES, better
 from unirefine.finetune.outcome import MODEL
+from unirefine.finetune.positions import CONTIGUOUS, MODULO
 
 
 def value_text(row: Mapping[str, Any]) -> str:
@@ -36,7 +37,8 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
             continue
         row = metrics[key]
         if row["difference_interval"] is None:
-            found.append(f"Against {name}: unknown, too few clusters for an interval.")
+            few = f"{result['groups']} {result['resampled']}; an interval needs {FEWEST}"
+            found.append(f"Against {name}: unknown, as there is no interval ({few}).")
             continue
         low, high = map(number_text, row["difference_interval"])
         words = {"better": "better than", "worse": "worse than", "not better": "not shown to be better than"}
@@ -49,8 +51,29 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
 
 
 def how(method: str) -> str:
-    """`at random`, `by homology` or `by column NAME`."""
+    """`at random`, `by homology`, `by position (modulo)` or `by column NAME`."""
+    if method in (MODULO, CONTIGUOUS):
+        return f"by position ({method})"
     return "at random" if method == "random" else f"by {method}"
+
+
+RESAMPLED = {
+    "clusters": "clusters of similar sequences",
+    "positions": "positions of one protein: variants that change the same ones are drawn together",
+    "sequences": "sequences, as all are similar: they are of sequences like these, and of others nothing is known",
+}
+
+
+def resampled_text(results: Sequence[Mapping[str, Any]]) -> str:
+    """What the intervals of results are over, or why there is none."""
+    found = []
+    for over, text in RESAMPLED.items():
+        counts = [one["groups"] for one in results if one["resampled"] == over]
+        if any(count >= FEWEST for count in counts):
+            found.append(f"In brackets: 95% intervals over resampled {text}.")
+        if any(count < FEWEST for count in counts):
+            found.append(f"{min(counts)} {over} are too few for an interval, which needs {FEWEST}.")
+    return " ".join(found)
 
 
 def split_text(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -65,6 +88,11 @@ def split_text(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return (
         f"Split {how(split['method'])}: {sizes}. {split['leaks']:,} of {split['test']:,} test sequences have a train"
         f" sequence of {config['identity']:.0%} identity or more over {config['coverage']:.0%} of both."
+        + (
+            f" Not tested, as they change positions of several folds or of none: {split['untested']:,}."
+            if split["untested"]
+            else ""
+        )
     )
 
 
@@ -81,25 +109,32 @@ def check_text(split: Mapping[str, Any]) -> str:
 
 
 def gap_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """For a random split: the primary metric of each target on it and on the split by homology."""
+    """For a random split: the primary metric of each target on it and on the other split."""
     if len(result["splits"]) < 2:
         return []
-    random, homology = result["splits"]
+    random, strict = result["splits"]
     found = []
-    for one, other in zip(random["results"], homology["results"], strict=True):
+    for one, other in zip(random["results"], strict["results"], strict=True):
         key = one["primary"]
         cells = [value_text(each["models"][MODEL][key]) for each in (one, other)]
         found.append([one["target"], NAMES[key], *cells])
     return found
 
 
+def gap_columns(result: Mapping[str, Any]) -> list[str]:
+    """The names of what `gap_rows` has."""
+    return ["target", "metric", *(f"split {how(split['method'])}" for split in result["splits"])]
+
+
 def gap_text(result: Mapping[str, Any]) -> list[str]:
     """What the two splits say beside each other."""
     if result["no_homology"]:
-        return [
+        said = (
             f"There is no split by homology to compare with: {result['no_homology']}. A random split of similar"
             " sequences says how well the model fills in between them, not what it knows of others."
-        ]
+        )
+        by_position = "The second training, on folds of positions, says what to expect at positions without labels."
+        return [said, by_position] if len(result["splits"]) > 1 else [said]
     if len(result["splits"]) < 2:
         return []
     return [
@@ -119,9 +154,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             found += verdicts(one)
     if result["no_homology"] or len(result["splits"]) > 1:
         found += ["", *gap_text(result), *(["", "The gap:"] if len(result["splits"]) > 1 else [])]
-        found += (
-            aligned(["target", "metric", "random", "homology"], gap_rows(result)) if len(result["splits"]) > 1 else []
-        )
+        found += aligned(gap_columns(result), gap_rows(result)) if len(result["splits"]) > 1 else []
     return [*found, "", f"page: {result['output']}/report.html", f"model: {model_place(result)}"]
 
 

@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+import signal
 
+import killed
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from forked import Forked
 from safetensors.torch import load_file, save_file
 
 from unirefine.cli.main import main
@@ -133,6 +136,22 @@ def test_an_interrupted_job_reuses_its_finished_chunks(fasta, small_esm2, tmp_pa
     for name in ("sequences.parquet", "residues.parquet"):
         assert (output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(path.name for path in output.iterdir()) == ["residues.parquet", "sequences.parquet"]
+
+
+# each of three chunks is a file of residues and then one of sequences; the tables are files 7 and 8
+@pytest.mark.parametrize(("file", "reused"), [(1, 0), (4, 1), (7, 3), (8, 3)])
+def test_a_killed_command_ends_as_an_undisturbed_one(fasta, small_esm2, tmp_path, capsys, file, reused):
+    given = ["embed", "--model", small_esm2[0], "--fasta", fasta, "--set", "chunk_residues=64"]
+    words = [[*map(str, given), "--output", str(tmp_path / name)] for name in ("whole", "killed")]
+    assert main(words[0]) == 0
+    process = Forked(str(killed.HERE), [file, *words[1]])
+    assert process.wait(60) == -signal.SIGKILL, process.communicate()
+    assert list((tmp_path / "killed").rglob(".*.tmp")) and not (tmp_path / "killed/residues.parquet").exists()
+    capsys.readouterr()
+    assert main(words[1]) == 0
+    assert (f"reused {reused} finished chunks" in capsys.readouterr().out) == bool(reused)
+    whole, again = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("whole", "killed"))
+    assert again == whole and {"residues.parquet", "sequences.parquet"} <= set(whole)
 
 
 def test_chunks_of_another_job_are_not_reused(fasta, small_esm2, tmp_path, monkeypatch):

@@ -2,10 +2,13 @@
 
 import json
 import math
+import signal
 
+import killed
 import numpy as np
 import pandas as pd
 import pytest
+from forked import Forked
 from scipy.stats import spearmanr
 from sklearn.metrics import matthews_corrcoef, ndcg_score, roc_auc_score
 
@@ -160,6 +163,29 @@ def test_a_finished_assay_is_not_scored_again(gym, small_esm2, tmp_path, monkeyp
     assert main(words(gym, small_esm2[0], tmp_path / "b")) == 0
     for name in ("assays.csv", "summary.csv", "proteingym.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+# of each of the five assays a file of scores and one of measures; then three of all
+@pytest.mark.parametrize(("file", "scored"), [(1, 5), (4, 4), (5, 3), (12, 0)])
+def test_a_killed_command_ends_as_an_undisturbed_one(gym, small_esm2, tmp_path, monkeypatch, file, scored):
+    assert main(words(gym, small_esm2[0], tmp_path / "whole")) == 0
+    process = Forked(str(killed.HERE), [file, *words(gym, small_esm2[0], tmp_path / "killed")])
+    assert process.wait(60) == -signal.SIGKILL, process.communicate()
+    assert list((tmp_path / "killed").rglob(".*.tmp")) and not (tmp_path / "killed/proteingym.json").exists()
+    calls = []
+
+    def counted(engine, proteins, variants, **options):
+        calls.extend(proteins)
+        return score_variants(engine, proteins, variants, **options)
+
+    monkeypatch.setattr(proteingym, "score_variants", counted)
+    assert main(words(gym, small_esm2[0], tmp_path / "killed")) == 0
+    assert len(calls) == scored
+    whole, again = (
+        {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("whole", "killed")
+    )
+    assert again == whole and len([name for name in whole if name.endswith(("csv", "json"))]) == 13
 
 
 def test_devices_are_processes_with_shares(monkeypatch, gym, small_esm2, tmp_path, capsys):

@@ -23,12 +23,13 @@ def families(count: int = 14, members: int = 3, length: int = 44) -> list[tuple[
 
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory) -> Path:
-    """A directory with `class.csv`, `number.csv` and `residue.csv`, whose labels follow from the letters."""
+    """A directory with `class.csv`, `number.csv`, `residue.csv` and `sets.csv`, with labels by the letters."""
     directory = tmp_path_factory.mktemp("tables")
     proteins = families()
     labels = {
         "class": [("a" if sequence.count("K") + sequence.count("R") > 4 else "b") for _, sequence in proteins],
         "number": [f"{sum(map(sequence.count, 'AVILMFW')) / len(sequence):.4f}" for _, sequence in proteins],
+        "sets": [";".join(f"much {one}" for one in "KLW" if sequence.count(one) > 2) for _, sequence in proteins],
         "residue": ["".join("+" if one in "KR" else "-" for one in sequence) for _, sequence in proteins],
     }
     for name, column in labels.items():

@@ -5,8 +5,10 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn import metrics as theirs
 
-from unirefine.finetune import metrics
+from unirefine.finetune import metrics, positions
+from unirefine.finetune.outcome import resampled
 from unirefine.finetune.tasks import Target
+from unirefine.finetune.text import resampled_text, verdicts
 
 RNG = np.random.Generator(np.random.Philox(3))
 N = 80
@@ -76,3 +78,28 @@ def test_intervals_resample_clusters_and_are_paired():
     assert metrics.better(swapped["ours"]["rmse"], "rmse") == "worse"
     few = metrics.compare(models, np.repeat(np.arange(8), 10), 0, "ours")
     assert few["ours"]["r2"]["interval"] is None and metrics.better(few["other"]["r2"], "r2") == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("method", "clusters", "sequences", "over", "groups"),
+    [
+        ("homology", [0, 1, 2, 2], ["MKVAL", "MKVAW", "MWVAL", "MWVAL"], "clusters", [0, 1, 2, 2]),
+        ("random", [0, 0, 0, 0], ["MKVAL", "MKVAW", "MKVAY", "MYVAL"], "positions", [0, 1, 1, 2]),
+        ("random", [0, 0, 0, 0], ["MKVAL", "MKVAW", "MKVA", "MVAL"], "sequences", [0, 1, 2, 3]),
+        # folds by position of a short peptide, whose variants no search finds similar
+        ("modulo", [0, 1, 2, 3], ["MKVAL", "MKVAW", "MKVAY", "MYVAL"], "positions", [0, 1, 1, 2]),
+    ],
+)
+def test_what_is_resampled(method, clusters, sequences, over, groups):
+    found = resampled(method, np.array(clusters), np.arange(4), positions.changed(sequences))
+    same = np.equal.outer(found[1], found[1])
+    assert found[0] == over and np.array_equal(same, np.equal.outer(groups, groups))
+
+
+def test_words_for_what_is_resampled():
+    few, many = ({"resampled": "positions", "groups": groups} for groups in (7, 40))
+    assert "over resampled positions" in resampled_text([many])
+    assert resampled_text([few]) == "7 positions are too few for an interval, which needs 10."
+    models = {"fine-tuned model": {}, "composition": {"r2": {"difference_interval": None}}}
+    (said,) = verdicts(few | {"primary": "r2", "models": models})
+    assert said == "Against composition: unknown, as there is no interval (7 positions; an interval needs 10)."

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 from forked import Forked
+from sklearn.metrics import roc_auc_score
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
 from unirefine.cli.main import main
@@ -200,16 +201,65 @@ def test_several_targets_with_missing_labels_in_the_folds_of_a_column(small_esm2
     assert header == "id,length,number,number deviation,class,class=a,class=b,truncated"
 
 
-def test_one_cluster_is_compared_with_nothing(small_esm2, tmp_path, capsys):
-    """All variants of one protein, as a deep mutational scan has them."""
+def test_sets_of_classes_from_the_table_to_the_page(small_esm2, tables, tmp_path, capsys):
+    output = tmp_path / "sets"
+    assert main(command(small_esm2, tables, "sets.csv", output, "--mode", "frozen", "--folds", "3")) == 0
+    data = read(tables / "sets.csv")
+    unlabelled = data.columns["label"].count("")
+    said = capsys.readouterr().out
+    assert "sets of classes (multilabel, 3): much K, much L, much W" in said and f"{unlabelled} without a label" in said
+    (split,) = json.loads((output / "finetune.json").read_text())["splits"]
+    (one,) = split["results"]
+    assert one["primary"] == "auroc" and one["sequences"] == 42 - unlabelled and len(one["models"]) == 4
+    assert all(row["auroc"]["interval"] for row in one["models"].values())
+    tested = pl.read_parquet(output / "predictions.parquet")
+    written = dict(zip(data.ids, data.columns["label"], strict=True))
+    assert {name: written[name] for name in tested["id"]} == dict(tested.select("id", "measured").iter_rows())
+    page = (output / "report.html").read_text()
+    assert page.count("<svg") == 4 and "found (recall)" in page and "share that has the class" in page
+
+    words = ["predict", "--model", str(output), "--fasta", str(tables / "all.fasta"), "--output"]
+    assert main([*words, str(tmp_path / "p.csv"), "--device", "cpu"]) == 0
+    table = pl.read_csv(tmp_path / "p.csv")
+    classes = ["much K", "much L", "much W"]
+    assert table.columns == ["id", "length", "label", *(f"label={one}" for one in classes), "truncated"]
+    folds = [AutoModelForSequenceClassification.from_pretrained(output / f"fold-{n}/model").eval() for n in (1, 2, 3)]
+    assert {fold.config.problem_type for fold in folds} == {"multi_label_classification"}
+    tokenizer = AutoTokenizer.from_pretrained(output / "fold-1/model")
+    with torch.no_grad():
+        inputs = tokenizer(data.sequences, return_tensors="pt")
+        found = torch.stack([fold(**inputs).logits.sigmoid() for fold in folds]).numpy()
+    means = table.select(f"label={one}" for one in classes).to_numpy()
+    assert table["id"].to_list() == data.ids and means == pytest.approx(found.mean(axis=0), abs=1e-5)
+    named = [";".join(one for one, value in zip(classes, row, strict=True) if value >= 0.5) for row in means]
+    assert table["label"].fill_null("").to_list() == named
+    rows = [data.ids.index(name) for name in tested["id"]]
+    scores = np.array([found[int(fold[-1]) - 1, row] for fold, row in zip(tested["fold"], rows, strict=True)])
+    truth = np.array([[one in written[name].split(";") for one in classes] for name in tested["id"]])
+    assert one["models"]["fine-tuned model"]["auroc"]["value"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
+
+
+def test_variants_of_one_protein_are_split_by_position(small_esm2, tmp_path, capsys):
+    """A deep mutational scan: one cluster, so no split by homology."""
     wild = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQ"
-    rows = [f"{wild[:at]}W{wild[at + 1 :]},{wild.count('A') + at / 40}" for at in range(1, 31)]
+    rows = [f"{wild[:at]}{new}{wild[at + 1 :]},{'AGW'.index(new) + at / 40}" for at in range(1, 31) for new in "GW"]
     (tmp_path / "t.csv").write_text("\n".join(["mutated_sequence,DMS_score", *rows]) + "\n")
     words = command(small_esm2, tmp_path, "t.csv", tmp_path / "out", "--mode", "frozen")
     assert main(words) == 1
-    assert "1 clusters of similar sequences for train, validation and test" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 cluster of similar sequences for train, validation and test" in said and "--split contiguous" in said
     assert main([*words[:-2], "--mode", "frozen", "--split", "random", "--output", str(tmp_path / "random")]) == 0
-    assert "There is no split by homology to compare with" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "There is no split by homology to compare with" in said and "split by position (modulo)" in said
+    result = json.loads((tmp_path / "random/finetune.json").read_text())
+    assert [(split["method"], len(split["parts"])) for split in result["splits"]] == [("random", 1), ("modulo", 5)]
+    random, modulo = (split["results"][0] for split in result["splits"])
+    assert [random["resampled"], modulo["resampled"]] == ["positions", "positions"]
+    assert modulo["groups"] == 30 and modulo["sequences"] == 59
+    assert "Not tested, as they change positions of several folds or of none: 1." in said  # the wild type
+    assert all(one["models"]["composition"]["spearman"]["interval"] for one in (random, modulo))
+    page = (tmp_path / "random/report.html").read_text()
+    assert "over resampled positions of one protein" in page
 
 
 def test_a_random_split_shows_the_gap(small_esm2, tables, tmp_path, capsys):

@@ -42,7 +42,7 @@ def test_one_large_group_goes_where_it_fits():
 @pytest.mark.parametrize(
     ("groups", "folds", "said"),
     [
-        (np.zeros(50, int), 1, "1 clusters of similar sequences for train, validation and test"),
+        (np.zeros(50, int), 1, "1 cluster of similar sequences for train, validation and test"),
         (np.arange(50) % 4, 5, "4 clusters of similar sequences for 5 folds"),
         (np.arange(4), 5, "4 sequences for 5 folds"),
     ],
