@@ -113,7 +113,7 @@ def test_without_hidden_residues_there_is_no_ratio(written, small_esm2, tmp_path
         ({"bigram": 1.0}, "ours is NOT better than bigram where the residue is hidden, but better than unigram."),
         (
             {"bigram": 1.2, "unigram": 1.1},
-            "ours is NOT better than bigram, unigram where the residue is hidden, nor than any other baseline.",
+            "ours is NOT better than any baseline where the residue is hidden: bigram, unigram.",
         ),
     ],
 )
