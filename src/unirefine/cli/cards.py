@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from unirefine.cli.common import stage_parser, with_lock
-from unirefine.errors import UserError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,10 +27,9 @@ def _output(arguments: argparse.Namespace) -> Path:
 
 def _lock(arguments: argparse.Namespace) -> Path:
     """The lock file. Raises UserError where there are no results, before anything is written there."""
-    if not arguments.results.is_dir():
-        raise UserError(
-            "no such directory", where=arguments.results, fix="give the results of a run, as in results/demo"
-        )
+    from unirefine.workflow.runs import require_run
+
+    require_run(arguments.results)
     return _output(arguments) / ".lock"
 
 

@@ -34,6 +34,8 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"wrote {arguments.output}: {described['files']} files, {described['record_sets']} record sets")
         return
     from unirefine.crate import run as stage
+    from unirefine.workflow.runs import require_run
 
+    require_run(arguments.results)
     done = stage.run(arguments.results, arguments.output)
     print(f"wrote {arguments.output}: {done['packed']} files packed, {done['named']} named by hash")

@@ -1,7 +1,7 @@
 """Markdown that the cards and the export share: tables, the release, the steps."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from unirefine.core import summaries
@@ -14,9 +14,10 @@ UNIPROT_LICENCE = (
 """Of cards, for data that is UniProt's."""
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    head = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[int] = (0,)) -> str:
+    """A Markdown table. text: the columns that stand at the left; the others are numbers."""
+    rule = "".join("---|" if at in text else "---:|" for at in range(len(columns)))
+    head = ["| " + " | ".join(columns) + " |", f"|{rule}"]
     return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])
 
 
@@ -33,8 +34,7 @@ def release_name(lineage: Mapping[str, Any]) -> str:
     """`UniProt 2026_03`, or the name of the input FASTA or data set."""
     released = lineage["release"] or {}
     if summaries.is_own(released):
-        named = ", ".join(file["file"] for file in released["files"] if file["url"] != file["file"])
-        return f"the FASTA {one_line(named)}"
+        return f"the FASTA {one_line(released['files'][0]['file'])}"  # your own files are listed first
     if (name := data_set_of(released)) is not None:
         return f"the data set {one_line(name)}"
     return f"UniProt {released.get('release') or 'of unknown release'}"
@@ -58,7 +58,7 @@ def counts_table(lineage: Mapping[str, Any]) -> str:
         for level, name in summaries.units(lineage["release"]).items()
         if "kept" in one["counts"].get(level, {})
     ]  # fmt: skip
-    return table(["stage", "what", "in", "kept", "removed"], rows)
+    return table(["stage", "what", "in", "kept", "removed"], rows, text=(0, 1, 4))
 
 
 def published_text(lineage: Mapping[str, Any]) -> str:
@@ -128,6 +128,6 @@ def lineage_text(lineage: Mapping[str, Any], beside: str) -> str:
     steps = [[step_name(one, lineage["release"]), code_of(one)] for one in lineage["steps"]]
     unknown = "".join(f"\n\nOf unknown origin: `{path}`." for path in lineage["unknown"])
     return (
-        table(["input", "bytes", "md5"], files) + "\n\n" + table(["step", "code"], steps)
+        table(["input", "bytes", "md5"], files, text=(0, 2)) + "\n\n" + table(["step", "code"], steps, text=(0, 1))
         + unknown + "\n\nEvery option, version, count and hash: `lineage.json` beside the " + beside + "."
     )  # fmt: skip

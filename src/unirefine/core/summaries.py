@@ -191,8 +191,12 @@ def beaten_text(evaluation: Mapping[str, Any]) -> str:
         return "No residue is hidden, so nothing says whether the model is better than a baseline."
     if not not_better:
         return f"{name} is better than every baseline where the residue is hidden: {', '.join(better)}."
-    text = f"{name} is NOT better than {', '.join(not_better)} where the residue is hidden"
-    return f"{text}, but better than {', '.join(better)}." if better else f"{text}, nor than any other baseline."
+    if not better:
+        return f"{name} is NOT better than any baseline where the residue is hidden: {', '.join(not_better)}."
+    return (
+        f"{name} is NOT better than {', '.join(not_better)} where the residue is hidden, but better than"
+        f" {', '.join(better)}."
+    )
 
 
 _COVERED = {0: "of both", 1: "of the held-out sequence", 2: "of the train sequence"}

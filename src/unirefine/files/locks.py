@@ -44,30 +44,58 @@ def take(handle: IO, *, wait: bool = False) -> bool:
 def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold a lock on the file `path` inside the block. The file is created if need be, and names its last holder.
 
-    When another process holds the lock: with `wait` print one line and wait until it ends, else raise UserError.
+    When another process holds the lock: with `wait` print one line and wait until it ends, else raise UserError. When
+    the block fails and has written nothing, the directories that were made for the lock are deleted again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as handle:
-        if not take(handle):
-            handle.seek(0)
-            holder = handle.read().strip() or "another process"
-            if not wait:
-                raise UserError(
-                    f"another run is writing here: {holder}",
-                    where=path.parent,
-                    fix="wait for it, stop it, or write to another directory",
-                )
-            print(
-                f"unirefine: {path.parent}: {holder} is writing here; waiting for it to end",
-                file=sys.stderr,
-                flush=True,
-            )
-            take(handle, wait=True)
+    made = [directory for directory in path.parents if not directory.exists()]
+    with _locked(path, wait=wait) as handle:
         with contextlib.suppress(OSError):  # a full disk: the lock is valid without the name
             handle.truncate(0)
             handle.write(_this_process())
             handle.flush()
-        yield
+        try:
+            yield
+        except BaseException:
+            if made and list(path.parent.iterdir()) == [path]:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    for directory in made:
+                        directory.rmdir()
+            raise
+
+
+def _locked(path: Path, *, wait: bool) -> IO:
+    """The file `path`, open and locked."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a+")
+        try:
+            if not take(handle):
+                _announce(handle, path, wait=wait)
+                take(handle, wait=True)
+            if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        except BaseException:
+            handle.close()
+            raise
+        handle.close()  # its holder has deleted it meanwhile
+
+
+def _announce(handle: IO, path: Path, *, wait: bool) -> None:
+    """Say who holds the lock. Raises UserError unless `wait`."""
+    handle.seek(0)
+    holder = handle.read().strip() or "another process"
+    if not wait:
+        raise UserError(
+            f"another run is writing here: {holder}",
+            where=path.parent,
+            fix="wait for it, stop it, or write to another directory",
+        )
+    print(
+        f"unirefine: {path.parent}: {holder} is writing here; waiting for it to end",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _this_process() -> str:

@@ -41,7 +41,7 @@ FILES = {
     "cards": r"(data|model)/README\.md",
     "report": (
         r"report\.html|figures/(loss|two-losses|throughput|(removed|flow)-uniref(50|90)|identity(-test)?|lengths|workflow"
-        r"|cluster-sizes|amino-acids|taxa|perplexity|continued|by-(length|identity|cluster-size|residue|taxon))\.svg"
+        r"|cluster-sizes|amino-acids|taxa|(hidden-)?perplexity|continued|by-(length|identity|cluster-size|residue|taxon))\.svg"
     ),
 }
 """By stage, a regular expression of all names that it writes under any options."""

@@ -74,9 +74,8 @@ def training_section(
 def compare_section(first: Path, second: Path) -> Section:
     """A second run beside the first: key numbers and losses. Raises UserError where it has not been evaluated."""
     if not (second / "evaluate" / "perplexity.json").is_file():
-        raise UserError(
-            "no evaluate/perplexity.json in it", where=second, fix="give --compare the results of a run that has ended"
-        )
+        what = "no evaluate/perplexity.json in it" if second.is_dir() else "no such directory"
+        raise UserError(what, where=second, fix="give --compare the results of a run that has ended")
     names = _names(first, second)
     columns = [_numbers(results) for results in (first, second)]
     rows = [[name, *(one[name] for one in columns)] for name in columns[0]]

@@ -13,6 +13,7 @@ from unirefine.files.hashes import first_change, is_record
 from unirefine.progress import human
 
 AGAIN = "run its stage again"
+GIVE = "give shards, a checkpoint, final/, a Hugging Face directory, an export, or the directory of a stage"
 Check = Callable[[], str]
 
 
@@ -23,13 +24,10 @@ def run(path: Path, *, threads: int = 2, report: Callable[[str], None] = print) 
     UserError for what is damaged, after all is checked, and for a directory with nothing to verify.
     """
     if not path.is_dir():
-        raise UserError("no such directory", where=path)
+        raise UserError("a file, not a directory" if path.exists() else "no such directory", where=path, fix=GIVE)
     checks = list(_checks(path, threads))
     if not checks:
-        raise UserError(
-            "nothing in it that was recorded", where=path,
-            fix="give shards, a checkpoint, final/, a Hugging Face directory, an export, or the directory of a stage",
-        )  # fmt: skip
+        raise UserError("nothing in it that was recorded", where=path, fix=GIVE)
     damaged: list[UserError] = []
     for directory, check in checks:
         try:

@@ -124,11 +124,12 @@ def test_an_evaluation_of_an_older_version_is_one_line(results):
         perplexity_lines(results)
 
 
-def test_sequences_of_your_own_keep_their_licence_and_have_nothing_of_uniref(results):
+@pytest.mark.parametrize("url", ["in/lab.fasta", "lab.fasta"])
+def test_sequences_of_your_own_keep_their_licence_and_have_nothing_of_uniref(results, url):
     own = {
         "source": "fasta",
         "release": None,
-        "files": [FILE | {"file": "lab.fasta", "url": "in/lab.fasta"}],
+        "files": [FILE | {"file": "lab.fasta", "url": url}, FILE | {"file": "purge-0.txt", "url": "in/purge.txt"}],
     }
     for directory in ("shard", "train/final"):
         path = results / directory / lineage.FILE
@@ -137,7 +138,7 @@ def test_sequences_of_your_own_keep_their_licence_and_have_nothing_of_uniref(res
     card = DatasetCard.load(data)
     assert "MMseqs2: Steinegger" in card.text and "| curate | curate" not in card.text
     assert card.data.license == "other" and card.data.tags == ["biology", "protein", "esm"]
-    assert "the FASTA lab.fasta" in card.text and "a document per cluster" in card.text
+    assert "from the FASTA lab.fasta as Megatron" in card.text and "a document per cluster" in card.text
     assert "| curate | clusters | 12 | 9 |" in card.text
     assert ModelCard.load(model).data.eval_results[0].dataset_type == "fasta"
     for path in (data, model):

@@ -113,6 +113,18 @@ def test_runs_are_listed_by_what_their_files_say(capsys):
         (["lineage", "results/dmo"], "lineage: error: results/dmo: no such directory"),
         (["runs", "--results", "dmo"], "runs: error: dmo: no such directory; call it where results/ is"),
         (["verify", "results/dmo"], "verify: error: results/dmo: no such directory"),
+        (["verify", "a.yaml"], "verify: error: a.yaml: a file, not a directory; give shards, a checkpoint"),
+        (["cards", "--results", "results"], "cards: error: results: no results of a run are there; give"),
+        (
+            ["crate", "--results", "results/dmo", "--output", "x.zip"],
+            "crate: error: results/dmo: no such directory; runs are",
+        ),
+        (["export", "--shards", "dmo", "--to", "fasta", "--output", "new"], "export: error: dmo: no such directory"),
+        (["split", "--clusters", "dmo", "--output", "new/split"], "split: error: dmo/clusters.parquet: no such file"),
+        (
+            ["audit", "--train", "x.fasta", "--against", "y.fasta", "--output", "new/audit"],
+            "audit: error: x.fasta: no such file",
+        ),
         (["shard", "verify", "results/dmo"], "shard verify: error: results/dmo: no such directory; give the directory"),
         (["shard", "cat", "X", "--shards", "dmo"], "shard cat: error: dmo: no such directory; give the directory of"),
         (["status", "--config", "dmo.yaml"], "status: error: dmo.yaml: no such config file"),

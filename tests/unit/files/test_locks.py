@@ -63,6 +63,34 @@ def test_a_stage_waits_and_goes_on_when_the_first_is_killed(tmp_path, holder):
     assert f"process {second.pid} on" in (tmp_path / "out/.lock").read_text()
 
 
+@pytest.mark.parametrize("there", ["", "out", "out/a"])
+def test_what_fails_at_once_leaves_no_directory(tmp_path, there):
+    (tmp_path / there).mkdir(exist_ok=True, parents=True)
+    before = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    with pytest.raises(UserError), locks.exclusive(tmp_path / "out/a/.lock", wait=True):
+        raise UserError("no such file")
+    assert [path for path in tmp_path.rglob("*") if path.is_dir()] == before
+    with pytest.raises(UserError), locks.exclusive(tmp_path / "new/.lock", wait=True):
+        (tmp_path / "new/part").touch()
+        raise UserError("the disk is full")
+    assert (tmp_path / "new/part").exists()
+
+
+def test_a_lock_that_its_holder_deletes_is_made_again(tmp_path, monkeypatch):
+    """Who waits for a lock would else hold one on a file that is no longer there, beside the next one's."""
+    path, take = tmp_path / "out/.lock", locks.take
+
+    def deleted(handle, *, wait=False):
+        monkeypatch.setattr(locks, "take", take)
+        path.unlink()
+        path.parent.rmdir()
+        return take(handle, wait=wait)
+
+    monkeypatch.setattr(locks, "take", deleted)
+    with locks.exclusive(path, wait=True):
+        assert str(os.getpid()) in path.read_text()
+
+
 def test_parts_of_a_search_do_not_wait_for_each_other(tmp_path):
     from unirefine.cli import decontaminate
 
