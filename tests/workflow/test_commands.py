@@ -29,7 +29,7 @@ PROGRAMS = ("snakemake", "unirefine", "make", "sbatch", "srun", "torchrun", "pyt
 GRAMMAR = re.compile(r"[][|]|\.\.\.|\bHUB_ID\b|\bSTAGE: ")
 """Lines that say what a command may have, or that leave something out."""
 PLACEHOLDER = re.compile(
-    r"\b(DIR|FILE|F|N|I|BIN)\b|(?<!compare results/demo results/)demo-long|demo-continue|--help| shards$"
+    r"\b(DIR|FILE|F|N|I|BIN|A B)\b|(?<!compare results/demo results/)demo-long|demo-continue|--help| shards$"
 )
 """In lines that are parsed and not run: their files are not there."""
 DEMO = "results/demo"
