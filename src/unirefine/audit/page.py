@@ -51,8 +51,8 @@ def sample_text(result: Mapping[str, Any]) -> str:
         f"{sample['train']:,} train sequences, drawn by hash, were aligned with every held-out sequence by an exact"
         f" aligner that is not MMseqs2 ({sample['pairs']:,} pairs whose lengths allow the coverage):"
         f" {sample['similar']:,} of them are similar to a held-out sequence, and the searches had missed"
-        f" {sample['missed']:,} of these. That makes {sample['missed_low']:,} to {sample['missed_high']:,} of all"
-        f" {result['train']['sequences']:,} train sequences (95% interval)."
+        f" {sample['missed']:,} of these. So of all {result['train']['sequences']:,} train sequences they missed"
+        f" {sample['missed_low']:,} to {sample['missed_high']:,} (95% interval)."
     )
 
 
@@ -87,7 +87,11 @@ def page(result: Mapping[str, Any]) -> str:
     ]
     settings = {name: f"{result[name]['sensitivity']:g}" for name in ("search", "audit")}
     found = [[_CHECKS[check].format(**settings), f"{count:,}"] for check, count in result["found_by"].items()]
-    worst = [[one["id"], one["train"], f"{one['identity']:.3f}", one["check"]] for one in result["worst"]]
+    worst = [
+        [one["id"], one["train"], f"{one['identity']:.3f}", "leak" if one["leak"] else "", one["check"]]
+        for one in result["worst"]
+    ]
+    far = sum(one["none"] for one in result["against"])
     trained = ", ".join(f"{one['path']} ({one['kind']})" for one in result["train"]["sources"])
     giants = result["giants"]
     made_by = [f"{name} {one}" for name, one in (result["versions"] | {"MMseqs2": result["mmseqs"]}).items()]
@@ -116,6 +120,7 @@ def page(result: Mapping[str, Any]) -> str:
                         columns=["source", "kind", "sequences", "leaks", "no alignment"],
                         rows=sources,
                         numeric=[2, 3, 4],
+                        opened=True,
                     )
                 ],
                 figures=[
@@ -123,20 +128,35 @@ def page(result: Mapping[str, Any]) -> str:
                         name="identity",
                         svg=histogram(result),
                         caption="Each held-out sequence by its nearest train sequence, among alignments that pass"
-                        " coverage and E-value. Those right of the dotted line are leaks.",
+                        " coverage and E-value. Those right of the dotted line are leaks."
+                        f" {far:,} have no such alignment and are not in the figure.",
                     )
                 ],
             ),
             Section(
                 heading="How leaks were found",
                 text=text,
-                tables=[Table(title="Best hit of each leak", columns=["found by", "leaks"], rows=found, numeric=[1])],
+                tables=[
+                    Table(
+                        title="Best hit of each leak",
+                        columns=["found by", "leaks"],
+                        rows=found,
+                        numeric=[1],
+                        opened=True,
+                    )
+                ],
             ),
             Section(
                 heading="The most similar pairs",
                 text=["nearest.parquet has a row for each held-out sequence, hits.parquet one for each similar pair."],
                 tables=[
-                    Table(title="Leaks", columns=["held out", "train", "identity", "found by"], rows=worst, numeric=[2])
+                    Table(
+                        title="Nearest pairs",
+                        columns=["held out", "train", "identity", "leak", "found by"],
+                        rows=worst,
+                        numeric=[2],
+                        opened=True,
+                    )
                 ]
                 if worst
                 else [],

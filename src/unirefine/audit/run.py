@@ -105,7 +105,7 @@ def run(
         "sample": sample,
         "giants": read.giants,
         "edges": [round(i / BINS, 4) for i in range(BINS + 1)],
-        "worst": tables.worst(findings.leaks, held_out, WORST),
+        "worst": tables.worst(findings.nearest, findings.leaks, held_out, WORST),
         "mmseqs": tool_version(binary),
         "versions": versions(),
     }

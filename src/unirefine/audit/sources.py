@@ -18,6 +18,7 @@ from unirefine.dataset import Side, open_shards
 from unirefine.dataset.reader import open_ids
 from unirefine.errors import UserError
 from unirefine.files.inputs import require_file
+from unirefine.files.stages import shards_of
 
 ROLES = {"train": ("train",), "against": ("validation", "test")}
 """By option, the sides of shards and of a data set of Parquet files that it means."""
@@ -85,9 +86,14 @@ def _is_id_list(path: Path) -> bool:
 
 def _open_directory(path: Path, option: str) -> Source:
     """Shards, a run with shards, or a directory of Parquet files."""
-    for shards in (path, path / "shard"):
-        if (shards / _MANIFEST).exists():
-            return Source(shards, "shards", functools.partial(_shards, shards, option))
+    shards = shards_of(path)
+    if (shards / _MANIFEST).exists():
+        return Source(shards, "shards", functools.partial(_shards, shards, option))
+    if (path / "train.db").exists():
+        raise UserError(
+            "BioNeMo's databases, which audit does not read", where=path,
+            fix="give the sequences as FASTA, or the shards of a run with release.source: bionemo",
+        )  # fmt: skip
     places = [path, *(path / side for side in ROLES[option])]
     for files in (sorted(place.glob("*.parquet")) for place in places):
         if files:

@@ -116,11 +116,14 @@ def write_nearest(
         text.with_columns(*clean, pl.col("identity").round(3)).write_csv(path, separator="\t", quote_style="never")
 
 
-def worst(leaks: pl.DataFrame, held_out: HeldOut, count: int) -> list[dict[str, Any]]:
-    """The leaks with the highest identity, as they stand in audit.json."""
-    first = leaks.sort("identity", "target", descending=[True, False]).head(count)
+def worst(nearest: pl.DataFrame, leaks: pl.DataFrame, held_out: HeldOut, count: int) -> list[dict[str, Any]]:
+    """The nearest pairs of highest identity, leaks or not, as they stand in audit.json. nearest, leaks: as in FOUND."""
+    first = nearest.sort("identity", "target", descending=[True, False]).head(count)
     ids = held_out.names.take(pa.array(first["target"].to_numpy())).to_pylist()
+    known = set(leaks["target"])
     return [
-        {"id": name, "train": train, "identity": round(identity, 3), "check": check}
-        for name, train, identity, check in zip(ids, first["train"], first["identity"], first["check"], strict=True)
+        {"id": name, "train": train, "identity": round(identity, 3), "leak": target in known, "check": check}
+        for name, target, train, identity, check in zip(
+            ids, first["target"], first["train"], first["identity"], first["check"], strict=True
+        )
     ]

@@ -84,6 +84,11 @@ def _add_variants(more: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     made.add_argument("--measured", metavar="COLUMN", help="column of measured values")
     made.add_argument("--offset", type=int, default=0, help="number of the first residue, minus 1 (default: 0)")
+    made.add_argument(
+        "--decontaminated", type=Path, metavar="DIR",
+        help="directory of the decontaminate stage of the model's run, whose decontaminate.against has the wild types: "
+        "says what is nearest to each in train",
+    )  # fmt: skip
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
     made.set_defaults(run=with_lock(_variants))
 
@@ -180,6 +185,11 @@ def _add_proteingym(more: argparse._SubParsersAction) -> None:
     made.add_argument(
         "--devices", type=at_least_one, default=1, metavar="N",
         help="so many processes share the assays, each with a GPU of its own (default: 1)",
+    )  # fmt: skip
+    made.add_argument(
+        "--decontaminated", type=Path, metavar="DIR",
+        help="directory of the decontaminate stage of the model's run, whose decontaminate.against has the wild types: "
+        "averages also by the identity of what is nearest in train",
     )  # fmt: skip
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the files go")
     made.add_argument("--share", type=_share, help=argparse.SUPPRESS)  # of a process that --devices has started
@@ -279,7 +289,7 @@ def _proteingym(arguments: argparse.Namespace) -> None:
             )
         result = run(
             **given, config=config, skip=arguments.unscored == "skip",
-            share=arguments.share or (0, 1), average=not arguments.share,
+            share=arguments.share or (0, 1), average=not arguments.share, decontaminated=arguments.decontaminated,
         )  # fmt: skip
         if not arguments.share:
             print("\n".join(lines(result)))
@@ -338,6 +348,7 @@ def _variants(arguments: argparse.Namespace) -> None:
             offset=arguments.offset,
             skip=arguments.unscored == "skip",
             scan=arguments.scan,
+            decontaminated=arguments.decontaminated,
         )
         if platform.rank() == 0:
             print("\n".join(variant_lines(result)))

@@ -16,6 +16,7 @@ from unirefine.core.levels import LEVELS
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts, string_buffers, take_strings
 from unirefine.errors import UserError
 from unirefine.files import lineage
+from unirefine.files.atomic import read_json
 from unirefine.files.stages import stage_path
 
 EARLY = ("records", "curate", "cluster")
@@ -42,15 +43,12 @@ class Run:
     members: int
     origin: Mapping[str, Any]
     """Its lineage as far as it has come."""
+    release: str | None
+    """Name of its release, or of its data set; None for a FASTA."""
 
     def directory(self, stage: str) -> Path:
         """The directory of a stage."""
         return stage_path(self.results, stage)
-
-    @property
-    def release(self) -> str | None:
-        """Name of its release; None for a FASTA."""
-        return (self.origin["release"] or {}).get("release")
 
     def cluster_names(self, clusters: np.ndarray) -> pa.Array:
         """Ids of clusters, large_string[k]. clusters: int[k] in any order."""
@@ -84,7 +82,10 @@ def read_run(results: Path) -> Run:
         stage for stage in ("decontaminate", "split", "cluster") if (stage_path(results, stage) / lineage.FILE).exists()
     )
     origin = lineage.read(stage_path(results, last))
-    return Run(results, keys, rows, level, split, split if final is None else final, members, origin)
+    found = stage_path(results, "release") / "release.json"
+    released = read_json(found) if found.exists() else origin["release"]  # only lineages from the shards on have it
+    release = (released or {}).get("release") or lineage.data_set_of(released)
+    return Run(results, keys, rows, level, split, split if final is None else final, members, origin, release)
 
 
 def _sides(results: Path, stage: str, clusters: int) -> np.ndarray | None:

@@ -34,7 +34,8 @@ def release_name(lineage: Mapping[str, Any]) -> str:
     """`UniProt 2026_03`, or the name of the input FASTA or data set."""
     released = lineage["release"] or {}
     if summaries.is_own(released):
-        return f"the FASTA {one_line(released['files'][0]['file'])}"  # your own files are listed first
+        first = next(iter(released["files"]), None)  # release.fasta; its tables, other sides and downloads follow
+        return f"the FASTA {one_line(first['file'])}" if first else "a FASTA"
     if (name := data_set_of(released)) is not None:
         return f"the data set {one_line(name)}"
     return f"UniProt {released.get('release') or 'of unknown release'}"

@@ -50,18 +50,12 @@ def open_proteins(decontaminated: Path | None, config: Evaluate) -> Iterator[Pro
     if decontaminated is None or not (decontaminated / FILE).exists():
         yield None
         return
-    with open_parquet(decontaminated / FILE, "decontaminate") as file:
-        first = (file.schema_arrow.metadata or {}).get(_FIRST, b"")
-        table = file.read(columns=["id", "benchmark", "sequence"])
+    table, identity = _read(decontaminated)
     if not len(table):
         yield None
         return
-    if not first.isdigit():
-        raise UserError("its metadata has no number of the first protein", where=decontaminated / FILE,
-                        fix="run the decontaminate stage again")  # fmt: skip
     sequences = [encode(text) for text in table["sequence"].to_pylist()]
     encoded = table["benchmark"].combine_chunks().dictionary_encode()
-    identity = best_identity(decontaminated, int(first) + len(table))[int(first) :]
     with tempfile.TemporaryDirectory(prefix="unirefine-") as directory:
         prefix = Path(directory) / "benchmarks"
         with prefix.with_suffix(".bin").open("wb") as file:
@@ -76,6 +70,43 @@ def open_proteins(decontaminated: Path | None, config: Evaluate) -> Iterator[Pro
         side = MaskedSide(Side("benchmarks", [prefix]), whole)
         files = encoded.indices.to_numpy().astype(np.int64)
         yield Proteins(side, side.positions(), encoded.dictionary.to_pylist(), files, identity)
+
+
+def nearest_train(decontaminated: Path, sequences: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """By name of each sequence `{nearest_train, nearest_identity}`: the bin and the highest identity of train to it.
+
+    Both are None for a sequence that the run was not decontaminated against; the identity alone where nothing in train
+    aligns. decontaminated: directory of the decontaminate stage; sequences: by name. Raises UserError when that stage
+    had no proteins of `decontaminate.against`.
+    """
+    if not decontaminated.is_dir():
+        raise UserError("no such directory", where=decontaminated, fix="give results/<run>/decontaminate")
+    table, identity = _read(decontaminated)
+    if not len(table):
+        raise UserError(
+            "its run was decontaminated against no proteins", where=decontaminated,
+            fix="list a FASTA of them in decontaminate.against, and run the decontaminate stage again",
+        )  # fmt: skip
+    bins, labels = identity_bins(identity)
+    known = {
+        text: {"nearest_train": labels[at], "nearest_identity": None if np.isnan(value) else round(float(value), 3)}
+        for text, at, value in zip(table["sequence"].to_pylist(), bins, identity, strict=True)
+    }
+    unknown = {"nearest_train": None, "nearest_identity": None}
+    return {name: known.get(text.upper(), unknown) for name, text in sequences.items()}
+
+
+def _read(decontaminated: Path) -> tuple[pa.Table, np.ndarray]:
+    """The proteins (`id`, `benchmark`, `sequence`), and the highest identity of the final train set to each."""
+    with open_parquet(decontaminated / FILE, "decontaminate") as file:
+        first = (file.schema_arrow.metadata or {}).get(_FIRST, b"")
+        table = file.read(columns=["id", "benchmark", "sequence"])
+    if not len(table):
+        return table, np.empty(0)
+    if not first.isdigit():
+        raise UserError("its metadata has no number of the first protein", where=decontaminated / FILE,
+                        fix="run the decontaminate stage again")  # fmt: skip
+    return table, best_identity(decontaminated, int(first) + len(table))[int(first) :]
 
 
 def rows(proteins: Proteins, nll: Mapping[str, np.ndarray], seed: int) -> list[dict[str, Any]]:

@@ -81,9 +81,10 @@ def top_recall(measured: np.ndarray, score: np.ndarray) -> float | None:
 def averages(rows: Rows, seed: int = 0) -> dict[str, Any]:
     """By metric `{average, interval, selection: {..}, msa_depth: {..}, taxon: {..}, mutation_depth: {..}}`.
 
+    Also nearest_train: {..} where a row has it: the bin of identity of the train sequence nearest to the wild type.
     interval: 95%, over resampled UniProt entries of each selection type; None for fewer than two entries in each.
     """
-    found = {}
+    found, near = {}, any("nearest_train" in row for row in rows)
     for metric in METRICS:
         values = [_rounded(row["metrics"].get(metric)) for row in rows]
         by_type = _of_entries(rows, values, "selection")
@@ -94,6 +95,7 @@ def averages(rows: Rows, seed: int = 0) -> dict[str, Any]:
             "selection": types,
             **{axis: _means(_of_entries(rows, values, axis)) for axis in ("msa_depth", "taxon")},
             "mutation_depth": _by_depth(rows, metric),
+            **({"nearest_train": _means(_of_entries(rows, values, "nearest_train"))} if near else {}),
         }
     return found
 

@@ -20,6 +20,7 @@ import numpy as np
 from unirefine import progress
 from unirefine.config import Evaluate
 from unirefine.errors import UserError
+from unirefine.evaluate.benchmarks import nearest_train
 from unirefine.evaluate.gym_metrics import DEPTHS, METRICS, averages, measure
 from unirefine.evaluate.gym_reference import BINARY, MEASURED, Assay, Measured, read_assay, read_reference
 from unirefine.evaluate.mutants import Unscored
@@ -47,13 +48,15 @@ def run(
     skip: bool = False,
     share: tuple[int, int] = (0, 1),
     average: bool = True,
+    decontaminated: Path | None = None,
 ) -> dict[str, Any]:
     """Write `scores/<DMS_id>.csv` and `assays/<DMS_id>.json` of each assay, then proteingym.json, assays.csv and
     summary.csv; return the first of these.
 
     model: what `model.source.find` takes. assays: directory of the CSV files. skip: rows that cannot be scored are
     left out instead of an error. share: (number, of): score every of-th assay from number on. average: without it,
-    only score. Raises UserError.
+    only score. decontaminated: directory of that stage of the model's run; assays are then also averaged by the
+    identity of the train sequence nearest to the wild type. Raises UserError.
     """
     listed = read_reference(reference, assays)
     there = [assay for assay in listed if assay.file.is_file()]
@@ -62,6 +65,8 @@ def run(
     files = {output / RESULT: lambda path: json_of(path, KEYS)}
     files |= {output / "assays" / f"{assay.name}.json": lambda path: json_of(path, ("assay", "job")) for assay in there}
     refuse_overwriting(files, [reference, *(assay.file for assay in there)])
+    targets = {assay.name: assay.target for assay in there}
+    near = {} if decontaminated is None else nearest_train(decontaminated, targets)
     found = find(model)
     facts = {"format": FORMAT, "model": found.identity(), "precision": config.precision, "skip": skip}
     jobs = {a.name: sha256_json(facts | {"file": sha256_file(a.file), "target": a.target}) for a in there}
@@ -79,7 +84,7 @@ def run(
     for assay in there:
         if not _is_done(output, assay, jobs[assay.name]):
             raise UserError(f"{assay.name} has no scores", where=output, fix="run the command again")
-        rows.append(read_json(output / "assays" / f"{assay.name}.json"))
+        rows.append(read_json(output / "assays" / f"{assay.name}.json") | near.get(assay.name, {}))
     result = {
         "stage": "proteingym",
         "model": found.hub or str(model),
@@ -193,10 +198,14 @@ def _score_table(found: Measured, rows: np.ndarray, scores: dict[str, np.ndarray
 
 
 def _assay_table(rows: Iterable[dict[str, Any]]) -> str:
+    rows = list(rows)
+    near = any("nearest_train" in row for row in rows)
     header = ["DMS_id", *METRICS, "number_mutants", "Selection Type", "UniProt_ID", "MSA_Neff_L_category", "Taxon"]
+    header += ["nearest_identity", "nearest_train"] * near
     cells = [
         [row["assay"], *(_text(row["metrics"][metric]) for metric in METRICS), row["variants"], row["selection"],
-         row["uniprot"], row["msa_depth"], row["taxon"]]
+         row["uniprot"], row["msa_depth"], row["taxon"],
+         *([_text(row["nearest_identity"]), row["nearest_train"] or ""] if near else [])]
         for row in rows
     ]  # fmt: skip
     return _csv([header, *cells])
@@ -207,8 +216,8 @@ def _summary_table(result: dict[str, Any]) -> str:
     for kind in ("substitutions", "indels"):
         found = result[kind]
         lines.append([kind, "average", "", *(_text(found[metric]["average"]) for metric in METRICS)])
-        for axis in ("selection", "msa_depth", "taxon", "mutation_depth"):
-            groups = dict.fromkeys(group for metric in METRICS for group in found[metric][axis])
+        for axis in ("selection", "msa_depth", "taxon", "mutation_depth", "nearest_train"):
+            groups = dict.fromkeys(group for metric in METRICS for group in found[metric].get(axis, ()))
             lines += [[kind, axis, group, *(_text(found[m][axis].get(group)) for m in METRICS)] for group in groups]
     return _csv(lines)
 
@@ -232,6 +241,8 @@ def lines(result: dict[str, Any]) -> list[str]:
     left = sum(row["unscored"] for row in result["assays"])
     if left:
         shown.append(f"{left:,} variants could not be scored and are left out")
+    if unknown := sum(row.get("nearest_train", "") is None for row in result["assays"]):
+        shown.append(f"{unknown:,} assays have a wild type that is not among the proteins of decontaminate.against")
     for kind in ("substitutions", "indels"):
         for metric, found in result[kind].items():
             if found["average"] is not None:
@@ -239,4 +250,7 @@ def lines(result: dict[str, Any]) -> list[str]:
                 between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
                 types = ", ".join(f"{name} {_text(value) or '-'}" for name, value in found["selection"].items())
                 shown.append(f"{kind} {metric}: {found['average']:.3f}{between}; {types}")
+                if by_identity := found.get("nearest_train"):
+                    values = ", ".join(f"{name} {_text(value) or '-'}" for name, value in by_identity.items())
+                    shown.append(f"{kind} {metric} by identity of the nearest train sequence: {values}")
     return shown

@@ -61,6 +61,8 @@ def variant_lines(result: dict[str, Any]) -> list[str]:
         shown.append(f"measured values: column {result['measured_column']}")
     shown += [f"note: {note}" for note in result["notes"]]
     for row in result["proteins"]:
+        if "nearest_train" in row:
+            shown.append(f"{row['id']}: {nearest_text(row)}")
         if row["measured"] > 1:
             intervals = row["spearman_interval"]
             values = ", ".join(_correlation(name, value, intervals[name]) for name, value in row["spearman"].items())
@@ -73,6 +75,15 @@ def variant_lines(result: dict[str, Any]) -> list[str]:
             if plain:
                 shown.append(f"{row['id']}: the same without a model: {', '.join(plain)}")
     return shown
+
+
+def nearest_text(row: dict[str, Any]) -> str:
+    """What is nearest to a wild type in train. row: with what `benchmarks.nearest_train` found."""
+    if row["nearest_train"] is None:
+        return "not among the proteins of decontaminate.against, so its nearest train sequence is not known"
+    if row["nearest_identity"] is None:
+        return "no train sequence aligns"
+    return f"the nearest train sequence has {row['nearest_identity']:.1%} identity"
 
 
 def contact_lines(result: dict[str, Any]) -> list[str]:

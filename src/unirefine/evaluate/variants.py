@@ -27,6 +27,7 @@ from unirefine import progress
 from unirefine.config import Evaluate
 from unirefine.core.alphabet import AMINO_ACIDS, MASK, encode
 from unirefine.errors import UserError
+from unirefine.evaluate.benchmarks import nearest_train
 from unirefine.evaluate.correlation import correlations, without_model
 from unirefine.evaluate.heat_map import heat_map_files, is_heat_map, write_heat_map
 from unirefine.evaluate.mutants import (
@@ -154,12 +155,14 @@ def run(
     offset: int = 0,
     skip: bool = False,
     scan: bool = False,
+    decontaminated: Path | None = None,
 ) -> dict[str, Any]:
     """Write `output/variants.csv`, one row per variant, and `output/variants.json`, correlations; return the latter.
 
     model: what `model.source.find` takes. fasta: the wild types; without `csv_path`, one wild type and its
     variants. csv_path, measured, offset, skip: see `mutants.read_variants`. scan: all substitutions of the proteins of
-    `fasta`, with a heat map for each. Raises UserError, and writes nothing, for a mistake in the input.
+    `fasta`, with a heat map for each. decontaminated: directory of that stage of the model's run, which knows the train
+    sequence nearest to each wild type. Raises UserError, and writes nothing, for a mistake in the input.
     """
     proteins, read = _read(fasta, csv_path, measured=measured, offset=offset, skip=skip, scan=scan)
     read.rows = [_too_long(row, proteins, skip=skip) for row in read.rows]
@@ -171,6 +174,7 @@ def run(
             if reasons else "no variant to score",
             fix="give a CSV of variants, a FASTA with variants after the wild type, or --scan",
         )  # fmt: skip
+    near = {} if decontaminated is None else nearest_train(decontaminated, proteins)
     pictures = heat_map_files(output, proteins) if scan else {}
     ours = {output / TABLE: _is_ours, output / SUMMARY: lambda path: json_of(path, KEYS)}
     ours |= dict.fromkeys(pictures.values(), is_heat_map)
@@ -183,7 +187,7 @@ def run(
         "notes": read.notes,
         "unscored": [{"line": row.line, "id": row.protein, "mutant": row.name, "reason": row.reason}
                      for row in read.unscored()],
-        "proteins": [_summary(name, variants, scores) for name in proteins],
+        "proteins": [_summary(name, variants, scores) | near.get(name, {}) for name in proteins],
     }  # fmt: skip
     if platform.rank() == 0:  # every process has all scores
         write_text(output / TABLE, _table(read, scores))

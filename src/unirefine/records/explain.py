@@ -37,7 +37,10 @@ def id_rule(expected: str, *, strict: bool) -> CheckId:
             fix = "there is no such level here; to read them as your own FASTA, cut the prefix: sed 's/^>UniRef100_/>/'"
             return "UniRef100 ids", fix
         if found != expected:
-            return f"{found} ids in {expected.lower()} input", "give the file of this --level"
+            fix = "give the file of this --level"
+            if expected == "UniRef90":  # a user's own FASTA is read at this level
+                fix += f"; to read them as your own FASTA, cut the prefix: sed 's/^>{found}_/>/'"
+            return f"{found} ids in {expected.lower()} input", fix
         return None if match[2] else (f"no id after {expected}_", "complete it, or remove the entry")
 
     return rule

@@ -10,6 +10,7 @@ from unirefine.core.idlist import inner_keys, some
 from unirefine.core.levels import TEST, TRAIN, VALIDATION
 from unirefine.core.pairs import read_pairs
 from unirefine.errors import UserError
+from unirefine.records.columns import OK
 from unirefine.records.rows import keys_of
 
 _SIDES = {
@@ -34,7 +35,12 @@ class Sides:
                 at = pc.index(pc.is_null(codes), True).as_py()
                 what = f"{ids[at].as_py()[:60]!r} is on the side {names[at].as_py()[:60]!r}"
                 raise UserError(what, where=path, fix=_FIX)
-            keys.append(keys_of(ids, "UniRef90_")[0])
+            found, status = keys_of(ids, "UniRef90_")
+            if (status != OK).any():
+                bad = ids[int(np.flatnonzero(status != OK)[0])].as_py()
+                what = f"{bad[:60]!r} can be no id of a FASTA of your own"
+                raise UserError(what, where=path, fix="ids are visible ASCII letters, without UniRef50_ or UniRef100_")
+            keys.append(found)
             sides.append(np.array(list(_SIDES.values()), np.uint8)[codes.to_numpy()])
         all_keys, all_sides = np.concatenate(keys), np.concatenate(sides)
         order = np.argsort(all_keys, kind="stable")

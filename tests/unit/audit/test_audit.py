@@ -15,6 +15,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.giants import is_giant
 from unirefine.core.ids import key_of
 from unirefine.errors import UserError
+from unirefine.files.stages import write_shared_stages
 from unirefine.similarity.align import SCHEMA
 
 LETTERS = np.frombuffer(b"LAGVSERTIDPKQNFYMHWC", np.uint8)
@@ -108,6 +109,12 @@ def test_what_the_files_say_agrees(audited):
     assert stored == json.loads(json.dumps(result))
     page = (directory / "out/audit.html").read_text()
     assert "4 of 6 held-out sequences (66.67%)" in page and "<svg" in page and "http" not in page.split("<svg")[0]
+    rank = dict(table.select("id", "identity").rows())
+    assert "1 have no such alignment and are not in the figure" in page
+    assert [(one["id"], one["leak"]) for one in result["worst"]] == [
+        ("peptide", True), ("at80", True), *sorted([("at60", True), ("giant", True)], key=lambda one: -rank[one[0]]),
+        ("at40", False),
+    ]  # fmt: skip
     assert not list((directory / "out").glob(".search*"))
 
 
@@ -232,12 +239,15 @@ def test_mistakes_in_one_line(tmp_path, audited, capsys):
     directory, _result = audited
     first, train = str(directory / "first.fasta"), str(directory / "train.fasta.gz")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "bionemo").mkdir()
+    (tmp_path / "bionemo/train.db").touch()
     (tmp_path / "out").mkdir()
     (tmp_path / "out/audit.html").write_text("<p>mine</p>")
     for arguments, message in (
         (["--train", train, train, "--against", first], "given twice to --train"),
         (["--train", str(tmp_path / "nothing"), "--against", first], "no such file"),
         (["--train", str(tmp_path / "empty"), "--against", first], "no shards in it, and no Parquet files"),
+        (["--train", str(tmp_path / "bionemo"), "--against", first], "BioNeMo's databases, which audit does not read"),
         (["--train", train, "--against", first, "--max-identity", "0.555"], "two decimals"),
         (["--train", train, "--against", first], "exists, and was not written by this command"),
     ):
@@ -245,3 +255,12 @@ def test_mistakes_in_one_line(tmp_path, audited, capsys):
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
     assert (tmp_path / "out/audit.html").read_text() == "<p>mine</p>"
+
+
+def test_a_run_that_shares_its_shards_is_read_where_they_are(tmp_path):
+    (tmp_path / "base/shard").mkdir(parents=True)
+    (tmp_path / "base/shard/manifest.json").touch()
+    (tmp_path / "child").mkdir()
+    write_shared_stages(tmp_path / "child", {"shard": tmp_path / "base/shard"})
+    (found,) = open_sources([tmp_path / "child"], "train", None)
+    assert (found.kind, found.path.resolve()) == ("shards", tmp_path / "base/shard")

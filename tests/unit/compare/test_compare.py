@@ -59,9 +59,10 @@ def write_run(directory, clusters, split, final, *, release, removed=(), seed=42
     steps = [{"stage": "split", "config": {"method": "hash", "seed": seed}}]
     write_json(
         directory / "decontaminate/lineage.json",
-        {"format": "unirefine-lineage", "version": 1, "of": "decontaminate", "release": {"release": release},
+        {"format": "unirefine-lineage", "version": 1, "of": "decontaminate", "release": None,
          "steps": steps, "unknown": []},
     )  # fmt: skip
+    write_json(directory / "release/release.json", {"source": "archive", "release": release, "files": []})
     return directory
 
 
@@ -176,6 +177,7 @@ def test_other_options_are_the_reason(worlds, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "option split.seed: 42 -> 1" in text and "(the split's options differ)" in text
     assert "members gone: 0\n" in text
+    assert f"first: {runs[0]}, release 2024_03: " in text
     assert main(["compare", str(runs[0]), str(runs[0]), "--json"]) == 0
     same = json.loads(capsys.readouterr().out)
     assert same["clusters"]["changed"] == [] and same["members"]["moved"] == 0 and same["options"] == []

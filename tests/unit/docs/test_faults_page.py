@@ -1,6 +1,7 @@
 """Every message in docs/faults.md is produced and compared with the page."""
 
 import errno
+import lzma
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,15 @@ PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
 TESTED_ELSEWHERE = {
     "a fine-tuning is started again with other settings": "tests/unit/finetune/test_run.py",
     "all sequences of a table are similar": "tests/unit/finetune/test_split.py",
+    "the Hub has no such data set": "tests/unit/release/test_hub.py",
+    "a sequence of a FASTA is in no cluster of the table": "tests/unit/cluster/test_table.py",
+    "`split.method: given` for a source without a split": "tests/unit/split/test_given.py",
+    "an export does not fit on the disk": "tests/unit/export/test_export.py",
+    "an audit finds leaks": "tests/unit/audit/test_audit.py",
+    "a training is started again with other options": "tests/distributed/test_train_faults.py",
+    "no assay of ProteinGym's reference is in the directory": "tests/unit/evaluate/test_proteingym.py",
+    "wild types are asked of a run that has none": "tests/unit/evaluate/test_benchmarks.py",
+    "a suite has nothing to judge models by": "tests/unit/evaluate/test_suite.py",
     "a model of the hub cannot be downloaded": "tests/unit/model/test_hub.py",
     "the source tree and the user's home are read-only": "tests/unit/test_numba_cache.py",
     "the program that reads the output ends (`unirefine lineage DIR \\| head`)": "tests/unit/cli/test_main.py",
@@ -88,6 +98,86 @@ def to_full_disk(monkeypatch) -> list[str]:
     return ["split", "--help"]
 
 
+def data_set(directory: Path, *sides: str) -> list[str]:
+    """A command that reads a data set with a row in each of these sides, in each the same."""
+    table = pa.table({"sequence": ["MKV"], "ur50_id": ["UniRef50_A"], "ur90_id": ["UniRef90_A"]})
+    for side in sides:
+        (directory / "set" / side).mkdir(parents=True)
+        pq.write_table(table, directory / "set" / side / "000.parquet")
+    return reading(directory, directory / "set")
+
+
+def expected(directory: Path) -> list[str]:
+    words = data_set(directory, "train", "validation")
+    pq.write_table(pa.table({"sequence": ["MKL"], "ur50_id": ["UniRef50_B"]}), directory / "set/validation/000.parquet")
+    return [*words, "--set", "expected.validation_sequences=2"]
+
+
+def bionemo(directory: Path) -> list[str]:
+    for name in ("train.db", "validation.db"):
+        (directory / name).touch()
+    for name in ("train_clusters.parquet", "valid_clusters.parquet"):
+        pq.write_table(pa.table({"ur90_id": ["UniRef90_A"]}), directory / name)
+    return reading(directory, directory)
+
+
+def reading(directory: Path, source: Path, *more: str) -> list[str]:
+    """A command that reads an input of the records stage."""
+    return ["records", "--level", "uniref90", "--input", str(source), "--output", str(directory / "out"), *more]
+
+
+def cut_off(directory: Path) -> list[str]:
+    (directory / "a.fasta.xz").write_bytes(lzma.compress(b">a\nMKV\n")[:40])
+    return reading(directory, directory / "a.fasta.xz")
+
+
+def fasta(directory: Path) -> Path:
+    (directory / "a.fasta").write_text(">a\nMKV\n")
+    return directory / "a.fasta"
+
+
+def sides(directory: Path) -> list[str]:
+    (directory / "sides.tsv").write_text("b\ttrain\n")
+    return reading(directory, fasta(directory), "--sides", str(directory / "sides.tsv"))
+
+
+def excluding(directory: Path) -> list[str]:
+    assert main(reading(directory, fasta(directory))) == 0
+    words = [
+        "curate",
+        "--levels",
+        "uniref90",
+        "--records",
+        str(directory / "out"),
+        "--output",
+        str(directory / "curate"),
+    ]
+    return [*words, "--set", "exclude=[{name: virus, taxa: [10239]}]"]
+
+
+def mixed_export(directory: Path) -> list[str]:
+    for name in ("shard/manifest.json", "mine/notes.txt"):
+        (directory / name).parent.mkdir()
+        (directory / name).touch()
+    return ["export", "--shards", str(directory / "shard"), "--to", "mds", "--output", str(directory / "mine")]
+
+
+def ids_alone(directory: Path) -> list[str]:
+    (directory / "ids").write_text("P12345\n")
+    words = ["audit", "--train", str(fasta(directory)), "--against", str(directory / "ids")]
+    return [*words, "--output", str(directory / "out")]
+
+
+def no_run(directory: Path) -> list[str]:
+    (directory / "empty").mkdir()
+    return ["compare", str(directory / "empty"), str(directory / "empty")]
+
+
+def no_release(directory: Path) -> list[str]:
+    write_json(directory / "release.json", {"source": "fasta", "release": None, "files": []})
+    return ["release", "check", "--results", str(directory)]
+
+
 TAGGED = "report: {title: !!binary aGVsbG8=}"
 NO_TEMPORARY = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 FAULTS = {
@@ -116,6 +206,17 @@ FAULTS = {
         m, d, RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors")
     ),
     "a package of an extra is missing": lambda d, m: raising(m, d, ModuleNotFoundError("x", name="torch")),
+    "a data set lacks a side": lambda d, m: data_set(d, "validation"),
+    "an id of a data set is there twice": lambda d, m: data_set(d, "train", "validation"),
+    "a data set is not the one that the config expects": lambda d, m: expected(d),
+    "BioNeMo's files do not fit their names": lambda d, m: bionemo(d),
+    "a compressed input is cut off": lambda d, m: cut_off(d),
+    "a sequence of a FASTA has no side in the table": lambda d, m: sides(d),
+    "an entry of `curate.exclude` has taxa, and there is no taxonomy": lambda d, m: excluding(d),
+    "an export would mix with other files": lambda d, m: mixed_export(d),
+    "an audit is given ids alone": lambda d, m: ids_alone(d),
+    "`unirefine compare` is given what is no run": lambda d, m: no_run(d),
+    "`unirefine release check` of a run on your own FASTA": lambda d, m: no_release(d),
     "no directory at all can be written": lambda d, m: raising(m, d, NO_TEMPORARY),
 }
 

@@ -7,12 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from unirefine.cli.main import main
 from unirefine.config import Evaluate
 from unirefine.core.alphabet import decode
 from unirefine.core.ids import key_of
 from unirefine.dataset import open_shards
 from unirefine.errors import UserError
 from unirefine.evaluate import run as stage
+from unirefine.evaluate.benchmarks import nearest_train
 from unirefine.evaluate.masked import MaskedSide
 from unirefine.evaluate.score import score
 from unirefine.model.inference import open_huggingface
@@ -86,3 +88,38 @@ def test_without_proteins_there_are_no_rows(written, small_esm2, decontaminated,
     pq.write_table(table.replace_schema_metadata({}), decontaminated / "benchmarks.parquet")
     with pytest.raises(UserError, match=r"benchmarks.parquet: its metadata has no number of the first protein"):
         stage.run(*arguments, clusters=tmp_path, decontaminated=decontaminated)
+
+
+def test_wild_types_are_found_by_their_letters(decontaminated):
+    side = decontaminated_sequences(decontaminated)
+    asked = {"far": side[0].lower(), "near": side[4], "nothing": side[5], "other": "MKV"}
+    found = {name: tuple(one.values()) for name, one in nearest_train(decontaminated, asked).items()}
+    assert found == {"far": ("no hit", None), "near": ("0.4-0.5", 0.45), "nothing": ("no hit", None),
+                     "other": (None, None)}  # fmt: skip
+    pq.write_table(
+        pq.read_table(decontaminated / "benchmarks.parquet").slice(0, 0), decontaminated / "benchmarks.parquet"
+    )
+    with pytest.raises(UserError, match="decontaminated against no proteins; list a FASTA"):
+        nearest_train(decontaminated, asked)
+    with pytest.raises(UserError, match=r"no such directory; give results/<run>/decontaminate"):
+        nearest_train(decontaminated / "typo", asked)
+
+
+def decontaminated_sequences(directory):
+    return pq.read_table(directory / "benchmarks.parquet")["sequence"].to_pylist()
+
+
+def test_an_assay_says_what_is_nearest_to_its_wild_type(decontaminated, small_esm2, tmp_path, capsys):
+    wild_type = decontaminated_sequences(decontaminated)[4]
+    (tmp_path / "wild.fasta").write_text(f">known\n{wild_type}\n>other\nMKVLAAG\n")
+    first = wild_type[0]
+    (tmp_path / "assay.csv").write_text(f"id,mutant\nknown,{first}1{'A' if first != 'A' else 'G'}\nother,M1A\n")
+    words = ["evaluate", "variants", "--model", small_esm2[0], "--fasta", tmp_path / "wild.fasta", "--csv",
+             tmp_path / "assay.csv", "--decontaminated", decontaminated, "--output", tmp_path / "out"]  # fmt: skip
+    assert main([*map(str, words)]) == 0
+    shown = capsys.readouterr().out
+    assert "known: the nearest train sequence has 45.0% identity\n" in shown
+    assert "other: not among the proteins of decontaminate.against" in shown
+    known, other = json.loads((tmp_path / "out/variants.json").read_text())["proteins"]
+    assert (known["nearest_train"], known["nearest_identity"]) == ("0.4-0.5", 0.45)
+    assert (other["nearest_train"], other["nearest_identity"]) == (None, None)

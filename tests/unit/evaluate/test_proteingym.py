@@ -7,6 +7,8 @@ import signal
 import killed
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from forked import Forked
 from scipy.stats import spearmanr
@@ -16,6 +18,7 @@ from unirefine.cli.main import main
 from unirefine.core.alphabet import AMINO_ACIDS
 from unirefine.evaluate import gym_metrics, proteingym
 from unirefine.evaluate.variants import score_variants
+from unirefine.files.atomic import write_json
 
 TARGETS = {"A": "MKVLAAGICDERWYHPQNST", "B": "MWYHPQNSTKVLAAGICDER", "C": "MKVLAAGICD"}
 REFERENCE = [  # DMS_id, target, UniProt_ID, selection, MSA depth, taxon
@@ -129,6 +132,32 @@ def test_measures_and_averages_are_the_benchmarks(gym, small_esm2, tmp_path, cap
     assert table["DMS_id"].tolist() == [row[0] for row in REFERENCE]
     assert table["Spearman"][0] == round(result["assays"][0]["metrics"]["Spearman"], 3)
     assert "5 of the reference's 5 assays" in capsys.readouterr().out
+
+
+def test_assays_are_averaged_by_what_is_nearest_to_their_wild_type(gym, small_esm2, tmp_path, capsys):
+    """A is at 45% of a train sequence, and the run does not know B."""
+    run = tmp_path / "decontaminate"
+    (run / "nearest").mkdir(parents=True)
+    proteins = pa.table({"id": ["A"], "benchmark": ["gym"], "sequence": [TARGETS["A"]]})
+    pq.write_table(proteins.replace_schema_metadata({"unirefine_first": "7"}), run / "benchmarks.parquet")
+    near = {"target": pa.array([7], pa.uint32()), "searched": [0.45], "audited": [0.45]}
+    pq.write_table(pa.table(near), run / "nearest/part-000-of-001.parquet")
+    write_json(run / "identity.json", {"audit": {"policy": "remove"}})
+    assert main(words(gym, small_esm2[0], tmp_path / "out", "--decontaminated", str(run))) == 0
+    result = json.loads((tmp_path / "out/proteingym.json").read_text())
+    spearman = {row["assay"]: round(row["metrics"]["Spearman"], 3) for row in result["assays"]}
+    found = result["substitutions"]["Spearman"]["nearest_train"]
+    assert found == {"0.4-0.5": pytest.approx(np.mean([spearman[name] for name in ("A_one", "A_two", "A_bind")]))}
+    shown = capsys.readouterr().out
+    assert f"Spearman by identity of the nearest train sequence: 0.4-0.5 {found['0.4-0.5']:.3f}\n" in shown
+    assert "2 assays have a wild type that is not among the proteins of decontaminate.against" in shown
+    table = pd.read_csv(tmp_path / "out/assays.csv").set_index("DMS_id")
+    assert table.loc["A_one", ["nearest_identity", "nearest_train"]].to_list() == [0.45, "0.4-0.5"]
+    assert table.loc["B_one", ["nearest_identity", "nearest_train"]].isna().all()
+    summary = pd.read_csv(tmp_path / "out/summary.csv").query("axis == 'nearest_train'")
+    assert summary[["kind", "group"]].to_numpy().tolist() == [["substitutions", "0.4-0.5"]]
+    assert main(words(gym, small_esm2[0], tmp_path / "out")) == 0  # without it nothing of it is left
+    assert "nearest" not in (tmp_path / "out/proteingym.json").read_text() + (tmp_path / "out/assays.csv").read_text()
 
 
 def test_equal_scores_and_equal_measurements():

@@ -60,6 +60,11 @@ def test_a_table_has_the_side_of_every_id_or_of_its_accession(built):
         ({"sides": TABLE + "b\ttrain\n"}, "1 of its 3 ids are no entry of the FASTA"),
         ({"sides": TABLE + "a\ttrain\n"}, "1 ids are there twice"),
         ({"sides": TABLE.replace("validation", "dev")}, "'P12345' is on the side 'dev'"),
+        ({"sides": "UniRef50_A\ttrain\nUniRef50_B\ttrain\n"}, "'UniRef50_A' can be no id of a FASTA of your own"),
+        (
+            {"source": b">UniRef50_A0A000\nM\n"},
+            r"give the file of this --level; to read them as your own FASTA, cut the prefix: sed 's/\^>UniRef50_/>/'",
+        ),
         ({"sides": "a\n"}, "not a table of sides: .*Expected 2 columns, got 1"),
         ({"sides": ""}, "no ids in it"),
         ({"sides": TABLE, "held_out": {VALIDATION: b">v\nM\n"}}, "two splits: files and a table"),
