@@ -29,8 +29,11 @@ def scatter(outcome: Outcome) -> str:
     return render(figure)
 
 
-def confusion(outcome: Outcome) -> str:
-    """Measured against predicted classes as shares of rows; of sets of classes: precision and recall as bars."""
+def confusion(outcome: Outcome) -> tuple[str, str]:
+    """Measured against predicted classes as shares of rows; of sets of classes, and of many, recall as bars.
+
+    Returns the figure and its caption.
+    """
     measured, scores, _ = outcome.flat(MODEL)
     classes = outcome.target.classes
     if outcome.target.task == "multilabel":
@@ -58,11 +61,12 @@ def confusion(outcome: Outcome) -> str:
     axes.grid(visible=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("measured")
-    return render(figure)
+    caption = "Rows: what was measured; columns: what was predicted. Shares of each row, with counts."
+    return render(figure), caption
 
 
-def _recalls(truth: np.ndarray, chosen: np.ndarray, classes: Sequence[str]) -> str:
-    """Recall of the most frequent classes, as bars."""
+def _recalls(truth: np.ndarray, chosen: np.ndarray, classes: Sequence[str]) -> tuple[str, str]:
+    """Recall of the most frequent classes, as bars; and the caption."""
     held = truth.sum(axis=0)
     order = np.argsort(-held, kind="stable")[:MOST_NAMED]
     recall = (truth * chosen).sum(axis=0) / np.maximum(held, 1)
@@ -73,7 +77,8 @@ def _recalls(truth: np.ndarray, chosen: np.ndarray, classes: Sequence[str]) -> s
     axes.set_xlim(0, 1)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("found (recall)")
-    return render(figure)
+    which = f"The {MOST_NAMED} most frequent classes: of" if len(classes) > MOST_NAMED else "Of"
+    return render(figure), f"{which} what has a class (counts in brackets), the share for which it was predicted."
 
 
 def _short(name: str) -> str:
@@ -105,8 +110,10 @@ def calibration(outcome: Outcome) -> str | None:
     return render(figure)
 
 
-def nearest(arms: Sequence[Any]) -> str:
-    """Test sequences of each split by identity of the nearest train sequence."""
+def nearest(arms: Sequence[Any]) -> str | None:
+    """Test sequences of each split by identity of the nearest train sequence; None where none has such a one."""
+    if all(np.isnan(arm.outcomes[0].identity).all() for arm in arms):
+        return None
     edges = np.linspace(0, 1, 21)
     counts = {}
     for arm in arms:

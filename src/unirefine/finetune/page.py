@@ -66,10 +66,13 @@ def _target(one: Mapping[str, Any], outcome: Outcome, of: str) -> Section:
             "Test sequences in parts of equal size by their prediction: the mean of what was predicted and measured."
         )
     else:
-        caption = "Rows: what was measured; columns: what was predicted. Shares of each row, with counts."
-        pictures.append(Picture(name=f"{name}-confusion", svg=figures.confusion(outcome), caption=caption))
+        svg, caption = figures.confusion(outcome)
+        pictures.append(Picture(name=f"{name}-confusion", svg=svg, caption=caption))
         caption = (
-            "Predictions by the probability that the model gave them, and how often they were right. Above the dotted"
+            "Probabilities that the model gave to classes, and how often a sequence with about that probability has the"
+            " class. Above the dotted line they are too low, below it too high."
+            if outcome.target.task == "multilabel"
+            else "Predictions by the probability that the model gave them, and how often they were right. Above the dotted"
             " line the model is less sure than it could be, below it too sure."
         )
     if (svg := figures.calibration(outcome)) is not None:
@@ -92,11 +95,11 @@ def _split(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
     said = []
     for split in result["splits"]:
         said += [text.split_text(split, result["settings"]["config"]), text.check_text(split)]
-    picture = Picture(
-        name="nearest", svg=figures.nearest(arms),
-        caption="Test sequences by the identity of their nearest train sequence, among alignments over half of both."
-        f" {figures.without_alignment(arms)}",
-    )  # fmt: skip
+    if (svg := figures.nearest(arms)) is None:
+        said.append("No test sequence can be aligned with a train sequence over half of both.")
+        return Section(heading="Split", text=said)
+    caption = "Test sequences by the identity of their nearest train sequence, among alignments over half of both."
+    picture = Picture(name="nearest", svg=svg, caption=f"{caption} {figures.without_alignment(arms)}")
     return Section(heading="Split", text=said, figures=[picture])
 
 

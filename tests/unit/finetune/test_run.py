@@ -58,7 +58,9 @@ def test_what_is_written(finished, tables, capsys):
     assert sides.group_by("cluster").agg(pl.col("homology").n_unique())["homology"].to_list().count(1) == 14
     assert result["sequences"]["clusters"] == 14
     page = (finished / "report.html").read_text()
-    assert all(name in page for name in one["models"]) and page.count("<svg") == 3  # too few for calibration
+    assert (
+        all(name in page for name in one["models"]) and page.count("<svg") == 2
+    )  # too few for calibration, no relatives
     assert not list(finished.glob("*.safetensors"))
     # the composition decides these labels, and its ridge finds that
     assert one["models"]["composition"]["r2"]["value"] > 0.99
@@ -216,7 +218,8 @@ def test_sets_of_classes_from_the_table_to_the_page(small_esm2, tables, tmp_path
     written = dict(zip(data.ids, data.columns["label"], strict=True))
     assert {name: written[name] for name in tested["id"]} == dict(tested.select("id", "measured").iter_rows())
     page = (output / "report.html").read_text()
-    assert page.count("<svg") == 4 and "found (recall)" in page and "share that has the class" in page
+    assert page.count("<svg") == 3 and "Of what has a class (counts in brackets)" in page  # none has a train relative
+    assert "share that has the class" in page and "Rows: what was measured" not in page
 
     words = ["predict", "--model", str(output), "--fasta", str(tables / "all.fasta"), "--output"]
     assert main([*words, str(tmp_path / "p.csv"), "--device", "cpu"]) == 0
