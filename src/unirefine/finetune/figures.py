@@ -85,18 +85,32 @@ def _short(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:17]}…"
 
 
-def calibration(outcome: Outcome) -> str | None:
-    """Parts of the predictions, at most ten of at least ten each: predicted against found. None for fewer than 20."""
+def calibration(outcome: Outcome) -> tuple[str, str] | None:
+    """Parts of the predictions, at most ten of at least ten each: predicted against found; and the caption.
+
+    None for fewer than 20.
+    """
     measured, scores, _ = outcome.flat(MODEL)
     if outcome.target.task == "regression":
         x, y = scores, measured
         labels = "mean prediction", "mean measured"
+        caption = (
+            "Test sequences in parts of equal size by their prediction: the mean of what was predicted and measured."
+        )
     elif outcome.target.task == "multilabel":
         x, y = scores.ravel(), measured.ravel()
         labels = "predicted probability", "share that has the class"
+        caption = (
+            "Probabilities that the model gave to classes, and how often a sequence with about that probability has the"
+            " class. Above the dotted line they are too low, below it too high."
+        )
     else:
         x, y = scores.max(axis=1), (scores.argmax(axis=1) == measured).astype(float)
         labels = "probability of the predicted class", "share that was right"
+        caption = (
+            "Predictions by the probability that the model gave them, and how often they were right. Above the dotted"
+            " line the model is less sure than it could be, below it too sure."
+        )
     if len(x) < 20:
         return None
     parts = np.array_split(np.argsort(x, kind="stable"), min(10, len(x) // 10))
@@ -107,7 +121,7 @@ def calibration(outcome: Outcome) -> str | None:
     axes.plot(points[:, 0], points[:, 1], color=SERIES[0], marker="o", markersize=4, linewidth=1.6)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    return render(figure)
+    return render(figure), caption
 
 
 def nearest(arms: Sequence[Any]) -> str | None:

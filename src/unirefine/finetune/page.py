@@ -62,21 +62,11 @@ def _target(one: Mapping[str, Any], outcome: Outcome, of: str) -> Section:
     if outcome.target.task == "regression":
         caption = "Each test sequence. On the dotted line the prediction is what was measured."
         pictures.append(Picture(name=f"{name}-predicted", svg=figures.scatter(outcome), caption=caption))
-        caption = (
-            "Test sequences in parts of equal size by their prediction: the mean of what was predicted and measured."
-        )
     else:
         svg, caption = figures.confusion(outcome)
         pictures.append(Picture(name=f"{name}-confusion", svg=svg, caption=caption))
-        caption = (
-            "Probabilities that the model gave to classes, and how often a sequence with about that probability has the"
-            " class. Above the dotted line they are too low, below it too high."
-            if outcome.target.task == "multilabel"
-            else "Predictions by the probability that the model gave them, and how often they were right. Above the dotted"
-            " line the model is less sure than it could be, below it too sure."
-        )
-    if (svg := figures.calibration(outcome)) is not None:
-        pictures.append(Picture(name=f"{name}-calibration", svg=svg, caption=caption))
+    if (found := figures.calibration(outcome)) is not None:
+        pictures.append(Picture(name=f"{name}-calibration", svg=found[0], caption=found[1]))
     rows = [
         [
             b["bin"],
