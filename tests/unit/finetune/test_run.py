@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -90,6 +91,17 @@ def test_the_adapter_opens_with_peft(finished, tables):
     merged = AutoModelForSequenceClassification.from_pretrained(finished / "merged").eval()
     inputs = AutoTokenizer.from_pretrained(finished / "model")("MKVLAWGGH", return_tensors="pt")
     assert model(**inputs).logits.item() == pytest.approx(merged(**inputs).logits.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["facebook/esm2_t6_8M_UR50D", "/elsewhere/model"])
+def test_an_adapter_names_its_base_as_it_was_given(name, small_esm2, tables, tmp_path, monkeypatch, recwarn):
+    directory, _ = small_esm2  # where the hub's files lie, or a path from this directory
+    monkeypatch.chdir(directory.parent)
+    targets = find(read(tables / "number.csv"), [], "auto", [])
+    made = models.build(Path(directory.name), targets, Finetune(), name)
+    models.export(made, tmp_path / "model", targets, Finetune(), name, merge=False)
+    assert json.loads((tmp_path / "model/adapter_config.json").read_text())["base_model_name_or_path"] == name
+    assert not [one for one in recwarn if "base_model_name_or_path" in str(one.message)]
 
 
 def test_a_killed_run_goes_on_with_the_same_losses(finished, small_esm2, tables, tmp_path):
