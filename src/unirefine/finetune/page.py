@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unirefine.config import Finetune
 from unirefine.files.atomic import write_text
 from unirefine.finetune import figures, text
 from unirefine.finetune.metrics import NAMES
@@ -33,7 +34,7 @@ def write(output: Path, result: Mapping[str, Any], arms: Sequence[Any]) -> None:
                  f"{NAMES[main['primary']]} of {main['target']}, split {text.how(first['method'])}"),
                 (f"{first['test']:,}", "test sequences"),
                 (f"{first['leaks']:,}", "of them similar to train"),
-                (f"{result['sequences']['clusters']:,}", "clusters of similar sequences"),
+                (f"{main['groups']:,}", f"{text.TILES[main['resampled']]} among them"),
             ],
             sections=sections,
             footer=", ".join(f"{name} {version}" for name, version in result["versions"].items()),
@@ -119,13 +120,14 @@ def _training(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
 def _data(result: Mapping[str, Any]) -> Section:
     counts, settings = result["sequences"], result["settings"]
     said = [
-        f"{counts['table']:,} sequences, {counts['labelled']:,} with a label, in {counts['clusters']:,} clusters; the"
-        f" largest has {counts['largest_cluster']:,}."
+        f"{counts['table']:,} sequences, {counts['labelled']:,} with a label. Clusters of similar ones:"
+        f" {counts['clusters']:,}; the largest has {counts['largest_cluster']:,}."
         + (f" {counts['cut']:,} were cut to {settings['config']['max_residues']:,} residues." if counts["cut"] else ""),
         *(target["said"] + "." for target in result["targets"]),
         f"Base model: {settings['model']}.",
     ]
-    rows = [[name, str(value)] for name, value in settings["config"].items()]
+    used = settings["config"] | {"lr": Finetune(**settings["config"]).peak}
+    rows = [[name, str(value)] for name, value in used.items()]
     return Section(
         heading="Data and settings", text=said, tables=[Table(title="Settings", columns=["option", "value"], rows=rows)]
     )
