@@ -16,7 +16,7 @@ from unirefine.files.documents import read_lines
 PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
 TESTED_ELSEWHERE = {
     "a fine-tuning is started again with other settings": "tests/unit/finetune/test_run.py",
-    "all sequences of a table are similar": "tests/unit/finetune/test_split.py",
+    "all sequences of a table are variants of one protein": "tests/unit/finetune/test_split.py",
     "a model of the hub cannot be downloaded": "tests/unit/model/test_hub.py",
     "the source tree and the user's home are read-only": "tests/unit/test_numba_cache.py",
     "the program that reads the output ends (`unirefine lineage DIR \\| head`)": "tests/unit/cli/test_main.py",
