@@ -49,9 +49,9 @@ STEP := envs/step.sh .venv/install.log
 	$(STEP) "4/4 unirefine itself" $(BIN)/pip install --no-deps --no-build-isolation --editable .
 	touch $@
 
-# What the demo of fine-tuning needs beside it; Biopython is of `structures`.
+# What the demo of fine-tuning needs beside it.
 .venv/finetune-installed: .venv/demo-installed
-	$(BIN)/python envs/requirements.py finetune structures > .venv/requirements.txt
+	$(BIN)/python envs/requirements.py finetune > .venv/requirements.txt
 	$(STEP) "packages of the demo of fine-tuning" $(LOCKED) --constraint envs/lock.txt --requirement .venv/requirements.txt
 	touch $@
 
@@ -79,7 +79,7 @@ demo-finetune: results/demo/train/final/train.json .venv/finetune-installed  ## 
 	python resources/demo/tables.py --output results/demo-finetune/tables
 	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/kingdom.csv --mode full --lr 1e-3 --epochs 8 --output results/demo-finetune/kingdom
 	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/sequons.csv --mode full --lr 2e-3 --epochs 8 --output results/demo-finetune/sequons
-	unirefine finetune --model results/demo/train/final --table results/demo-finetune/tables/charge.csv --mode full --lr 1e-3 --epochs 8 --output results/demo-finetune/charge
+	unirefine finetune --model results/demo/train/final --table resources/demo/amyloid_beta.csv --split modulo --output results/demo-finetune/amyloid_beta
 
 results/demo/train/final/train.json:
 	$(MAKE) demo

@@ -29,8 +29,11 @@ def scatter(outcome: Outcome) -> str:
     return render(figure)
 
 
-def confusion(outcome: Outcome) -> str:
-    """Measured against predicted classes as shares of rows; of sets of classes: precision and recall as bars."""
+def confusion(outcome: Outcome) -> tuple[str, str]:
+    """Measured against predicted classes as shares of rows; of sets of classes, and of many, recall as bars.
+
+    Returns the figure and its caption.
+    """
     measured, scores, _ = outcome.flat(MODEL)
     classes = outcome.target.classes
     if outcome.target.task == "multilabel":
@@ -58,11 +61,12 @@ def confusion(outcome: Outcome) -> str:
     axes.grid(visible=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("measured")
-    return render(figure)
+    caption = "Rows: what was measured; columns: what was predicted. Shares of each row, with counts."
+    return render(figure), caption
 
 
-def _recalls(truth: np.ndarray, chosen: np.ndarray, classes: Sequence[str]) -> str:
-    """Recall of the most frequent classes, as bars."""
+def _recalls(truth: np.ndarray, chosen: np.ndarray, classes: Sequence[str]) -> tuple[str, str]:
+    """Recall of the most frequent classes, as bars; and the caption."""
     held = truth.sum(axis=0)
     order = np.argsort(-held, kind="stable")[:MOST_NAMED]
     recall = (truth * chosen).sum(axis=0) / np.maximum(held, 1)
@@ -73,25 +77,40 @@ def _recalls(truth: np.ndarray, chosen: np.ndarray, classes: Sequence[str]) -> s
     axes.set_xlim(0, 1)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("found (recall)")
-    return render(figure)
+    which = f"The {MOST_NAMED} most frequent classes: of" if len(classes) > MOST_NAMED else "Of"
+    return render(figure), f"{which} what has a class (counts in brackets), the share for which it was predicted."
 
 
 def _short(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:17]}…"
 
 
-def calibration(outcome: Outcome) -> str | None:
-    """Parts of the predictions, at most ten of at least ten each: predicted against found. None for fewer than 20."""
+def calibration(outcome: Outcome) -> tuple[str, str] | None:
+    """Parts of the predictions, at most ten of at least ten each: predicted against found; and the caption.
+
+    None for fewer than 20.
+    """
     measured, scores, _ = outcome.flat(MODEL)
     if outcome.target.task == "regression":
         x, y = scores, measured
         labels = "mean prediction", "mean measured"
+        caption = (
+            "Test sequences in parts of equal size by their prediction: the mean of what was predicted and measured."
+        )
     elif outcome.target.task == "multilabel":
         x, y = scores.ravel(), measured.ravel()
         labels = "predicted probability", "share that has the class"
+        caption = (
+            "Probabilities that the model gave to classes, and how often a sequence with about that probability has the"
+            " class. Above the dotted line they are too low, below it too high."
+        )
     else:
         x, y = scores.max(axis=1), (scores.argmax(axis=1) == measured).astype(float)
         labels = "probability of the predicted class", "share that was right"
+        caption = (
+            "Predictions by the probability that the model gave them, and how often they were right. Above the dotted"
+            " line the model is less sure than it could be, below it too sure."
+        )
     if len(x) < 20:
         return None
     parts = np.array_split(np.argsort(x, kind="stable"), min(10, len(x) // 10))
@@ -102,11 +121,13 @@ def calibration(outcome: Outcome) -> str | None:
     axes.plot(points[:, 0], points[:, 1], color=SERIES[0], marker="o", markersize=4, linewidth=1.6)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    return render(figure)
+    return render(figure), caption
 
 
-def nearest(arms: Sequence[Any]) -> str:
-    """Test sequences of each split by identity of the nearest train sequence."""
+def nearest(arms: Sequence[Any]) -> str | None:
+    """Test sequences of each split by identity of the nearest train sequence; None where none has such a one."""
+    if all(np.isnan(arm.outcomes[0].identity).all() for arm in arms):
+        return None
     edges = np.linspace(0, 1, 21)
     counts = {}
     for arm in arms:

@@ -61,6 +61,7 @@ def build(base: Path, targets: Sequence[Target], config: Finetune, name: str) ->
             r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.adapted),
             modules_to_save=["classifier"], base_model_name_or_path=name,
         )  # fmt: skip
+        model.name_or_path = name  # which peft takes instead of `base_model_name_or_path`
         try:
             with quiet():
                 return get_peft_model(model, settings)

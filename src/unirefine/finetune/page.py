@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unirefine.config import Finetune
 from unirefine.files.atomic import write_text
 from unirefine.finetune import figures, text
 from unirefine.finetune.metrics import NAMES
@@ -33,7 +34,7 @@ def write(output: Path, result: Mapping[str, Any], arms: Sequence[Any]) -> None:
                  f"{NAMES[main['primary']]} of {main['target']}, split {text.how(first['method'])}"),
                 (f"{first['test']:,}", "test sequences"),
                 (f"{first['leaks']:,}", "of them similar to train"),
-                (f"{result['sequences']['clusters']:,}", "clusters of similar sequences"),
+                (f"{main['groups']:,}", f"{text.TILES[main['resampled']]} among them"),
             ],
             sections=sections,
             footer=", ".join(f"{name} {version}" for name, version in result["versions"].items()),
@@ -62,18 +63,11 @@ def _target(one: Mapping[str, Any], outcome: Outcome, of: str) -> Section:
     if outcome.target.task == "regression":
         caption = "Each test sequence. On the dotted line the prediction is what was measured."
         pictures.append(Picture(name=f"{name}-predicted", svg=figures.scatter(outcome), caption=caption))
-        caption = (
-            "Test sequences in parts of equal size by their prediction: the mean of what was predicted and measured."
-        )
     else:
-        caption = "Rows: what was measured; columns: what was predicted. Shares of each row, with counts."
-        pictures.append(Picture(name=f"{name}-confusion", svg=figures.confusion(outcome), caption=caption))
-        caption = (
-            "Predictions by the probability that the model gave them, and how often they were right. Above the dotted"
-            " line the model is less sure than it could be, below it too sure."
-        )
-    if (svg := figures.calibration(outcome)) is not None:
-        pictures.append(Picture(name=f"{name}-calibration", svg=svg, caption=caption))
+        svg, caption = figures.confusion(outcome)
+        pictures.append(Picture(name=f"{name}-confusion", svg=svg, caption=caption))
+    if (found := figures.calibration(outcome)) is not None:
+        pictures.append(Picture(name=f"{name}-calibration", svg=found[0], caption=found[1]))
     rows = [
         [
             b["bin"],
@@ -92,11 +86,11 @@ def _split(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
     said = []
     for split in result["splits"]:
         said += [text.split_text(split, result["settings"]["config"]), text.check_text(split)]
-    picture = Picture(
-        name="nearest", svg=figures.nearest(arms),
-        caption="Test sequences by the identity of their nearest train sequence, among alignments over half of both."
-        f" {figures.without_alignment(arms)}",
-    )  # fmt: skip
+    if (svg := figures.nearest(arms)) is None:
+        said.append("No test sequence can be aligned with a train sequence over half of both.")
+        return Section(heading="Split", text=said)
+    caption = "Test sequences by the identity of their nearest train sequence, among alignments over half of both."
+    picture = Picture(name="nearest", svg=svg, caption=f"{caption} {figures.without_alignment(arms)}")
     return Section(heading="Split", text=said, figures=[picture])
 
 
@@ -126,13 +120,14 @@ def _training(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
 def _data(result: Mapping[str, Any]) -> Section:
     counts, settings = result["sequences"], result["settings"]
     said = [
-        f"{counts['table']:,} sequences, {counts['labelled']:,} with a label, in {counts['clusters']:,} clusters; the"
-        f" largest has {counts['largest_cluster']:,}."
+        f"{counts['table']:,} sequences, {counts['labelled']:,} with a label. Clusters of similar ones:"
+        f" {counts['clusters']:,}; the largest has {counts['largest_cluster']:,}."
         + (f" {counts['cut']:,} were cut to {settings['config']['max_residues']:,} residues." if counts["cut"] else ""),
         *(target["said"] + "." for target in result["targets"]),
         f"Base model: {settings['model']}.",
     ]
-    rows = [[name, str(value)] for name, value in settings["config"].items()]
+    used = settings["config"] | {"lr": Finetune(**settings["config"]).peak}
+    rows = [[name, str(value)] for name, value in used.items()]
     return Section(
         heading="Data and settings", text=said, tables=[Table(title="Settings", columns=["option", "value"], rows=rows)]
     )

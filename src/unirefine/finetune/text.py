@@ -57,6 +57,10 @@ def how(method: str) -> str:
     return "at random" if method == "random" else f"by {method}"
 
 
+TILES = {
+    "clusters": "clusters of similar sequences", "positions": "changed positions", "sequences": "different sequences",
+}  # fmt: skip
+"""What intervals resample, with its count before it."""
 RESAMPLED = {
     "clusters": "clusters of similar sequences",
     "positions": "positions of one protein: variants that change the same ones are drawn together",

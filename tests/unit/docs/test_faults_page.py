@@ -17,7 +17,6 @@ from unirefine.files.documents import read_lines
 PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
 TESTED_ELSEWHERE = {
     "a fine-tuning is started again with other settings": "tests/unit/finetune/test_run.py",
-    "all sequences of a table are similar": "tests/unit/finetune/test_split.py",
     "the Hub has no such data set": "tests/unit/release/test_hub.py",
     "a sequence of a FASTA is in no cluster of the table": "tests/unit/cluster/test_table.py",
     "`split.method: given` for a source without a split": "tests/unit/split/test_given.py",
@@ -27,6 +26,7 @@ TESTED_ELSEWHERE = {
     "no assay of ProteinGym's reference is in the directory": "tests/unit/evaluate/test_proteingym.py",
     "wild types are asked of a run that has none": "tests/unit/evaluate/test_benchmarks.py",
     "a suite has nothing to judge models by": "tests/unit/evaluate/test_suite.py",
+    "all sequences of a table are variants of one protein": "tests/unit/finetune/test_split.py",
     "a model of the hub cannot be downloaded": "tests/unit/model/test_hub.py",
     "the source tree and the user's home are read-only": "tests/unit/test_numba_cache.py",
     "the program that reads the output ends (`unirefine lineage DIR \\| head`)": "tests/unit/cli/test_main.py",

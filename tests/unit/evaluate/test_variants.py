@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,10 +14,11 @@ from unirefine.cli.main import main
 from unirefine.core.alphabet import encode
 from unirefine.errors import UserError
 from unirefine.evaluate.edits import Substitution, parse_mutant
-from unirefine.evaluate.mutants import Variant, read_variants, variants_of_fasta
+from unirefine.evaluate.mutants import Variant, load_proteins, read_variants, variants_of_fasta
 from unirefine.evaluate.variants import marginals, score_variants, window_start
 from unirefine.model.inference import open_huggingface, open_megatron
 
+DEMO = Path(__file__).parents[3] / "resources/demo"
 WILD = "MKVLAAGICDERWYHPQNST"
 
 
@@ -303,3 +305,16 @@ def test_scores_that_are_no_numbers_are_refused(files, small_esm2, monkeypatch):
     for chosen in (variants, [Variant("one", "K2del", parse_mutant("K2del", WILD))]):
         with pytest.raises(UserError, match="the model's output is not finite at protein one"):
             score_variants(engine, {"one": WILD, "two": WILD[::-1]}, chosen, batch_tokens=64)
+
+
+def test_the_assay_of_the_demo():
+    """Names and sequences agree, as `read_variants` checks, and each variant is there once."""
+    proteins = load_proteins(DEMO / "amyloid_beta.fasta")
+    found = read_variants(DEMO / "amyloid_beta.csv", proteins)
+    assert found.column == "DMS_score" and not found.notes and not found.unscored()
+    changes = [one.edited.changes for one in found.scored()]
+    assert len(set(changes)) == 468 and all(len(each) == 1 for each in changes)
+    # the paper: all dominant familial mutations of Alzheimer's disease nucleate faster than the wild type, at 0
+    familial = ["H6R", "D7N", "D7H", "E11K", "K16N", "A21G", "E22G", "E22K", "E22Q", "D23N", "L34V", "A42T"]
+    by_name = {one.name: one.measured for one in found.scored()}
+    assert all(by_name[name] > 0 for name in familial) and by_name["A2V"] < 0  # the recessive one

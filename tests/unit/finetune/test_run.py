@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -58,7 +59,7 @@ def test_what_is_written(finished, tables, capsys):
     assert sides.group_by("cluster").agg(pl.col("homology").n_unique())["homology"].to_list().count(1) == 14
     assert result["sequences"]["clusters"] == 14
     page = (finished / "report.html").read_text()
-    assert all(name in page for name in one["models"]) and page.count("<svg") == 3  # too few for calibration
+    assert all(name in page for name in one["models"]) and page.count("<svg") == 2  # no relatives in train
     assert not list(finished.glob("*.safetensors"))
     # the composition decides these labels, and its ridge finds that
     assert one["models"]["composition"]["r2"]["value"] > 0.99
@@ -90,6 +91,17 @@ def test_the_adapter_opens_with_peft(finished, tables):
     merged = AutoModelForSequenceClassification.from_pretrained(finished / "merged").eval()
     inputs = AutoTokenizer.from_pretrained(finished / "model")("MKVLAWGGH", return_tensors="pt")
     assert model(**inputs).logits.item() == pytest.approx(merged(**inputs).logits.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["facebook/esm2_t6_8M_UR50D", "/elsewhere/model"])
+def test_an_adapter_names_its_base_as_it_was_given(name, small_esm2, tables, tmp_path, monkeypatch, recwarn):
+    directory, _ = small_esm2  # where the hub's files lie, or a path from this directory
+    monkeypatch.chdir(directory.parent)
+    targets = find(read(tables / "number.csv"), [], "auto", [])
+    made = models.build(Path(directory.name), targets, Finetune(), name)
+    models.export(made, tmp_path / "model", targets, Finetune(), name, merge=False)
+    assert json.loads((tmp_path / "model/adapter_config.json").read_text())["base_model_name_or_path"] == name
+    assert not [one for one in recwarn if "base_model_name_or_path" in str(one.message)]
 
 
 def test_a_killed_run_goes_on_with_the_same_losses(finished, small_esm2, tables, tmp_path):
@@ -216,7 +228,8 @@ def test_sets_of_classes_from_the_table_to_the_page(small_esm2, tables, tmp_path
     written = dict(zip(data.ids, data.columns["label"], strict=True))
     assert {name: written[name] for name in tested["id"]} == dict(tested.select("id", "measured").iter_rows())
     page = (output / "report.html").read_text()
-    assert page.count("<svg") == 4 and "found (recall)" in page and "share that has the class" in page
+    assert page.count("<svg") == 3 and "Of what has a class (counts in brackets)" in page  # none has a train relative
+    assert "share that has the class" in page and "Rows: what was measured" not in page
 
     words = ["predict", "--model", str(output), "--fasta", str(tables / "all.fasta"), "--output"]
     assert main([*words, str(tmp_path / "p.csv"), "--device", "cpu"]) == 0
