@@ -4,6 +4,6 @@ from pathlib import Path
 
 from unirefine import numba_cache
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 numba_cache.choose(Path(__file__).parent)  # before any module imports numba

@@ -133,7 +133,7 @@ def lines(lineage: Mapping[str, Any]) -> list[str]:
 
 
 def code_of(one: Mapping[str, Any]) -> str:
-    """The code of a step in short: `unirefine 0.1.0 at 4eb6dfd2c1 (modified)`."""
+    """The code of a step in short: `unirefine 0.2.0 at 4eb6dfd2c1 (modified)`."""
     commit, modified = one["source"]["commit"], one["source"]["modified"]
     where = f" at {commit[:10]}" if commit else f", code {one['source']['digest']}"
     return f"unirefine {one['versions']['unirefine']}{where}{' (modified)' if modified else ''}"

@@ -128,7 +128,7 @@ def other_code(stage: str, directory: Path) -> list[str]:
 
 
 def made_by_other_code(stage: str, made: Mapping[str, Any]) -> str | None:
-    """`unirefine 0.1.0 at 4eb6dfd2c1`, where the last step of a lineage was made by other code of the stage."""
+    """`unirefine 0.2.0 at 4eb6dfd2c1`, where the last step of a lineage was made by other code of the stage."""
     last = made["steps"][-1]
     return None if last.get("code") == stage_digest(stage) else lineage.code_of(last)
 
