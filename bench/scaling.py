@@ -14,7 +14,8 @@ members) and the cost of a full release.
     python bench/scaling.py --directory scaling --scales 0.001 0.01
 
 The searches grow with train times held-out sequences. `--pairs` measures them alone, at the largest scale: with 100 and
-with 400 held-out clusters, whose difference is what a pair costs, and multiplies it up.
+with 400 held-out clusters, whose difference is what a pair costs, and multiplies it up. Sensitivity and the smallest
+score of a candidate, which follow from the size of the held-out side, are those of a full release there.
 
     python bench/scaling.py --directory scaling --scales 0.01 --pairs
 """
@@ -54,6 +55,16 @@ HELD_OUT = (100, 400)
 """Validation clusters of the two runs of --pairs."""
 HELD_OUT_MEMBERS = 927_373
 """Of a full release (bench/rehearsal.py)."""
+AS_AT_FULL_SIZE = """
+import sys
+from unirefine.cli.main import main
+from unirefine.similarity import align
+scale, asked = float(sys.argv[1]), align.smallest_ungapped
+align.smallest_ungapped = lambda residues, evalue: asked(int(scale * residues), evalue)
+align.FEW_RESIDUES = 0
+sys.exit(main(sys.argv[2:]))
+"""
+"""Runs a command whose searches take the held-out side for `scale` times as large."""
 SPLIT = 5
 """Stages after this many depend on the number of validation clusters."""
 
@@ -197,9 +208,15 @@ def stages(work: Path, config: Path, after: Path) -> dict[str, tuple[list[str], 
     return {name: ([*words, "--config", str(config)], path) for name, (words, path) in found.items()}
 
 
-def measured(command: list[str], log: Path) -> dict[str, float]:
-    """Run a command of unirefine: wall and CPU seconds, and the peak memory of its largest process, in bytes."""
-    words = [sys.executable, "-m", "unirefine.cli.main", *command]
+def measured(command: list[str], log: Path, scale: float | None) -> dict[str, float]:
+    """Run a command of unirefine: wall and CPU seconds, and the peak memory of its largest process, in bytes.
+
+    scale: how many times larger the held-out side of a full release is, for --pairs.
+    """
+    if scale is None:
+        words = [sys.executable, "-m", "unirefine.cli.main", *command]
+    else:
+        words = [sys.executable, "-c", AS_AT_FULL_SIZE, str(scale), *command]
     with log.open("wb") as out:
         done = subprocess.run([sys.executable, "-c", LAUNCHER, *words], stdout=subprocess.PIPE, stderr=out, check=False)
     if done.returncode:
@@ -230,7 +247,7 @@ def run_scale(directory: Path, scale: float, held_out: int | None = None) -> dic
         kept = (work if number < SPLIT else own) / f"{name}.json"
         if not kept.exists():
             print(f"scale {scale:g}: {name}", flush=True)
-            took = measured(command, kept.with_suffix(".log"))
+            took = measured(command, kept.with_suffix(".log"), VALIDATION / held_out if held_out else None)
             files = [path for path in output.rglob("*") if path.is_file()] if output.is_dir() else [output]
             write_json(kept, took | {"disk": sum(path.stat().st_size for path in files), "members": members})
         found[name] = json.loads(kept.read_text())
@@ -261,12 +278,11 @@ def pairs(directory: Path, scale: float) -> list[str]:
     pair = (seconds[1] - seconds[0]) / (many - few) / train
     rest = (seconds[0] - few * train * pair) / train
     full = HELD_OUT_MEMBERS * MEMBERS * pair
-    index = MEMBERS * rest
     return [
         *lines,
         f"a pair: {1e6 * pair:.4f} µs; a train sequence, whatever is held out: {1e6 * rest:.1f} µs",
-        f"a full release, members, {HELD_OUT_MEMBERS:,} held out: {full / 3600:,.0f} core-hours of pairs and"
-        f" {index / 3600:,.1f} of the rest, in one part",
+        f"a full release, members, {HELD_OUT_MEMBERS:,} held out: {full / 3600:,.0f} core-hours for all pairs, of which"
+        f" bands of length leave out two thirds, and {MEMBERS * rest / 3600:,.1f} for train sequences",
     ]
 
 
