@@ -78,7 +78,7 @@ def test_the_data_half_and_every_command_load_without_extras():
     ],
 )
 def test_a_command_without_its_extra_is_one_line(command, module, extra, tmp_path):
-    (tmp_path / "x").mkdir()
+    (tmp_path / "x/shard").mkdir(parents=True)
     done = without_extras(f"from unirefine.cli.main import main\nsys.exit(main({command!r}))", tmp_path)
     assert done.returncode == 1
     assert done.stderr == (

@@ -24,7 +24,7 @@ from unirefine.workflow.status import seconds, size
 
 CLOCKED = {
     "date", "seconds", "data_wait", "tokens_per_second", "padded_tokens_per_second", "memory_bytes", "url", "asked_url",
-    "checksum",
+    "checksum", "command", "finished",
 }  # fmt: skip
 """Keys in JSON whose values differ between runs on the same data."""
 # torch's checkpoints, in which the order of tensors varies, and texts with times in them
@@ -189,7 +189,7 @@ def _timeless(value: object) -> object:
 
 def error_lines(output: str) -> list[str]:
     """The distinct error lines of unirefine in an output. Fails when there is none, or a traceback."""
-    lines = {line for line in output.splitlines() if line.startswith("unirefine") and "error:" in line}
+    lines = set(re.findall(r"^(?:[\d-]{10} [\d:]{8}  )?(unirefine.*error:.*)", output, re.MULTILINE))  # logs have times
     assert lines, output
     assert "Traceback" not in output, output
     return sorted(lines)
