@@ -162,7 +162,7 @@ def write_own_files(directory: Path) -> None:
 
 VOLATILE = (
     "seconds", "date", "checksum", "tokens_per_second", "padded_tokens_per_second", "data_wait",
-    "memory_bytes", "compressed_bytes",
+    "memory_bytes", "compressed_bytes", "finished", "command",
 )  # fmt: skip
 """Keys whose values depend on time or machine, and the size of a compressed input: zeros may stand behind it."""
 
@@ -177,11 +177,15 @@ def listing(directory: Path) -> dict[str, bytes]:
     return found
 
 
+_MINUTE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+"""When a page was written."""
 _NO_RESULT = r"\.log$|tensorboard/|/checkpoints/|final/megatron/|train/.*lineage\.json|converted/(?!model\.safetensors)"
 
 
 def _timeless(path: Path) -> bytes:
     data = path.read_bytes()
+    if path.suffix == ".html":
+        return _MINUTE.sub(b"", data)
     if path.suffix not in (".json", ".jsonl"):
         return data
     with contextlib.suppress(ValueError):
