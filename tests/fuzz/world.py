@@ -168,12 +168,12 @@ VOLATILE = (
 
 
 def listing(directory: Path) -> dict[str, bytes]:
-    """Results below a directory by name, without what depends on the time."""
+    """Results below a directory by name, without what depends on the time and on where they are."""
     found = {}
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
         if path.is_file() and not path.name.startswith(".") and not re.search(_NO_RESULT, name):
-            found[name] = _timeless(path)
+            found[name] = _timeless(path).replace(str(directory).encode(), b"")
     return found
 
 
