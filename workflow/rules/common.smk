@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -92,7 +91,7 @@ except UserError as error:
 
 if CALL.starts:
     # jobs inherit it, also those of a cluster
-    os.environ[made_by.COMMAND] = shlex.join(["snakemake", *sys.argv[1:]])
+    os.environ[made_by.COMMAND] = made_by.without_secrets(["snakemake", *sys.argv[1:]])
 
 if CALL.starts and (line := warning_of_future(PATHS.results)):
     print(f"unirefine: warning: {printable(line)}", file=sys.stderr)

@@ -3,19 +3,37 @@
 import datetime
 import os
 import platform
+import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 COMMAND = "UNIREFINE_COMMAND"
 """Environment variable: the command that started the workflow, or the training, of which this process is a part."""
+_SECRET = re.compile(r"^--.*(secret|key|token|password|credential)")
+"""Names of options whose values are nobody else's business."""
 CPU_FACTS = Path("/proc/cpuinfo")
 """Linux's description of each core."""
 
 
 def command() -> str:
     """The command in COMMAND, else that of this process."""
-    return os.environ.get(COMMAND) or shlex.join(["unirefine", *sys.argv[1:]])
+    return os.environ.get(COMMAND) or without_secrets(["unirefine", *sys.argv[1:]])
+
+
+def without_secrets(words: Sequence[str]) -> str:
+    """A command as it is typed, with `***` for the values of options such as --storage-s3-secret-key.
+
+    Results are published, with the command in them.
+    """
+    shown, secret = [], False
+    for word in words:
+        name, equals, _value = word.partition("=")
+        hidden = secret and not word.startswith("-")
+        secret = bool(_SECRET.search(name)) and not equals
+        shown.append("***" if hidden else f"{name}=***" if equals and _SECRET.search(name) else word)
+    return shlex.join(shown)
 
 
 def now() -> str:

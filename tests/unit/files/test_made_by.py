@@ -34,3 +34,9 @@ def test_the_cpu_has_the_name_that_linux_knows(facts, name, tmp_path, monkeypatc
     if facts is not None:
         (tmp_path / "cpuinfo").write_text(facts)
     assert made_by.cpu_name() == name
+
+
+def test_values_of_secret_options_are_hidden():
+    given = "snakemake -c2 --storage-s3-secret-key hush --storage-s3-access-key=AKIA --keep-going shard"
+    wanted = "snakemake -c2 --storage-s3-secret-key '***' '--storage-s3-access-key=***' --keep-going shard"
+    assert made_by.without_secrets(given.split()) == wanted
