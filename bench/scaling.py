@@ -8,7 +8,7 @@ peak memory of it and of what it starts, and the size of what it wrote.
 
 Each stage of each scale is measured once and kept in DIR/<scale>/<stage>.json, so a stopped run goes on where it was,
 and scales can be added one by one. From two scales follow the exponent of growth (of CPU time, by the number of
-members) and the cost of a full release.
+members) and the cost of a full release: of the searches by members and their square, of other stages by the exponent.
 
     python bench/scaling.py --directory scaling --scales 0.001
     python bench/scaling.py --directory scaling --scales 0.001 0.01
@@ -18,6 +18,12 @@ with 400 held-out clusters, whose difference is what a pair costs, and multiplie
 score of a candidate, which follow from the size of the held-out side, are those of a full release there.
 
     python bench/scaling.py --directory scaling --scales 0.01 --pairs
+
+A scale whose search would take a day is measured by a part of it: `--one-of 50` cuts the train sequences of the largest
+scale into 50 parts, as the workflow does for a cluster of machines, searches the first against all held-out ones, and
+multiplies by 50. Stages that need the results of all parts are left out there; the shards have the split as drawn.
+
+    python bench/scaling.py --directory scaling --scales 0.01 0.05 --one-of 50
 """
 
 import argparse
@@ -179,8 +185,11 @@ def entry(label: str, names: list[str], texts: list[str], cluster: str) -> str:
     return "".join(parts) + "</entry>\n"
 
 
-def stages(work: Path, config: Path, after: Path) -> dict[str, tuple[list[str], Path]]:
-    """By stage: its command, and where it writes. after: for the results from split on."""
+def stages(work: Path, config: Path, after: Path, one_part: bool) -> dict[str, tuple[list[str], Path]]:
+    """By stage: its command, and where it writes.
+
+    after: for the results from split on. one_part: the search has the results of one part only.
+    """
     results = work / "results"
     release, records, curate, cluster = (str(results / name) for name in ("release", "records", "curate", "cluster"))
     split, clean, shard = (str(after / name) for name in ("split", "decontaminate", "shard"))
@@ -202,9 +211,12 @@ def stages(work: Path, config: Path, after: Path) -> dict[str, tuple[list[str], 
                                  Path(clean, "split.parquet")),
         "decontaminate": (["decontaminate", "audit", "--directory", clean, *read, "--threads", "2"],
                           Path(clean, "identity.json")),
-        "shard": (["shard", "build", "--records", records, "--clusters", cluster, "--split", f"{clean}/split.parquet",
+        "shard": (["shard", "build", "--records", records, "--clusters", cluster,
+                   "--split", f"{split if one_part else clean}/split.parquet",
                    "--release", f"{release}/release.json", "--output", shard, "--threads", "2"], Path(shard)),
     }  # fmt: skip
+    if one_part:
+        del found["decontaminate_remove"], found["decontaminate"]
     return {name: ([*words, "--config", str(config)], path) for name, (words, path) in found.items()}
 
 
@@ -224,13 +236,16 @@ def measured(command: list[str], log: Path, scale: float | None) -> dict[str, fl
     return json.loads(done.stdout)
 
 
-def run_scale(directory: Path, scale: float, held_out: int | None = None) -> dict[str, dict[str, float]]:
+def run_scale(
+    directory: Path, scale: float, held_out: int | None = None, one_of: int = 1
+) -> dict[str, dict[str, float]]:
     """Make the release of a scale, run its stages, and return what each took; what is there already is not repeated.
 
     held_out: run only up to the search, with that many validation clusters.
+    one_of: search the first of so many parts of train, for all of them; stages that need all parts are not run.
     """
     work = directory / f"{scale:g}"
-    own = work if held_out is None else work / f"held-out-{held_out}"
+    own = work / f"held-out-{held_out}" if held_out else work / f"one-of-{one_of}" if one_of > 1 else work
     own.mkdir(parents=True, exist_ok=True)
     clusters, members = round(CLUSTERS * scale), round(MEMBERS * scale)
     if not (work / "results/release/release.json").exists():
@@ -239,11 +254,11 @@ def run_scale(directory: Path, scale: float, held_out: int | None = None) -> dic
     config.write_text(json.dumps({
         "records": {"parts": max(1, round(64 * scale))},
         "split": {"validation_count": held_out or max(1, round(VALIDATION * scale))},
-        "decontaminate": {"parts": 1, "audit_failures": "remove"},
+        "decontaminate": {"parts": one_of, "audit_failures": "remove"},
         "shard": {"parts": max(1, round(64 * scale))},
     }))  # fmt: skip
     found = {}
-    for number, (name, (command, output)) in enumerate(stages(work, config, own / "results").items(), 1):
+    for number, (name, (command, output)) in enumerate(stages(work, config, own / "results", one_of > 1).items(), 1):
         kept = (work if number < SPLIT else own) / f"{name}.json"
         if not kept.exists():
             print(f"scale {scale:g}: {name}", flush=True)
@@ -251,6 +266,8 @@ def run_scale(directory: Path, scale: float, held_out: int | None = None) -> dic
             files = [path for path in output.rglob("*") if path.is_file()] if output.is_dir() else [output]
             write_json(kept, took | {"disk": sum(path.stat().st_size for path in files), "members": members})
         found[name] = json.loads(kept.read_text())
+        if name == "decontaminate_search":
+            found[name] |= {key: found[name][key] * one_of for key in ("wall", "cpu", "disk")}
         if held_out is not None and name == "decontaminate_search":
             break
     return found
@@ -286,6 +303,22 @@ def pairs(directory: Path, scale: float) -> list[str]:
     ]
 
 
+def full_release(small: dict[str, float], large: dict[str, float], pairwise: bool) -> float:
+    """Seconds of CPU time of a stage at full size, from what it took at two sizes.
+
+    pairwise: train and held-out sequences both grow, so the time is a x members + b x members^2.
+    """
+    (few, short), (many, long) = ((row["members"], row["cpu"]) for row in (small, large))
+    square = max(0.0, (long / many - short / few) / (many - few))
+    if pairwise and square:
+        return MEMBERS * (long / many + square * (MEMBERS - many))
+    exponent = math.log(long / short) / math.log(many / few)
+    if exponent > 1:
+        return long * (MEMBERS / many) ** exponent
+    # below an exponent of 1 a fixed cost is still in sight: what a further member costs is what counts
+    return long + max(0.0, long - short) / (many - few) * (MEMBERS - many)
+
+
 def estimate(taken: dict[float, dict[str, dict[str, float]]]) -> list[str]:
     """Lines: what each stage took at each scale, the exponent of its growth, and a full release by that."""
     scales = sorted(taken)
@@ -305,26 +338,20 @@ def estimate(taken: dict[float, dict[str, dict[str, float]]]) -> list[str]:
         )
     if len(scales) < 2:
         return [*lines, "\none scale: no growth to tell; give two"]
-    small, large = taken[scales[-2]], taken[scales[-1]]
-    lines.append(f"\ngrowth from {scales[-2]:g} to {scales[-1]:g}, and a full release by it")
+    lines.append("\ngrowth between the two largest scales that have a stage, and a full release by it")
     full: dict[str, float] = {}
-    for name, row in large.items():
-        ratio = row["members"] / small[name]["members"]
-        exponent = math.log(row["cpu"] / small[name]["cpu"]) / math.log(ratio)
-        # below an exponent of 1 a fixed cost is still in sight: what a further member costs is what counts
-        slope = max(0.0, row["cpu"] - small[name]["cpu"]) / (row["members"] - small[name]["members"])
-        full[name] = (
-            row["cpu"] * (1 / scales[-1]) ** exponent
-            if exponent > 1
-            else row["cpu"] + slope * (MEMBERS - row["members"])
-        )
+    largest: dict[str, dict[str, float]] = {}
+    for name in taken[scales[0]]:
+        small, large = [taken[scale][name] for scale in scales if name in taken[scale]][-2:]
+        full[name], largest[name] = full_release(small, large, name == "decontaminate_search"), large
+        exponent = math.log(large["cpu"] / small["cpu"]) / math.log(large["members"] / small["members"])
         lines.append(f"  {name:<22} exponent {exponent:5.2f}   {full[name] / 3600:10,.2f} core-hours")
     lines.append(f"  {'all':<22} {'':>14}   {sum(full.values()) / 3600:10,.2f} core-hours")
     for nodes in (1, 4, 32):
         at_once = min(PARTS, nodes * CORES // THREADS)
         searches = math.ceil(PARTS / at_once) * full["decontaminate_search"] / PARTS / THREADS
         single = sum(
-            full[name] * row["wall"] / row["cpu"] for name, row in large.items() if name != "decontaminate_search"
+            full[name] * row["wall"] / row["cpu"] for name, row in largest.items() if name != "decontaminate_search"
         )
         lines.append(
             f"  {nodes} nodes of {CORES} cores: {duration(searches)} of searches ({PARTS} jobs of {THREADS} threads,"
@@ -339,12 +366,17 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="inputs, results and figures")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.001], metavar="F", help="shares of 2024_03")
     parser.add_argument("--pairs", action="store_true", help="what a pair costs the searches, at the largest scale")
+    parser.add_argument(
+        "--one-of", type=int, default=1, metavar="N", help="search one of N parts of train, at the largest scale"
+    )
     parser.add_argument("--again", action="store_true", help="measure once more what was measured")
     arguments = parser.parse_args()
     taken = {}
     for scale in sorted(arguments.scales):
         if not 0 < scale <= 1:
             parser.error(f"--scales {scale:g}: a share is above 0 and at most 1")
+    if arguments.one_of < 1:
+        parser.error(f"--one-of {arguments.one_of}: at least 1")
     if arguments.pairs:
         print("\n".join(pairs(arguments.directory, max(arguments.scales))))
         return
@@ -353,7 +385,8 @@ def main() -> None:
             for path in (arguments.directory / f"{scale:g}").glob("*.json"):
                 path.unlink()
             shutil.rmtree(arguments.directory / f"{scale:g}/results/decontaminate", ignore_errors=True)
-        taken[scale] = run_scale(arguments.directory, scale)
+        one_of = arguments.one_of if scale == max(arguments.scales) else 1
+        taken[scale] = run_scale(arguments.directory, scale, one_of=one_of)
     print("\n".join(estimate(taken)))
 
 
