@@ -80,6 +80,11 @@ class Printable(io.TextIOBase):
         return True
 
     @property
+    def closed(self) -> bool:
+        """Whether the stream below is closed, also by somebody else."""
+        return self.stream.closed
+
+    @property
     def encoding(self) -> str:
         """Of the stream below."""
         return self.stream.encoding

@@ -72,6 +72,15 @@ def test_everything_printed_is_shown_not_obeyed(capsys, monkeypatch):
     assert sys.stdout is None
 
 
+def test_a_stream_whose_file_is_closed_says_so():
+    """Other libraries ask before they write at the exit of the process."""
+    stream = io.StringIO()
+    protected = terminal.Printable(stream)
+    assert not protected.closed
+    stream.close()
+    assert protected.closed
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

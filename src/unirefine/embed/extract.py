@@ -54,10 +54,12 @@ def run(
             "the checkpoint has no contact head", where=model,
             fix="leave out contacts, or fit a head first: unirefine evaluate contact-head",
         )  # fmt: skip
-    found = find(model)
+    head = not {"logits", "probabilities"}.isdisjoint(include)
+    found = find(model, head=head)
     if platform.world_size() > 1:
         start()  # the processes divide the chunks, which needs a process group
-    opened = load_esm_for_masked_lm(found.directory, config.precision, "eager" if "contacts" in include else "sdpa")
+    attention = "eager" if "contacts" in include else "sdpa"
+    opened = load_esm_for_masked_lm(found.directory, config.precision, attention, head=head)
     say(found, "Hugging Face", config)
     numbers = list(dict.fromkeys(layer_number(layer, opened.config.num_hidden_layers) for layer in layers))
     facts: dict[str, Any] = {"layers": numbers, "include": list(include), "precision": config.precision}

@@ -56,7 +56,7 @@ def run(source: Source, model: Path, output: Path, config: Embed, *, again: bool
     forms = ["parquet", *(["npy"] if config.arrays else [])]
     files = final_files(output, kinds, forms)
     refuse_overwriting(dict.fromkeys(files, is_ours), source.files)
-    found = find(model)
+    found = find(model, head=False)
     settings = config.model_dump(mode="json", exclude={"fasta", "allow_nucleotides", "sequences", "arrays", "parallel"})
     settings["batch_tokens"] = budget(config)
     identity = {"source": source.digest, "model": found.identity(), "config": settings}
@@ -74,9 +74,9 @@ def run(source: Source, model: Path, output: Path, config: Embed, *, again: bool
         return Result(**facts, hidden=hidden, resumed=0, kept=True)
     engine: Engine
     if config.engine == "megatron":
-        engine = open_megatron(found.directory, config.precision, config.parallel)
+        engine = open_megatron(found.directory, config.precision, config.parallel, head=False)
     else:
-        engine = open_huggingface(found.directory, config.precision)
+        engine = open_huggingface(found.directory, config.precision, head=False)
     say(found, engine.name, config)
     metadata = {"layers": engine.layers, "hidden": engine.hidden, **settings}
     if found.hub is not None:

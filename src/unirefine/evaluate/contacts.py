@@ -43,7 +43,7 @@ def open_contact_model(directory: Path) -> torch.nn.Module:
             "the checkpoint has no contact head", where=directory,
             fix="fit one with a few structures: unirefine evaluate contact-head",
         )  # fmt: skip
-    return load_esm_for_masked_lm(directory, attention="eager")
+    return load_esm_for_masked_lm(directory, attention="eager", head=False)
 
 
 @torch.inference_mode()

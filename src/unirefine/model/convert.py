@@ -49,13 +49,14 @@ def split_qkv(fused: torch.Tensor, heads: int) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def load_huggingface(directory: Path | str, model: Any) -> None:
+def load_huggingface(directory: Path | str, model: Any, *, head: bool = True) -> None:
     """Load a Hugging Face ESM-2 directory into an `Esm2` (wrapped or not), at its layout and dtype.
 
-    Collective: every rank reads its own slice. Raises UserError for another model size, and for whatever contradicts
-    the rest: see `HuggingfaceFiles`; values that are not finite, and files that are not those of its lineage.
+    head: see `HuggingfaceFiles`; without one the head's parameters are zeros. Collective: every rank reads its own
+    slice. Raises UserError for another model size, and for whatever contradicts the rest; values that are not finite,
+    and files that are not those of its lineage.
     """
-    esm2, files = unwrap(model), check_whole(Path(directory))
+    esm2, files = unwrap(model), check_whole(Path(directory), head=head)
     config = esm2.config
     ours = (config.num_layers, config.hidden_size, config.num_attention_heads)
     if files.model().sizes != ours:
@@ -63,7 +64,11 @@ def load_huggingface(directory: Path | str, model: Any) -> None:
     for copy, tied in files.tied():
         raise UserError(f"{copy} is not {tied}", where=directory, fix="in ESM-2 the head is tied to the embedding")
     for name, parameter in global_parameters(esm2):
-        tensors = [files.tensor(theirs) for theirs in huggingface_names(name)]
+        names = huggingface_names(name)
+        if files.headless and names[0].startswith("lm_head."):
+            parameter.zero_()
+            continue
+        tensors = [files.tensor(theirs) for theirs in names]
         whole = fuse_qkv(*tensors, heads=config.num_attention_heads) if len(tensors) == 3 else tensors[0]
         parameter.copy_(local_slice(name, whole, esm2))
     esm2.extra_tensors = {name: files.tensor(name) for name in files.extra()}

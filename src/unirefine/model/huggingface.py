@@ -38,12 +38,15 @@ TIED = {
     "lm_head.decoder.bias": "lm_head.bias",
 }
 CONTACT_HEAD = "esm.contact_head.regression."
+OTHER_HEADS = re.compile(r"classifier\.|qa_outputs\.|esm\.pooler\.dense\.")
+"""Tensors that transformers' other models with ESM-2's body have: EsmModel, and those that classify."""
 EXTRA = re.compile(r"esm\.contact_head\.regression\.|esm\.embeddings\.position_|.*\.?rotary_embeddings\.inv_freq$")
 # transformers 5 writes layer norms under the names of TensorFlow checkpoints and reads both
 ALIASES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 KINDS = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """dtypes of weights, by their name in safetensors."""
 _LARGEST = 1 << 20
+_OF_ANY = "esm.encoder.emb_layer_norm_after.bias"
 
 
 def usual_name(name: str) -> str:
@@ -98,10 +101,12 @@ def shapes(layers: int, hidden: int) -> dict[str, tuple[int, ...]]:
 class HuggingfaceFiles:
     """The tensors of a Hugging Face directory, read one at a time from its safetensors file or files."""
 
-    def __init__(self, directory: Path | str) -> None:
+    def __init__(self, directory: Path | str, *, head: bool = True) -> None:
         """Open a directory and hold config, vocabulary, names, shapes and dtypes against each other.
 
-        Reads the headers of the files only. Raises UserError for what is missing, damaged, or contradicts the rest.
+        head: whether it must have the language model's. Else the body is enough, as an EsmModel or one of transformers'
+        classifiers has it; what these have beside it is left out. Reads the headers of the files only. Raises UserError
+        for what is missing, damaged, or contradicts the rest.
         """
         self.directory = Path(directory)
         self.config = read_config(self.directory)
@@ -113,10 +118,20 @@ class HuggingfaceFiles:
                 if usual_name(name) in self._of:
                     raise self._refuse(f"tensor {name} is stored twice")
                 self._of[usual_name(name)] = opened, name
+        if any(name.startswith("encoder.layer.") for name in self._of):  # an EsmModel
+            self._of = {f"esm.{name}": where for name, where in self._of.items()}
+        self.headless = not any(name.startswith("lm_head.") for name in self._of)
+        if self.headless:
+            self._of = {name: where for name, where in self._of.items() if not OTHER_HEADS.match(name)}
         self._check_tensors()
+        if self.headless and head:
+            raise self._refuse(
+                "it has no language-model head (lm_head), as an EsmModel or a fine-tuned classifier",
+                "give the EsmForMaskedLM that it was made from; vectors and contacts can be had without it",
+            )
 
     def names(self) -> list[str]:
-        """Names of all tensors, as in transformers' modules."""
+        """Names of all tensors that are of use, as in transformers' modules."""
         return list(self._of)
 
     def extra(self) -> list[str]:
@@ -132,7 +147,7 @@ class HuggingfaceFiles:
 
     def dtype(self) -> torch.dtype:
         """dtype of the stored weights."""
-        return KINDS[self._kind("lm_head.bias")]
+        return KINDS[self._kind(_OF_ANY)]
 
     def model(self) -> Model:
         """The `config.Model` of these weights."""
@@ -168,7 +183,11 @@ class HuggingfaceFiles:
             raise self._refuse(
                 f"its tensors have {max(numbers) + 1} layers, its {CONFIG} says {layers}", "correct num_hidden_layers"
             )
-        parameters = shapes(layers, hidden)
+        parameters = {
+            name: shape
+            for name, shape in shapes(layers, hidden).items()
+            if not (self.headless and name.startswith("lm_head."))
+        }
         wanted = dict(parameters)
         unknown = sorted(set(self._of) - set(wanted) - set(TIED) - set(self.extra()))
         if unknown:
@@ -189,9 +208,9 @@ class HuggingfaceFiles:
                 )
             if self._kind(name) not in KINDS:
                 raise self._refuse(f"tensor {name} is {self._kind(name)}", f"known are {', '.join(KINDS)}")
-        other = next((name for name in parameters if self._kind(name) != self._kind("lm_head.bias")), None)
+        other = next((name for name in parameters if self._kind(name) != self._kind(_OF_ANY)), None)
         if other is not None:
-            kinds = f"{other} is {self._kind(other)}, lm_head.bias {self._kind('lm_head.bias')}"
+            kinds = f"{other} is {self._kind(other)}, {_OF_ANY} {self._kind(_OF_ANY)}"
             raise self._refuse(f"its weights have several dtypes: {kinds}", "save it in one dtype")
         for name in inverse:
             usual = ROPE_THETA ** -(torch.arange(0, hidden // heads, 2) / (hidden // heads))
@@ -305,13 +324,13 @@ def check_vocabulary(directory: Path) -> None:
         )  # fmt: skip
 
 
-def check_whole(directory: Path) -> HuggingfaceFiles:
+def check_whole(directory: Path, *, head: bool = True) -> HuggingfaceFiles:
     """Open a directory whose files are those of its lineage, where it has one. Collective. Raises UserError."""
-    files = HuggingfaceFiles(directory)
+    files = HuggingfaceFiles(directory, head=head)
     integrity.check_lineage(files.directory)
     return files
 
 
-def model_of(directory: Path | str) -> Model:
+def model_of(directory: Path | str, *, head: bool = True) -> Model:
     """The `config.Model` of a Hugging Face ESM-2 directory. Raises UserError when it is something else."""
-    return HuggingfaceFiles(directory).model()
+    return HuggingfaceFiles(directory, head=head).model()

@@ -105,41 +105,44 @@ def _parallel(layout: Layout) -> Parallel:
 
 
 def open_megatron(
-    directory: Path, precision: Precision = "fp32", layout: Layout = Layout(),  # noqa: B008 - a constant
+    directory: Path, precision: Precision = "fp32", layout: Layout = Layout(), *, head: bool = True,  # noqa: B008 - a constant
 ) -> "MegatronEngine":  # fmt: skip
-    """The Megatron-core ESM-2 of `directory`, which is anything that `source.find` takes.
+    """The Megatron-core ESM-2 of `directory`, which is anything that `source.find` takes. head: see there.
 
     Every process reads its slice. Starts the process group if needed. Raises UserError when `directory` is no model, or
     `layout` does not fit the model or the number of processes.
     """
     _before_cuda(precision)
     start(layout)
-    found = source.find(directory)
+    found = source.find(directory, head=head)
     model = _empty(found.model(), precision, layout)
     found.load(model)
     return MegatronEngine(model.eval())
 
 
-def open_huggingface(directory: Path, precision: Precision = "fp32") -> "HuggingfaceEngine":
+def open_huggingface(directory: Path, precision: Precision = "fp32", *, head: bool = True) -> "HuggingfaceEngine":
     """transformers' EsmForMaskedLM of `directory`, which is anything that `source.find` takes. Raises UserError."""
     _before_cuda(precision)
     if platform.world_size() > 1:
         start()  # the processes divide the work, which needs a process group
-    return HuggingfaceEngine(load_esm_for_masked_lm(directory, precision))
+    return HuggingfaceEngine(load_esm_for_masked_lm(directory, precision, head=head))
 
 
-def load_esm_for_masked_lm(directory: Path, precision: Precision = "fp32", attention: str = "sdpa") -> torch.nn.Module:
+def load_esm_for_masked_lm(
+    directory: Path, precision: Precision = "fp32", attention: str = "sdpa", *, head: bool = True
+) -> torch.nn.Module:
     """`EsmForMaskedLM` in eval mode on this process's device; of a checkpoint, with its weights in memory.
 
-    Raises UserError when there is no model in `directory`, or it is damaged.
+    head: see `source.find`; where there is none its `lm_head` is random. Raises UserError when there is no model in
+    `directory`, or it is damaged.
     """
     from transformers import EsmConfig, EsmForMaskedLM
     from transformers.utils import logging
 
     _before_cuda(precision)
-    found = source.find(directory)
+    found = source.find(directory, head=head)
     if found.huggingface is not None:
-        check_whole(found.huggingface)
+        check_whole(found.huggingface, head=head)
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # it would warn about a missing contact head
     logging.disable_progress_bar()

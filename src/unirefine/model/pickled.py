@@ -88,9 +88,9 @@ def to_huggingface(weights: list[Path], target: Path) -> str:
 
 def _checked(directory: Path, weights: Path) -> HuggingfaceFiles:
     try:
-        files = HuggingfaceFiles(directory)
+        files = HuggingfaceFiles(directory, head=False)
     except UserError as error:
-        raise UserError(error.what, where=weights, fix="is this an ESM-2 with its language-model head?") from None
+        raise UserError(error.what, where=weights, fix="is this an ESM-2?") from None
     if wrong := files.not_finite():
         raise UserError(wrong, where=weights, fix="get the model again")
     return files

@@ -8,7 +8,7 @@ config.json is read as Hugging Face's, whatever else it has.
 import errno
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Source:
     """A complete Megatron checkpoint."""
     huggingface: Path | None
     """A Hugging Face directory."""
+    head: bool = True
+    """Whether a model without the language model's head is refused."""
     hub: str | None = None
     """Of a model of the hub: `id@commit`, which says for all time which weights these are."""
 
@@ -52,7 +54,7 @@ class Source:
         if self.checkpoint is not None:
             return checkpoint.model_of(self.checkpoint)
         assert self.huggingface is not None
-        return huggingface.model_of(self.huggingface)
+        return huggingface.model_of(self.huggingface, head=self.head)
 
     def identity(self) -> Any:
         """What changes with the weights, as JSON: the commit on the hub, else path, size and time of each file."""
@@ -68,17 +70,18 @@ class Source:
             checkpoint.load(self.checkpoint, model)
         else:
             assert self.huggingface is not None
-            convert.load_huggingface(self.huggingface, model)
+            convert.load_huggingface(self.huggingface, model, head=self.head)
 
 
-def find(given: Path | str) -> Source:
+def find(given: Path | str, *, head: bool = True) -> Source:
     """The model that is meant by `given`. A hub id is downloaded: safetensors, config and vocabulary only.
 
-    Raises UserError when there is no model of ours or of Hugging Face's layout.
+    head: whether the model must have a language-model head, which is seen when it is opened. Raises UserError when
+    there is no model of ours or of Hugging Face's layout.
     """
     path = Path(given)
     if path.is_dir():
-        return _in_directory(path)
+        return replace(_in_directory(path), head=head)
     if path.is_file():
         if path.suffix in PICKLES:
             raise _convert_first(path)
@@ -86,14 +89,14 @@ def find(given: Path | str) -> Source:
     if path.is_absolute() or not (match := _HUB_ID.fullmatch(str(given))):
         raise UserError("no such directory", where=given, fix=KINDS)
     directory = _download(str(given), match[1], match[2])
-    return Source(directory, None, directory, f"{match[1]}@{directory.name}")
+    return Source(directory, None, directory, head, f"{match[1]}@{directory.name}")
 
 
 def has_contact_head(given: Path | str) -> bool:
     """Whether a model has the weights of ESM-2's contact head. Raises UserError when there is no model."""
     found = find(given)
     if found.huggingface is not None:
-        names = huggingface.HuggingfaceFiles(found.huggingface).names()
+        names = huggingface.HuggingfaceFiles(found.huggingface, head=False).names()
     else:
         aside = found.directory / checkpoint.EXTRA_TENSORS
         names = SafetensorsFile(aside).names if aside.is_file() else []

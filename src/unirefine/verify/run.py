@@ -90,7 +90,7 @@ def _huggingface(path: Path, threads: int) -> str:
 
     from unirefine.model.huggingface import HuggingfaceFiles
 
-    files = HuggingfaceFiles(path)
+    files = HuggingfaceFiles(path, head=False)
     if wrong := files.not_finite():
         raise UserError(wrong, where=path, fix="get the model again")
     agree = "config, vocabulary and tensors agree"

@@ -84,6 +84,20 @@ def test_the_merged_export_opens_with_transformers(finished, tables):
         assert model(**inputs).logits.item() == pytest.approx(float(predicted), abs=1e-4)
 
 
+def test_the_merged_export_is_embedded(finished, tables, tmp_path):
+    fasta, output = str(tables / "all.fasta"), str(tmp_path / "vectors")
+    assert main(["embed", "--model", str(finished / "merged"), "--fasta", fasta, "--output", output]) == 0
+    row = pl.read_parquet(tmp_path / "vectors/sequences.parquet").row(0, named=True)
+    data = read(tables / "number.csv")
+    body = AutoModelForSequenceClassification.from_pretrained(finished / "merged").eval().esm
+    inputs = AutoTokenizer.from_pretrained(finished / "merged")(
+        data.sequences[data.ids.index(row["id"])], return_tensors="pt"
+    )
+    with torch.no_grad():
+        mean = body(**inputs).last_hidden_state[0, 1:-1].mean(0).numpy()
+    assert row["vector"] == pytest.approx(mean, abs=1e-4)
+
+
 def test_the_adapter_opens_with_peft(finished, tables):
     from peft import AutoPeftModelForSequenceClassification
 
