@@ -8,7 +8,6 @@ from huggingface_hub import ModelCardData
 
 from unirefine.core.markdown import table
 from unirefine.files.atomic import write_text
-from unirefine.finetune.model import ADAPTER
 from unirefine.finetune.text import (
     check_text,
     gap_columns,
@@ -20,6 +19,7 @@ from unirefine.finetune.text import (
     split_text,
     verdicts,
 )
+from unirefine.model.source import ADAPTER
 
 
 def write(directory: Path, result: Mapping[str, Any]) -> None:

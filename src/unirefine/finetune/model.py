@@ -16,10 +16,10 @@ from unirefine.finetune.tasks import Target
 from unirefine.model.convert import write_tokenizer
 from unirefine.model.huggingface import check_whole
 from unirefine.model.inference import load_esm_for_masked_lm
-from unirefine.model.source import find
+from unirefine.model.source import ADAPTER, find
 from unirefine.model.tensors import SafetensorsFile
 
-ADAPTER, WEIGHTS, TASK = "adapter_config.json", "adapter_model.safetensors", "unirefine-task.json"
+WEIGHTS, TASK = "adapter_model.safetensors", "unirefine-task.json"
 _PROBLEMS = {
     "regression": "regression", "multilabel": "multi_label_classification",
     "binary": "single_label_classification", "multiclass": "single_label_classification",

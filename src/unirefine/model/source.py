@@ -22,6 +22,8 @@ KINDS = (
     "give a training run, its final/, a checkpoint, a Hugging Face directory, or an id like facebook/esm2_t6_8M_UR50D"
 )
 PICKLES = (".bin", ".pt", ".pth")
+ADAPTER = "adapter_config.json"
+"""peft's file beside the weights of an adapter."""
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -110,6 +112,11 @@ def _in_directory(path: Path) -> Source:
         return Source(path, None, path)
     if checkpoint.is_complete(path):
         return Source(path, path, None)
+    if (path / ADAPTER).is_file():
+        raise UserError(
+            "an adapter, not a whole model", where=path,
+            fix="give the model that it was merged into: `merged/` of `unirefine finetune --merge`",
+        )  # fmt: skip
     if huggingface.has_safetensors(path):
         raise UserError(f"no {huggingface.CONFIG}", where=path, fix="get the whole directory of the Hugging Face model")
     layouts = path / "megatron", path / "huggingface"

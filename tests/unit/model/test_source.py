@@ -71,6 +71,12 @@ def pickled(_run, path):
     (path / "pytorch_model.bin").touch()
 
 
+def adapter(_run, path):
+    path.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (path / name).touch()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -81,6 +87,7 @@ def pickled(_run, path):
         (lambda _run, path: path.write_text(""), "a file, not a model"),
         (lambda _run, path: None, "no such directory"),
         (unfinished, "a training that has not finished; give one of its checkpoints: .*step-00000010"),
+        (adapter, "an adapter, not a whole model; give the model that it was merged into"),
         (pickled, "a pickle of PyTorch; only safetensors are opened; convert it first.*unirefine convert --from"),
     ],
 )
