@@ -1,5 +1,7 @@
 """The one exception that users see: a single line that says what, where, and what to do."""
 
+from pathlib import Path
+
 from unirefine.terminal import printable
 
 
@@ -19,3 +21,8 @@ class UserError(Exception):
         text = f"{self.where}: {self.what}" if self.where is not None else self.what
         text = f"{text}; {self.fix}" if self.fix else text
         return printable(" ".join(text.split()))
+
+
+def no_directory(path: Path) -> str:
+    """What is wrong with a path that should be a directory, and is not: whether a file is there."""
+    return "a file, not a directory" if path.exists() else "no such directory"

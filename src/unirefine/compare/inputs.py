@@ -14,7 +14,7 @@ from unirefine.core.hashing import keyed_hash
 from unirefine.core.ids import keys_of
 from unirefine.core.levels import LEVELS
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts, string_buffers, take_strings
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.stages import stage_path
@@ -64,7 +64,7 @@ def read_run(results: Path) -> Run:
     directory = stage_path(results, "cluster")
     path = directory / "clusters.parquet"
     if not results.is_dir():
-        raise UserError("no such directory", where=results, fix="give the results of a run, as in results/demo")
+        raise UserError(no_directory(results), where=results, fix="give the results of a run, as in results/demo")
     with open_parquet(path, "cluster") as file:
         level = (file.schema_arrow.metadata or {}).get(b"representative_level", b"").decode()
     if level not in LEVELS:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from unirefine.core import parquet
 from unirefine.core.columns import check_columns
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files.atomic import atomic_path
 from unirefine.files.names import parse_record_part
 
@@ -84,7 +84,8 @@ def record_parts(directory: Path | str, level: str) -> Parts:
     """
     parts = find_parts(directory, level)
     if parts is None:
-        raise UserError(f"no {level} records", where=directory, fix="run the records stage, or check --records")
+        what = f"no {level} records" if directory.is_dir() else no_directory(directory)
+        raise UserError(what, where=directory, fix="run the records stage, or check --records")
     if parts.rows >= 2**32 - 1:
         raise UserError(f"{parts.rows} {level} records; a row number has 32 bits", where=directory)
     return parts

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from unirefine.core.alphabet import TOKENS
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files.atomic import read_json
 
 FORMAT, FORMAT_VERSION = "unirefine-shards", 1
@@ -19,7 +19,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     path = directory / "manifest.json"
     if not directory.is_dir():
         raise UserError(
-            "no such directory", where=directory, fix="give the directory of shards, as in results/demo/shard"
+            no_directory(directory), where=directory, fix="give the directory of shards, as in results/demo/shard"
         )
     if not path.exists():
         raise UserError("no manifest.json, so the shards are not there or not complete", where=directory, fix=REBUILD)

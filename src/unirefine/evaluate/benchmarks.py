@@ -15,7 +15,7 @@ from unirefine.core.alphabet import encode
 from unirefine.core.tables import open_parquet, table_writer
 from unirefine.dataset import Side
 from unirefine.dataset.indexed import write_index
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.evaluate import statistics
 from unirefine.evaluate.breakdowns import identity_bins
 from unirefine.evaluate.context import best_identity
@@ -80,7 +80,7 @@ def nearest_train(decontaminated: Path, sequences: Mapping[str, str]) -> dict[st
     had no proteins of `decontaminate.against`.
     """
     if not decontaminated.is_dir():
-        raise UserError("no such directory", where=decontaminated, fix="give results/<run>/decontaminate")
+        raise UserError(no_directory(decontaminated), where=decontaminated, fix="give results/<run>/decontaminate")
     table, identity = _read(decontaminated)
     if not len(table):
         raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unirefine.core.delimited import Row, number, read_table
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.evaluate.edits import Edited, check_letters
 from unirefine.evaluate.mutants import Variant, Variants, read_variants
 from unirefine.evaluate.variants import WINDOW
@@ -51,7 +51,7 @@ class Measured:
 def read_reference(path: Path, assays: Path) -> list[Assay]:
     """The assays of a reference, in its order. Raises UserError for what is missing, twice, or no name of a file."""
     if not assays.is_dir():
-        raise UserError("no such directory", where=assays, fix="check --assays")
+        raise UserError(no_directory(assays), where=assays, fix="check --assays")
     table = read_table(path, "--reference")
     header = table.rows[0].cells if table.rows else []
     for column in NEEDED:

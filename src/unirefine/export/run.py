@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from unirefine.dataset import open_shards
 from unirefine.dataset.verify import verify_shards
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.export import state
 from unirefine.export.blocks import Block
 from unirefine.export.formats import FORMATS, Format
@@ -84,7 +84,7 @@ def run(shards: Path, output: Path, to: str, *, threads: int = 1) -> Exported:
 def _shards_of(path: Path) -> Path:
     """The directory of shards that a user means."""
     if not path.is_dir():
-        raise UserError("no such directory", where=path, fix="give the shards of a run, as in results/demo/shard")
+        raise UserError(no_directory(path), where=path, fix="give the shards of a run, as in results/demo/shard")
     found = shards_of(path)
     if not (found / "manifest.json").exists():
         raise UserError(

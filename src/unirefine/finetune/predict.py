@@ -13,7 +13,7 @@ from unirefine import progress
 from unirefine.config import Finetune
 from unirefine.core import parquet
 from unirefine.core.fasta import Protein, read_fasta
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files.atomic import atomic_path, write_text
 from unirefine.finetune import model as models
 from unirefine.finetune.outputs import label
@@ -62,7 +62,7 @@ def _models(given: Path) -> list[Path]:
     folds = [one.parent for one in given.glob(f"fold-*/model/{models.TASK}")]
     if folds:
         return sorted(folds, key=lambda path: int(path.parent.name.removeprefix("fold-")))
-    what = "no such directory" if not given.is_dir() else "no fine-tuned model in it"
+    what = "no fine-tuned model in it" if given.is_dir() else no_directory(given)
     raise UserError(what, where=given, fix="give the --output of a finished `unirefine finetune`")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from unirefine.config import Report
 from unirefine.core.continued import continued_lines
 from unirefine.core.summaries import aligned, beaten_text, is_own
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.code import versions
@@ -98,7 +98,7 @@ def perplexity_lines(results: Path) -> list[str]:
     """The perplexity table as aligned text lines, whether both engines agree, and which baselines the model beats."""
     path = results / "evaluate" / "perplexity.json"
     if not results.is_dir():
-        raise UserError("no such directory", where=results, fix="give the results of a run, as in results/demo")
+        raise UserError(no_directory(results), where=results, fix="give the results of a run, as in results/demo")
     evaluation = read_json(path)
     table = perplexity.perplexity_table(evaluation)
     parity = perplexity.parity_lines(evaluation) if "parity" in evaluation else []

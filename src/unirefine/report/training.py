@@ -7,7 +7,7 @@ from typing import Any
 
 from unirefine.config import Model
 from unirefine.core.summaries import trained_on
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.documents import set_names
@@ -74,7 +74,7 @@ def training_section(
 def compare_section(first: Path, second: Path) -> Section:
     """A second run beside the first: key numbers and losses. Raises UserError where it has not been evaluated."""
     if not (second / "evaluate" / "perplexity.json").is_file():
-        what = "no evaluate/perplexity.json in it" if second.is_dir() else "no such directory"
+        what = "no evaluate/perplexity.json in it" if second.is_dir() else no_directory(second)
         raise UserError(what, where=second, fix="give --compare the results of a run that has ended")
     names = _names(first, second)
     columns = [_numbers(results) for results in (first, second)]

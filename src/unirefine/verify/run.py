@@ -6,7 +6,7 @@ from typing import Any
 
 from unirefine.core import parquet
 from unirefine.dataset.verify import verify_shards
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.hashes import first_change, is_record
@@ -24,7 +24,7 @@ def run(path: Path, *, threads: int = 2, report: Callable[[str], None] = print) 
     UserError for what is damaged, after all is checked, and for a directory with nothing to verify.
     """
     if not path.is_dir():
-        raise UserError("a file, not a directory" if path.exists() else "no such directory", where=path, fix=GIVE)
+        raise UserError(no_directory(path), where=path, fix=GIVE)
     checks = list(_checks(path, threads))
     if not checks:
         raise UserError("nothing in it that was recorded", where=path, fix=GIVE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unirefine.core.levels import STAGES
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json
 from unirefine.files.stages import RESULTS, stage_path
@@ -38,7 +38,7 @@ class Run:
 def find(root: Path = RESULTS) -> list[Run]:
     """The runs below a directory, the newest first. Raises UserError where that directory is not there."""
     if not root.is_dir():
-        raise UserError("no such directory", where=root, fix="call it where results/ is, or give --results")
+        raise UserError(no_directory(root), where=root, fix="call it where results/ is, or give --results")
     runs = [_run(path) for path in root.iterdir() if path.is_dir() and is_run(path)]
     return sorted(runs, key=lambda run: run.changed, reverse=True)
 
@@ -55,7 +55,7 @@ def require_run(results: Path) -> None:
     beside = results.parent if results.parent.is_dir() else results
     others = sorted(str(path) for path in beside.iterdir() if path.is_dir() and is_run(path)) if beside.is_dir() else []
     raise UserError(
-        "no results of a run are there" if results.is_dir() else "no such directory",
+        "no results of a run are there" if results.is_dir() else no_directory(results),
         where=results,
         fix=f"runs are {', '.join(others[:5])}" if others else "give the directory of a run, as in results/demo",
     )

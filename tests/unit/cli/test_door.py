@@ -139,6 +139,39 @@ def test_a_path_where_nothing_is_is_called_that(words, says, capsys, directory):
     assert sorted(path.name for path in directory.rglob("*")) == ["a.yaml", "demo", "results", "split"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trace", "P12345", "--results", "x"],
+        ["report", "--results", "x"],
+        ["compare", "results/demo", "x"],
+        ["runs", "--results", "x"],
+        ["verify", "x"],
+        ["cards", "--results", "x"],
+        ["crate", "--results", "x", "--output", "x.zip"],
+        ["export", "--shards", "x", "--to", "fasta", "--output", "new"],
+        ["split", "--clusters", "x", "--output", "new/split"],
+        ["shard", "verify", "x"],
+        ["shard", "cat", "X", "--shards", "x"],
+        ["curate", "--records", "x", "--output", "new"],
+        ["cluster", "--records", "x", "--curated", "x", "--output", "new"],
+        ["evaluate", "--shards", "x", "--model", "results", "--output", "new"],
+        ["evaluate", "proteingym", "--model", "x", "--assays", "x", "--reference", "x", "--output", "new"],
+        ["predict", "--model", "x", "--fasta", "x"],
+        ["embed", "--model", "x", "--fasta", "x", "--output", "new"],
+        ["train", "--shards", "x", "--output", "new"],
+    ],
+    ids=lambda words: "-".join(word for word in words if word.isalpha()),
+)
+def test_a_file_where_a_directory_belongs_is_called_that(words, capsys, directory):
+    Path("results/demo/split").mkdir(parents=True)
+    Path("x").write_text(">A\nMKV\n")
+    assert cli.main(words) == 1
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if ": error: " in line]
+    assert re.search(r"error: x\S*: (a file, not a (directory|model)|not a directory)", error), error
+    assert sorted(path.name for path in directory.rglob("*")) == ["demo", "results", "split", "x"]
+
+
 def test_the_version_has_the_commit(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])
