@@ -91,6 +91,7 @@ ROWS = {
     "option of cluster": (options(cluster={"violations": "error"}), CLUSTER),
     "option of split": (options(split={"seed": 1}), SPLIT),
     "option of a search": (options(decontaminate={"search": {"sensitivity": 5.7}}), SEARCH),
+    "decontaminate.audit_share": (options(decontaminate={"audit_share": 0.5}), SEARCH),
     "decontaminate.audit_sample": (options(decontaminate={"audit_sample": 50}), AUDIT),
     "option of shard": (options(shard={"seed": 1}), SHARD),
     "option of train": (options(train={"steps": 40}), TRAIN),

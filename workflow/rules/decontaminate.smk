@@ -54,7 +54,7 @@ rule decontaminate_search:
         runtime="12h",
     params:
         config=stage_options(
-            CONFIG, "decontaminate", "parts", "against", "search", "audit"
+            CONFIG, "decontaminate", "parts", "against", "search", "audit", "audit_share"
         ),
         directory=lambda wildcards, input: parent(input.target),
         mmseqs=MMSEQS,

@@ -96,7 +96,8 @@ def _search(arguments: argparse.Namespace) -> None:
     )
     print(
         f"part {arguments.part}: {found.clusters:,} clusters with a hit ({found.hits:,} hits);"
-        f" the audit's search of the rest: {found.audit_clusters:,} ({found.audit_hits:,} hits)"
+        f" the audit's search of the rest{_share(config.audit_share)}:"
+        f" {found.audit_clusters:,} ({found.audit_hits:,} hits)"
     )
 
 
@@ -117,10 +118,15 @@ def _audit(arguments: argparse.Namespace) -> None:
     config = config_of(arguments, Decontaminate, "decontaminate")
     done = audit.run(config, **_stages(arguments), directory=arguments.directory, threads=arguments.threads)
     print(
-        f"{done.clusters:,} train clusters with a hit are left; {done.sample_missed:,} missed in"
-        f" {done.sample.clusters:,} aligned exactly; {done.similar_members:,} of their {done.sample.members:,} members"
-        " similar"
+        f"{done.clusters:,} train clusters with a hit are left{_share(config.audit_share)};"
+        f" {done.sample_missed:,} missed in {done.sample.clusters:,} aligned exactly;"
+        f" {done.similar_members:,} of their {done.sample.members:,} members similar"
     )
+
+
+def _share(share: float) -> str:
+    """How much of train the audit's search took, where that is not all."""
+    return f" (searched: a share of {share:g})" if share < 1 else ""
 
 
 def _stages(arguments: argparse.Namespace) -> dict[str, Path]:

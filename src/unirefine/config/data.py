@@ -265,6 +265,10 @@ class Decontaminate(Block):
     them is above, and no threshold is stricter."""
     audit_failures: Literal["error", "remove", "report"] = "error"
     """What a hit of the audit does: fail the stage, remove that cluster too, or be reported only."""
+    audit_share: Annotated[float, Field(gt=0, le=1)] = 1
+    """Share of the train clusters that the audit's search takes, drawn by keyed hash. With all of UniRef it takes
+    longer than the search itself; from a share follows how many clusters with a hit are left, as a 95% interval.
+    `audit_failures: remove` needs all."""
     audit_sample: Annotated[int, Field(ge=0)] = 1000
     """How many of the train clusters that are left, drawn by keyed hash, are aligned with every held-out sequence by an
     exact aligner that is not MMseqs2, to measure what the searches miss. 0 turns it off."""
@@ -275,6 +279,15 @@ class Decontaminate(Block):
         for name in names:
             if names.count(name) > 1 or name in ("validation", "test"):
                 raise ValueError(f"decontaminate.against: the name {name!r} is there already; give each file its own")
+        return self
+
+    @model_validator(mode="after")
+    def _all_are_removed(self) -> "Decontaminate":
+        if self.audit_failures == "remove" and self.audit_share < 1:
+            raise ValueError(
+                f"decontaminate.audit_failures remove with decontaminate.audit_share {self.audit_share:g} would remove "
+                "what happens to be drawn: set audit_share to 1, or audit_failures to error or report"
+            )
         return self
 
     @model_validator(mode="after")

@@ -107,7 +107,7 @@ def audit_text(identity: Mapping[str, Any]) -> str:
     return (
         f"{summaries.searched_text(identity)} Train clusters with a sequence that was found similar to {held_out} "
         f"(MMseqs2: at least {summaries.similar_text(identity)}) were removed. A more sensitive search of what is left "
-        f"found {identity['audit']['hits']:,} hits. {summaries.sample_text(identity)}"
+        f"{summaries.audit_text(identity)}. {summaries.sample_text(identity)}"
     )
 
 

@@ -242,6 +242,17 @@ def benchmark_rows(identity: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+def audit_text(identity: Mapping[str, Any]) -> str:
+    """What the audit's search found, as a part of a sentence. identity: identity.json."""
+    searched = identity["audit"]["searched"]
+    if searched["clusters"] == searched["train"]:
+        return f"found {identity['audit']['hits']:,} hits"
+    return (
+        f"found a hit in {searched['similar']:,} of {searched['clusters']:,} clusters, drawn at random from the "
+        f"{searched['train']:,} of train, so {searched['low']:,} to {searched['high']:,} of all have one (95% interval)"
+    )
+
+
 def sample_text(identity: Mapping[str, Any]) -> str:
     """What the audit's sample found, as sentences. identity: identity.json."""
     audit, left = identity["audit"], identity["audit"]["members_left"]

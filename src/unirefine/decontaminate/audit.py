@@ -17,7 +17,7 @@ from unirefine.config import Decontaminate
 from unirefine.core.levels import TEST, TRAIN, VALIDATION
 from unirefine.core.tables import table_writer
 from unirefine.decontaminate.benchmarks import Benchmarks, read_benchmarks, target_names
-from unirefine.decontaminate.inputs import Clusters, read_clusters, read_giants, read_results
+from unirefine.decontaminate.inputs import Clusters, audited, read_clusters, read_giants, read_results
 from unirefine.decontaminate.remove import check_hits, read_searched
 from unirefine.decontaminate.sample import Sample, align_sample
 from unirefine.decontaminate.search import HIT_SCHEMA
@@ -39,6 +39,8 @@ class Audit:
     """Clusters with such a hit."""
     sample: Sample
     """What the exact check aligned."""
+    similar: int
+    """Clusters with a hit of the audit's search."""
     sample_missed: int
     """Clusters of the sample with a hit that both searches missed."""
     similar_members: int
@@ -62,7 +64,7 @@ def run(
     a hit and `audit_failures` is `error`, when a part is missing or of another level, or when the final split does not
     follow from the hits.
     """
-    read_searched(config, directory)  # of the level of this config
+    _mmseqs, searched = read_searched(config, directory)  # of the level of this config
     before, final = read_clusters(clusters, split), read_clusters(clusters, directory)
     benchmarks = read_benchmarks(config, directory, len(before.side))
     every_hit = read_results(config, directory, "hits")
@@ -85,6 +87,7 @@ def run(
         hits=len(left),
         clusters=left["cluster"].n_unique(),
         sample=sample,
+        similar=found["cluster"].n_unique(),
         sample_missed=missed["cluster"].n_unique(),
         similar_members=sample.similar_members,
         clusters_of_similar_members=benchmarks.removing(pl.concat([sample.hits, sample.member_hits]))[
@@ -99,7 +102,8 @@ def run(
     left = left.sort("cluster", "query", "target", "check")
     with table_writer(directory / "audit.parquet", HIT_SCHEMA.append(pa.field("check", pa.string()))) as writer:
         writer.write({name: left[name].to_arrow() for name in left.columns})
-    write_json(directory / "identity.json", _identity(config, directory, before, final, benchmarks, result, reported))
+    facts = _identity(config, directory, before, final, benchmarks, result, reported, searched.audit_share)
+    write_json(directory / "identity.json", facts)
     return result
 
 
@@ -147,6 +151,7 @@ def _identity(
     benchmarks: Benchmarks,
     result: Audit,
     reported: pl.DataFrame,
+    share: float,
 ) -> dict[str, object]:
     """identity.json: histograms of each held-out cluster's best identity to train, before and after removal."""
     nearest = read_results(config, directory, "nearest").group_by("target").agg(pl.exclude("target").max())
@@ -176,6 +181,7 @@ def _identity(
             "sample": config.audit_sample,
             "hits": result.hits,
             "clusters": result.clusters,
+            "searched": _searched(final, result, share),
             "sampled_clusters": sample.clusters,
             "sampled_clusters_missed": result.sample_missed,
             "sampled_sequences": sample.sequences,
@@ -218,6 +224,14 @@ def _of_benchmarks(
             }
         )
     return {"benchmarks": rows}
+
+
+def _searched(final: Clusters, result: Audit, share: float) -> dict[str, object]:
+    """Train clusters that the audit's search took, those with a hit, and the 95% interval of all with one."""
+    train = np.flatnonzero(final.side == TRAIN)
+    taken = int(audited(share, train).sum())
+    low, high = interval(result.similar, taken, len(train)) if taken else (0, len(train))
+    return {"share": share, "clusters": taken, "similar": result.similar, "train": len(train), "low": low, "high": high}
 
 
 def _members_left(final: Clusters, result: Audit) -> dict[str, object] | None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from unirefine.config import Decontaminate
 from unirefine.core import parquet
+from unirefine.core.hashing import keyed_hash
 from unirefine.core.levels import LEVELS, REMOVED, TEST, TRAIN, VALIDATION
 from unirefine.core.tables import Parts, iterate_file, numbers, open_parquet, record_parts, take_strings
 from unirefine.errors import UserError
@@ -20,13 +21,19 @@ from unirefine.files.names import search_part
 from unirefine.files.written import delete_stale
 
 SEARCHED = "unirefine_searched"
-"""Metadata key of a `hits` file: `{mmseqs: version, level, search: options, audit: options}` as JSON."""
+"""Metadata key of a `hits` file: `{mmseqs: version, level, search: options, audit: options, audit_share}` as JSON."""
+
+OPTIONS = ("search", "audit", "audit_share")
+"""The options of `Decontaminate` that it has: those of the searches."""
 
 COUNTED = "unirefine_giants"
 """Metadata key of a `hits` file: what was aligned apart in that part (see `similarity.giants.counts`), as JSON."""
 
 RESULTS = ("hits", "audit", "nearest")
 """The tables that the search of a part writes, each kind into a directory of its own."""
+
+_AUDITED = 0xA0D17
+"""Seed of the draw of clusters for the audit's search."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,13 @@ class Clusters:
                     fix="run the cluster stage again",
                 )
             yield block
+
+
+def audited(share: float, clusters: np.ndarray) -> np.ndarray:
+    """bool[n]: which clusters the audit's search takes. clusters: their numbers."""
+    if share >= 1:
+        return np.ones(len(clusters), bool)
+    return keyed_hash(_AUDITED, clusters) < np.uint64(share * 2**64)
 
 
 def read_clusters(clusters: Path, split: Path) -> Clusters:

@@ -14,6 +14,7 @@ from unirefine.core.removed import Removed, removed_writer
 from unirefine.core.tables import record_parts, strings_at, table_writer
 from unirefine.decontaminate.benchmarks import Benchmarks, read_benchmarks, target_names
 from unirefine.decontaminate.inputs import (
+    OPTIONS,
     SEARCHED,
     Clusters,
     names_of,
@@ -108,8 +109,13 @@ def read_searched(config: Decontaminate, directory: Path) -> tuple[str, Decontam
         )
     try:
         searched = json.loads(found.pop())
-        options = {name: searched[name] for name in ("search", "audit")}
-        level, mmseqs = searched["level"], str(searched["mmseqs"])
+        options = {name: searched[name] for name in OPTIONS}
+        level, mmseqs, share = searched["level"], str(searched["mmseqs"]), float(searched["audit_share"])
+        if config.audit_failures == "remove" and share < 1:
+            raise UserError(
+                f"audit_failures is remove, but the audit has searched a share of {share:g} of the clusters",
+                where=directory / "hits", fix="search again with decontaminate.audit_share: 1",
+            )  # fmt: skip
         known = Decontaminate.model_validate(config.model_dump() | options)
     except (ValueError, KeyError, TypeError) as error:  # ValueError: of json and of pydantic
         raise UserError(

@@ -10,13 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from unirefine.config import Decontaminate
 from unirefine.core.tables import table_writer
 from unirefine.decontaminate.benchmarks import read_benchmarks
-from unirefine.decontaminate.inputs import COUNTED, SEARCHED, level_of, query_path, result_path, target_path
+from unirefine.decontaminate.inputs import (
+    COUNTED,
+    OPTIONS,
+    SEARCHED,
+    audited,
+    level_of,
+    query_path,
+    result_path,
+    target_path,
+)
 from unirefine.errors import UserError
 from unirefine.files.atomic import temporary_directory
 from unirefine.files.names import search_part
@@ -78,20 +88,20 @@ def run(
         searched = with_giants(searched, giants.alignments)
         hits = hits_among(searched, config.search)
         left = work / "left.fasta"
-        copy_without(query, left, benchmarks.removing(hits)["cluster"].unique())
-        audited = align(binary, left, target, config.audit, **options, title=f"audit of part {part}")
-        audited = with_giants(audited, align_giants(left, target, config.audit, threads=threads).alignments)
+        copy_left(query, left, benchmarks.removing(hits)["cluster"].unique(), config.audit_share)
+        again = align(binary, left, target, config.audit, **options, title=f"audit of part {part}")
+        again = with_giants(again, align_giants(left, target, config.audit, threads=threads).alignments)
         # clusters with hits that are only reported are searched twice
-        audit = hits_among(audited, config.audit).join(hits, on=["query", "target"], how="anti", maintain_order="left")
+        audit = hits_among(again, config.audit).join(hits, on=["query", "target"], how="anti", maintain_order="left")
     write_hits(result_path(directory, "audit", part, config.parts), audit)
     write_nearest(
         result_path(directory, "nearest", part, config.parts),
         searched,
-        audited,
+        again,
         benchmarks.removing(hits),
         benchmarks.removing(audit),
     )
-    settings = {name: getattr(config, name).model_dump(mode="json") for name in ("search", "audit")}
+    settings = config.model_dump(mode="json", include=set(OPTIONS))
     metadata = {
         SEARCHED: {"mmseqs": tool_version(binary), "level": level_of(target), **settings},
         COUNTED: counts(giants, config.search),
@@ -100,13 +110,20 @@ def run(
     return Found(len(hits), hits["cluster"].n_unique(), len(audit), audit["cluster"].n_unique())
 
 
-def copy_without(source: Path, copy: Path, clusters: Iterable[int]) -> None:
-    """Copy a FASTA as prepare writes it, two lines a record, without the sequences of some clusters."""
-    dropped = {str(cluster).encode() for cluster in clusters}
+def copy_left(source: Path, copy: Path, dropped: Iterable[int], share: float) -> None:
+    """Copy what the audit's search takes: a FASTA as prepare writes it, two lines a record, without some clusters.
+
+    share: of the others that is drawn.
+    """
+    without, cluster, taken = set(dropped), None, False
     with source.open("rb") as lines, copy.open("wb") as out:
         for header in lines:
             sequence = next(lines)
-            if header[1:].strip().partition(b"_")[0] not in dropped:
+            number = int(header[1:].strip().partition(b"_")[0])
+            if number != cluster:  # the members of a cluster follow each other
+                cluster = number
+                taken = number not in without and bool(audited(share, np.array([number]))[0])
+            if taken:
                 out.write(header)
                 out.write(sequence)
 
@@ -119,13 +136,13 @@ def write_hits(path: Path, hits: pl.DataFrame, metadata: dict[str, Any] | None =
 
 
 def write_nearest(
-    path: Path, searched: pl.DataFrame, audited: pl.DataFrame, hits: pl.DataFrame, audit: pl.DataFrame
+    path: Path, searched: pl.DataFrame, again: pl.DataFrame, hits: pl.DataFrame, audit: pl.DataFrame
 ) -> None:
     """Write the best identities of each held-out cluster in any alignment (see NEAREST_SCHEMA).
 
-    searched, audited: all alignments of the two searches; hits, audit: those that are hits.
+    searched, again: all alignments of the two searches; hits, audit: those that are hits.
     """
-    found = pl.concat([searched, audited]).select(
+    found = pl.concat([searched, again]).select(
         "target",
         "identity",
         pl.col("cluster").is_in(hits["cluster"].unique().implode()).alias("hit"),

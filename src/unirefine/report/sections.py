@@ -165,7 +165,7 @@ def split_section(identity: Mapping[str, Any]) -> Section:
         )
     text.append(
         f"The audit, a more sensitive search of what is left ({_settings(audit['settings'])}, after "
-        f"{_settings(identity['search'])}), found {audit['hits']:,} hits. {summaries.sample_text(identity)}"
+        f"{_settings(identity['search'])}), {summaries.audit_text(identity)}. {summaries.sample_text(identity)}"
     )
     pictures = [_identity_picture(name, side, identity) for name, side in sides.items()]
     tables = []

@@ -24,7 +24,8 @@ LEFT = {
     "train": 90,
     "clusters": {"sampled": 40, "similar": 2, "train": 40, "low": 2, "high": 2},
 }
-AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0, "members_left": LEFT}
+SEARCHED = {"share": 1, "clusters": 40, "similar": 0, "train": 40, "low": 0, "high": 0}
+AUDIT = {"hits": 0, "sampled_clusters": 40, "sampled_clusters_missed": 0, "members_left": LEFT, "searched": SEARCHED}
 IDENTITY = {"level": "representatives", "threshold": 0.5, "coverage": 0.8, "search": {"coverage_mode": 0}, "test": None,
             "audit": AUDIT, "giants": dict.fromkeys(("train", "held_out", "pairs", "hits"), 0)}  # fmt: skip
 

@@ -1,15 +1,19 @@
 """The whole stage on planted pairs: what is removed, kept and written, compared with an independent aligner."""
 
 import json
+import math
 import shutil
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from Bio.Align import PairwiseAligner, substitution_matrices
+from scipy.stats import binomtest
 
 from unirefine.config import Decontaminate, Search
 from unirefine.core import summaries
+from unirefine.decontaminate.inputs import audited
 from unirefine.decontaminate.remove import read_searched
 from unirefine.errors import UserError
 from unirefine.files import lineage
@@ -109,6 +113,7 @@ def test_identity_before_and_after(finished):
     )
     assert identity["audit"] == {
         "policy": "error", "sample": 1000, "hits": 0, "clusters": 0, "sampled_clusters": 56,
+        "searched": {"share": 1.0, "clusters": 56, "similar": 0, "train": 56, "low": 0, "high": 0},
         "sampled_clusters_missed": 0, "sampled_sequences": members + 1,  # one representative is no member
         "sampled_against": 8, "sampled_pairs": identity["audit"]["sampled_pairs"],
         "members_left": {
@@ -200,6 +205,52 @@ def test_an_audit_hit_fails_the_stage_and_names_the_pair(stage):
     assert stage.side("copy80") == stage.side("test70") == REMOVED
     removed = pl.read_parquet(stage.path("removed.parquet")).filter(level="uniref50")
     assert all(text.endswith("(found by the audit)") for text in removed["evidence"])
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
+def test_an_audit_of_a_share_finds_what_an_audit_of_all_finds_in_the_clusters_that_are_drawn(stage, share):
+    """A search that is blind below 95% leaves two clusters to the audit."""
+    found = {}
+    for asked, parts in ((1.0, 1), (share, 1), (share, 3)):
+        config = Decontaminate(**LOOSE | {"parts": parts}, audit_share=asked, audit_failures="report", audit_sample=0)
+        shutil.rmtree(stage.path(), ignore_errors=True)
+        stage.prepare(config)
+        stage.search(config)
+        stage.remove(config)
+        stage.audit(config)
+        found[asked, parts] = set(pl.read_parquet(stage.path("audit.parquet"))["cluster"].to_list())
+    assert found[1.0, 1] == {stage.world.index(stage.names[role]) for role in ("copy80", "test70")}
+    every = np.array(sorted(found[1.0, 1]))
+    assert found[share, 1] == found[share, 3] == set(every[audited(share, every)].tolist())
+    train = np.flatnonzero(pl.read_parquet(stage.path("split.parquet"))["side"].to_numpy() == 0)
+    identity = json.loads(stage.path("identity.json").read_text())
+    searched = identity["audit"]["searched"]
+    similar = len(found[share, 1])
+    expected = {"share": share, "clusters": int(audited(share, train).sum()), "similar": similar, "train": len(train)}
+    assert expected.items() <= searched.items()
+    low, high = binomtest(similar, searched["clusters"]).proportion_ci(method="wilson")
+    assert searched["low"] == max(similar, math.floor(low * len(train)))
+    assert searched["high"] == math.ceil(high * len(train))
+    said = f"found a hit in {similar} of {searched['clusters']} clusters, drawn at random from the 58 of train"
+    assert said in summaries.audit_text(identity)
+
+
+def test_a_draw_is_of_the_size_that_was_asked_for():
+    numbers = np.arange(200_000)
+    assert audited(1, numbers).all()
+    for share in (0.001, 0.05, 0.5, 1 - 2**-53):
+        assert audited(share, numbers).mean() == pytest.approx(share, rel=0.15, abs=1e-9)
+    assert not (audited(0.05, numbers) & ~audited(0.5, numbers)).any(), "a larger share has all of a smaller one"
+
+
+def test_hits_of_a_share_are_not_removed(stage):
+    with pytest.raises(ValueError, match=r"audit_share 0\.5 would remove what happens to be drawn"):
+        Decontaminate(audit_failures="remove", audit_share=0.5)
+    config = Decontaminate(**LOOSE, audit_share=0.5)
+    stage.prepare(config)
+    stage.search(config)
+    with pytest.raises(UserError, match=r"hits: audit_failures is remove, but .* a share of 0\.5 .*audit_share: 1"):
+        stage.remove(Decontaminate(**LOOSE, audit_failures="remove"))
 
 
 def copy_results(finished, stage):

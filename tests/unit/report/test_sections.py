@@ -25,12 +25,13 @@ def counts(*bins):
 
 LEFT = {"sampled": 21, "similar": 3, "train": 900,
         "clusters": {"sampled": 9, "similar": 2, "train": 400, "low": 25, "high": 219}}  # fmt: skip
+SEARCHED = {"share": 1, "clusters": 400, "similar": 0, "train": 400, "low": 0, "high": 0}
 NO_GIANTS = dict.fromkeys(("train", "held_out", "pairs", "hits"), 0)
 
 
 def identity(test=None, level="members", giants=NO_GIANTS):
     audit = {"settings": CONFIG.audit.model_dump(), "hits": 0, "sampled_clusters": 9, "sampled_clusters_missed": 1,
-             "members_left": LEFT}  # fmt: skip
+             "members_left": LEFT, "searched": SEARCHED}  # fmt: skip
     return {
         "level": level, "giants": giants, "threshold": 0.5,
         "coverage": 0.8, "edges": EDGES, "validation_clusters": 7, "before": counts(3, 24, 25, 40),
@@ -45,7 +46,11 @@ def test_the_split_section_names_the_settings_of_both_searches():
     assert searched == "Every member of the train clusters was searched against every member of the held-out clusters."
     assert "Of 7 validation clusters, 2 had a train sequence at or above 50% identity over 80% of both" in validation
     assert "0 after it; the search found no train sequence at all for 3 before, 3 after." in validation
-    assert "(-s 7.5, after -s 6.5), found 0 hits" in audit
+    assert "(-s 7.5, after -s 6.5), found 0 hits. Of 9" in audit
+    facts = identity()
+    facts["audit"]["searched"] = {"share": 0.1, "clusters": 42, "similar": 0, "train": 400, "low": 0, "high": 34}
+    drawn = "found a hit in 0 of 42 clusters, drawn at random from the 400 of train, so 0 to 34 of all have one"
+    assert f"(-s 7.5, after -s 6.5), {drawn} (95% interval)." in split_section(facts).text[2]
     published = Search(direction="published", sensitivity=7).model_dump(mode="json")
     assert "(-s 7.5, after -s 7 --max-seqs 300)" in split_section(identity() | {"search": published}).text[2]
     assert "Of 9 train clusters" in audit and "the searches had missed 1." in audit
