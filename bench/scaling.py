@@ -19,11 +19,12 @@ score of a candidate, which follow from the size of the held-out side, are those
 
     python bench/scaling.py --directory scaling --scales 0.01 --pairs
 
-A scale whose search would take a day is measured by a part of it: `--one-of 50` cuts the train sequences of the largest
-scale into 50 parts, as the workflow does for a cluster of machines, searches the first against all held-out ones, and
-multiplies by 50. Stages that need the results of all parts are left out there; the shards have the split as drawn.
+A scale whose search would take a day is measured by a part of it: `--one-of 24` cuts the train sequences into 24 parts,
+as the workflow does for a cluster of machines, searches the first against all held-out ones, and multiplies by 24. At
+every scale, because each part is a pass over all held-out sequences. Stages that need the results of all parts are left
+out; the shards have the split as drawn.
 
-    python bench/scaling.py --directory scaling --scales 0.01 0.05 --one-of 50
+    python bench/scaling.py --directory scaling --scales 0.01 0.05 --one-of 24
 """
 
 import argparse
@@ -338,20 +339,19 @@ def estimate(taken: dict[float, dict[str, dict[str, float]]]) -> list[str]:
         )
     if len(scales) < 2:
         return [*lines, "\none scale: no growth to tell; give two"]
-    lines.append("\ngrowth between the two largest scales that have a stage, and a full release by it")
+    small, large = taken[scales[-2]], taken[scales[-1]]
+    lines.append(f"\ngrowth from {scales[-2]:g} to {scales[-1]:g}, and a full release by it")
     full: dict[str, float] = {}
-    largest: dict[str, dict[str, float]] = {}
-    for name in taken[scales[0]]:
-        small, large = [taken[scale][name] for scale in scales if name in taken[scale]][-2:]
-        full[name], largest[name] = full_release(small, large, name == "decontaminate_search"), large
-        exponent = math.log(large["cpu"] / small["cpu"]) / math.log(large["members"] / small["members"])
+    for name, row in large.items():
+        full[name] = full_release(small[name], row, name == "decontaminate_search")
+        exponent = math.log(row["cpu"] / small[name]["cpu"]) / math.log(row["members"] / small[name]["members"])
         lines.append(f"  {name:<22} exponent {exponent:5.2f}   {full[name] / 3600:10,.2f} core-hours")
     lines.append(f"  {'all':<22} {'':>14}   {sum(full.values()) / 3600:10,.2f} core-hours")
     for nodes in (1, 4, 32):
         at_once = min(PARTS, nodes * CORES // THREADS)
         searches = math.ceil(PARTS / at_once) * full["decontaminate_search"] / PARTS / THREADS
         single = sum(
-            full[name] * row["wall"] / row["cpu"] for name, row in largest.items() if name != "decontaminate_search"
+            full[name] * row["wall"] / row["cpu"] for name, row in large.items() if name != "decontaminate_search"
         )
         lines.append(
             f"  {nodes} nodes of {CORES} cores: {duration(searches)} of searches ({PARTS} jobs of {THREADS} threads,"
@@ -366,9 +366,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="inputs, results and figures")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.001], metavar="F", help="shares of 2024_03")
     parser.add_argument("--pairs", action="store_true", help="what a pair costs the searches, at the largest scale")
-    parser.add_argument(
-        "--one-of", type=int, default=1, metavar="N", help="search one of N parts of train, at the largest scale"
-    )
+    parser.add_argument("--one-of", type=int, default=1, metavar="N", help="search one of N parts of train")
     parser.add_argument("--again", action="store_true", help="measure once more what was measured")
     arguments = parser.parse_args()
     taken = {}
@@ -385,8 +383,7 @@ def main() -> None:
             for path in (arguments.directory / f"{scale:g}").glob("*.json"):
                 path.unlink()
             shutil.rmtree(arguments.directory / f"{scale:g}/results/decontaminate", ignore_errors=True)
-        one_of = arguments.one_of if scale == max(arguments.scales) else 1
-        taken[scale] = run_scale(arguments.directory, scale, one_of=one_of)
+        taken[scale] = run_scale(arguments.directory, scale, one_of=arguments.one_of)
     print("\n".join(estimate(taken)))
 
 
