@@ -42,7 +42,7 @@ def write(directory: Path, result: Mapping[str, Any]) -> None:
     parts.append("\n## Use\n\n```python\n" + usage(directory, result, adapter=adapter, residue=residue) + "```")
     for split in result["splits"]:
         parts.append(
-            f"\n## Results of a split {how(split['method'])}\n\n{split_text(split, config)} {check_text(split)}"
+            f"\n## Results of a split {how(split['method'])}\n\n{split_text(split, result)} {check_text(split)}"
         )
         for one in split["results"]:
             parts.append(f"\n### {one['target']}\n\n{table(*results_table(one))}\n")

@@ -85,7 +85,7 @@ def _target(one: Mapping[str, Any], outcome: Outcome, of: str) -> Section:
 def _split(result: Mapping[str, Any], arms: Sequence[Any]) -> Section:
     said = []
     for split in result["splits"]:
-        said += [text.split_text(split, result["settings"]["config"]), text.check_text(split)]
+        said += [text.split_text(split, result), text.check_text(split)]
     if (svg := figures.nearest(arms)) is None:
         said.append("No test sequence can be aligned with a train sequence over half of both.")
         return Section(heading="Split", text=said)
@@ -126,7 +126,7 @@ def _data(result: Mapping[str, Any]) -> Section:
         *(target["said"] + "." for target in result["targets"]),
         f"Base model: {settings['model']}.",
     ]
-    used = settings["config"] | {"lr": Finetune(**settings["config"]).peak}
+    used = settings["config"] | {"lr": Finetune(**settings["config"]).peak, "folds": len(result["splits"][0]["parts"])}
     rows = [[name, str(value)] for name, value in used.items()]
     return Section(
         heading="Data and settings", text=said, tables=[Table(title="Settings", columns=["option", "value"], rows=rows)]

@@ -80,9 +80,9 @@ def resampled_text(results: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(found)
 
 
-def split_text(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """How a split divides, and what leaks through it."""
-    parts = split["parts"]
+def split_text(split: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """How a split of a result divides, and what leaks through it."""
+    parts, config = split["parts"], result["settings"]["config"]
     first = parts[0]
     sizes = (
         f"{first['train']:,} train, {first['validation']:,} validation, {first['test']:,} test"
@@ -97,6 +97,22 @@ def split_text(split: Mapping[str, Any], config: Mapping[str, Any]) -> str:
             if split["untested"]
             else ""
         )
+        + _small_text(split, result)
+    )
+
+
+def _small_text(split: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Why sides by homology are small, where one has less than half of its share."""
+    parts, config, known = split["parts"], result["settings"]["config"], result["sequences"]
+    shares = {"test": config["test"] if len(parts) == 1 else 1 / len(parts)}
+    if len(parts) == 1:
+        shares["validation"] = config["validation"]
+    small = [side for side, share in shares.items() if min(one[side] for one in parts) < share / 2 * known["labelled"]]
+    if split["method"] != "homology" or not small:
+        return ""
+    return (
+        f" Few {' and '.join(small)} sequences: one cluster has {known['largest_cluster']:,} of the"
+        f" {known['labelled']:,} with a label, and it stays whole. For variants of one protein take --split modulo."
     )
 
 
@@ -151,7 +167,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
     """What the command prints in the end."""
     found = []
     for split in result["splits"]:
-        found += ["", split_text(split, result["settings"]["config"])]
+        found += ["", split_text(split, result)]
         for one in split["results"]:
             found += ["", f"{one['target']}, {one['sequences']:,} test sequences, split {how(split['method'])}:"]
             found += aligned(*results_table(one))

@@ -6,11 +6,19 @@ import pytest
 
 from unirefine.config import Finetune
 from unirefine.errors import UserError
-from unirefine.finetune import similar, split
+from unirefine.finetune import similar, split, text
 from unirefine.finetune.table import Data
 from unirefine.similarity.linkage import single_linkage
 
 GROUPS = np.repeat(np.arange(60), np.random.Generator(np.random.Philox(1)).integers(1, 9, 60))
+
+
+def text_of(splits, groups, config):
+    """What is said of splits by homology."""
+    sizes = {"labelled": len(groups), "largest_cluster": int(np.bincount(groups).max())}
+    parts = [{"train": len(one.train), "validation": len(one.validation), "test": len(one.test)} for one in splits]
+    found = {"method": "homology", "parts": parts, "leaks": 0, "test": sum(one["test"] for one in parts), "untested": 0}
+    return text.split_text(found, {"settings": {"config": config.model_dump(mode="json")}, "sequences": sizes})
 
 
 @pytest.mark.parametrize("folds", [1, 5])
@@ -37,6 +45,17 @@ def test_one_large_group_goes_where_it_fits():
     groups = np.concatenate([np.zeros(90, int), np.arange(1, 11)])
     (one,) = split.by_groups(groups, np.arange(100), Finetune(), "t.csv")
     assert set(groups[one.train]) >= {0} and len(one.test) and len(one.validation)
+    said = text_of([one], groups, Finetune())
+    assert "Few test and validation sequences: one cluster has 90 of the 100 with a label" in said
+    folds = split.by_groups(groups, np.arange(100), Finetune(folds=3), "t.csv")
+    assert "Few test sequences: one cluster has 90" in text_of(folds, groups, Finetune(folds=3))
+
+
+def test_usual_groups_are_no_reason_for_a_warning():
+    rows = np.arange(len(GROUPS))
+    for folds in (1, 3):
+        found = split.by_groups(GROUPS, rows, Finetune(folds=folds), "t.csv")
+        assert "Few" not in text_of(found, GROUPS, Finetune(folds=folds))
 
 
 @pytest.mark.parametrize(
