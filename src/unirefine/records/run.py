@@ -25,7 +25,7 @@ from unirefine.files.counts import level_counts, write_counts
 from unirefine.files.names import record_part
 from unirefine.files.written import delete_stale
 from unirefine.progress import meter
-from unirefine.records import dataset, fasta, uniref_xml
+from unirefine.records import dataset, fasta, uniref_xml, xml_document
 from unirefine.records.columns import (
     BAD_ID,
     EMPTY,
@@ -171,14 +171,14 @@ def _inputs(found: Input, held_out: Mapping[int, Path], sides: Path | None) -> l
 
 def inspect(source: Path, level: str, *, strict: bool) -> Input:
     """Detect what the input is. Raises UserError when it is empty, or neither FASTA nor UniRef XML of the level."""
-    head = first_bytes(source, uniref_xml.HEAD_BYTES)
+    head = first_bytes(source, xml_document.HEAD_BYTES)
     if head.startswith(UTF_16):
         raise UserError("UTF-16 text", where=source, fix="save it as UTF-8 or ASCII")
     text = head.removeprefix(BOM)
     mark = len(head) - len(text)
     start = text.lstrip(b" \t\r\n")[:1]
     if start == b"<":
-        length, release = uniref_xml.read_head(text, LEVEL_NAMES[level], source)
+        length, release = xml_document.read_head(text, LEVEL_NAMES[level], source)
         return Input(source, level, "xml", b"</entry>", 0, mark + length, release, strict)
     if start == b">":
         own = re.match(rb">UniRef\d+_", text.lstrip()) is None

@@ -4,7 +4,6 @@ Elements that the records do not need are skipped. Sequences are verified with t
 any policy changes them.
 """
 
-import re
 from pathlib import Path
 
 import numba
@@ -35,6 +34,7 @@ from unirefine.records.columns import (
 )
 from unirefine.records.residues import copy_checked, copy_letters, count_stops, finish, upper_case
 from unirefine.records.stream import Block
+from unirefine.records.xml_document import check_end
 from unirefine.records.xml_tokens import (
     BANG,
     LESS,
@@ -48,7 +48,6 @@ from unirefine.records.xml_tokens import (
     skip_comment,
     skip_space,
 )
-from unirefine.terminal import brief
 
 
 def _word(text: str) -> np.ndarray:
@@ -72,53 +71,6 @@ _MALFORMED = {
     WRONG_MEMBER: "a member's {other} ID does not begin with {other}_",
     NESTED: "an entry with a second sequence or inside another entry",
 }
-_WHITE = b" \t\r\n\v\f"
-_ROOT_NAME = re.compile(rb"<([^\s/>!?]+)")
-_ENCODINGS = {"iso-8859-1", "latin-1", "latin1", "utf-8", "us-ascii", "ascii"}
-HEAD_BYTES = 1 << 16
-
-
-def read_head(head: bytes, level_name: str, path: Path) -> tuple[int, str | None]:
-    """(length of the document's head, release that it states) from the stream's first HEAD_BYTES.
-
-    level_name: as in `UniRef50`. Raises UserError for another root element or an encoding that is no superset of ASCII.
-    """
-    start, declaration = len(head) - len(head.lstrip(_WHITE)), b""
-    if head.startswith(b"<?xml", start):
-        end = head.find(b">", start) + 1
-        declaration, start = head[start:end], end
-    start = _skip_misc(head, start)
-    # no entities are declared between [ and ]
-    while head.startswith(b"<!DOCTYPE", start) and b"[" not in head[start : (end := head.find(b">", start) + 1)]:
-        start = _skip_misc(head, max(end, start + 1))
-    name, end = _ROOT_NAME.match(head, start), head.find(b">", start) + 1
-    if name is None or end == 0:
-        raise UserError("no UniRef root element at the start", where=path, fix="check that it is UniRef XML")
-    root = name[1].decode("latin-1")
-    if root != level_name:
-        raise UserError(
-            f"the root element is {brief(root)}, not {level_name}", where=path, fix="give the file of this --level"
-        )
-    encoding = _attribute(declaration, b"encoding")
-    if encoding and encoding.lower() not in _ENCODINGS:
-        raise UserError(f"encoding {brief(encoding)}", where=path, fix="UniRef XML is ISO-8859-1")
-    return end, _attribute(head[start:end], b"version")
-
-
-def _skip_misc(data: bytes, i: int) -> int:
-    """Position of what is neither white space nor a comment, from i on. A comment without end is not skipped."""
-    while True:
-        while i < len(data) and data[i] in _WHITE:
-            i += 1
-        if not data.startswith(b"<!--", i) or (end := data.find(b"-->", i + 4)) < 0:
-            return i
-        i = end + 3
-
-
-def _attribute(tag: bytes, name: bytes) -> str | None:
-    """Value of an attribute in the text of a tag."""
-    found = re.search(rb"\b%s\s*=\s*[\"']([^\"']+)" % name, tag)
-    return found[1].decode("latin-1") if found else None
 
 
 def parse(block: Block, start: int, level_name: str, other_name: str, *, verify: bool, path: Path) -> Parsed:
@@ -134,7 +86,7 @@ def parse(block: Block, start: int, level_name: str, other_name: str, *, verify:
     if error != END:
         _fail(columns, n, error, position, block, other_name, path)
     if block.last:
-        _check_end(raw[position:], level_name, block.offset + position, path)
+        check_end(raw[position:], level_name, block.offset + position, path)
     elif position != len(raw):
         raise UserError(f"not an entry at byte {block.offset + position:,}", where=path, fix="fetch the file again")
     return to_arrow(columns, n, block.offset, with_members=True)
@@ -148,18 +100,6 @@ def _fail(columns: Columns, n: int, error: int, position: int, block: Block, oth
     else:
         what = _MALFORMED[error].format(other=other_name) + f", at byte {block.offset + position:,}, in {entry}"
     raise UserError(f"{what} (which begins at byte {begin:,})", where=path, fix="fetch the file again")
-
-
-def _check_end(tail: np.ndarray, level_name: str, offset: int, path: Path) -> None:
-    """Raise UserError unless `tail`, uint8[n], is the root's end tag, and after it white space and comments only."""
-    text = tail.tobytes()
-    end_tag = re.match(rb"</%s\s*>" % level_name.encode(), text)
-    if end_tag is None or _skip_misc(text, end_tag.end()) < len(text):
-        found = text[:40].decode("latin-1")
-        what = f"truncated: no </{level_name}> at byte {offset:,}" if not found else f"{found!r} at byte {offset:,}"
-        raise UserError(
-            f"{what}, where an entry or </{level_name}> is expected", where=path, fix="fetch the file again"
-        )
 
 
 @numba.njit(cache=True, nogil=True)

@@ -16,7 +16,8 @@ from unirefine.errors import UserError
 from unirefine.records.columns import EMPTY, OK
 from unirefine.records.duplicates import locate_in_xml
 from unirefine.records.stream import Block
-from unirefine.records.uniref_xml import parse, read_head
+from unirefine.records.uniref_xml import parse
+from unirefine.records.xml_document import read_head
 
 NAMESPACE = "{http://uniprot.org/uniref}"
 TEXT = "ab &<>\"'é;#/=_-1"
