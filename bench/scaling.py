@@ -13,12 +13,6 @@ members) and the cost of a full release: of the searches by members and their sq
     python bench/scaling.py --directory scaling --scales 0.001
     python bench/scaling.py --directory scaling --scales 0.001 0.01
 
-The searches grow with train times held-out sequences. `--pairs` measures them alone, at the largest scale: with 100 and
-with 400 held-out clusters, whose difference is what a pair costs, and multiplies it up. Sensitivity and the smallest
-score of a candidate, which follow from the size of the held-out side, are those of a full release there.
-
-    python bench/scaling.py --directory scaling --scales 0.01 --pairs
-
 A scale whose search would take a day is measured by a part of it: `--one-of 24` cuts the train sequences into 24 parts,
 as the workflow does for a cluster of machines, searches the first against all held-out ones, and multiplies by 24. At
 every scale, because each part is a pass over all held-out sequences. Stages that need the results of all parts are left
@@ -58,20 +52,6 @@ PARTS = 24
 """Of a full release."""
 THREADS, CORES = 16, 64
 """Of a job, and of a node, in the estimate."""
-HELD_OUT = (100, 400)
-"""Validation clusters of the two runs of --pairs."""
-HELD_OUT_MEMBERS = 927_373
-"""Of a full release (bench/rehearsal.py)."""
-AS_AT_FULL_SIZE = """
-import sys
-from unirefine.cli.main import main
-from unirefine.similarity import align
-scale, asked = float(sys.argv[1]), align.smallest_ungapped
-align.smallest_ungapped = lambda residues, evalue: asked(int(scale * residues), evalue)
-align.FEW_RESIDUES = 0
-sys.exit(main(sys.argv[2:]))
-"""
-"""Runs a command whose searches take the held-out side for `scale` times as large."""
 SPLIT = 5
 """Stages after this many depend on the number of validation clusters."""
 
@@ -221,15 +201,9 @@ def stages(work: Path, config: Path, after: Path, one_part: bool) -> dict[str, t
     return {name: ([*words, "--config", str(config)], path) for name, (words, path) in found.items()}
 
 
-def measured(command: list[str], log: Path, scale: float | None) -> dict[str, float]:
-    """Run a command of unirefine: wall and CPU seconds, and the peak memory of its largest process, in bytes.
-
-    scale: how many times larger the held-out side of a full release is, for --pairs.
-    """
-    if scale is None:
-        words = [sys.executable, "-m", "unirefine.cli.main", *command]
-    else:
-        words = [sys.executable, "-c", AS_AT_FULL_SIZE, str(scale), *command]
+def measured(command: list[str], log: Path) -> dict[str, float]:
+    """Run a command of unirefine: wall and CPU seconds, and the peak memory of its largest process, in bytes."""
+    words = [sys.executable, "-m", "unirefine.cli.main", *command]
     with log.open("wb") as out:
         done = subprocess.run([sys.executable, "-c", LAUNCHER, *words], stdout=subprocess.PIPE, stderr=out, check=False)
     if done.returncode:
@@ -237,24 +211,26 @@ def measured(command: list[str], log: Path, scale: float | None) -> dict[str, fl
     return json.loads(done.stdout)
 
 
-def run_scale(
-    directory: Path, scale: float, held_out: int | None = None, one_of: int = 1
-) -> dict[str, dict[str, float]]:
+def run_scale(directory: Path, scale: float, one_of: int, *, again: bool) -> dict[str, dict[str, float]]:
     """Make the release of a scale, run its stages, and return what each took; what is there already is not repeated.
 
-    held_out: run only up to the search, with that many validation clusters.
     one_of: search the first of so many parts of train, for all of them; stages that need all parts are not run.
+    again: measure once more what was measured.
     """
     work = directory / f"{scale:g}"
-    own = work / f"held-out-{held_out}" if held_out else work / f"one-of-{one_of}" if one_of > 1 else work
+    own = work / f"one-of-{one_of}" if one_of > 1 else work
     own.mkdir(parents=True, exist_ok=True)
+    if again:
+        for path in (*work.glob("*.json"), *own.glob("*.json")):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(own / "results/decontaminate", ignore_errors=True)
     clusters, members = round(CLUSTERS * scale), round(MEMBERS * scale)
     if not (work / "results/release/release.json").exists():
         write_release(work / "results/release", clusters, members)
     config = own / "config.yaml"
     config.write_text(json.dumps({
         "records": {"parts": max(1, round(64 * scale))},
-        "split": {"validation_count": held_out or max(1, round(VALIDATION * scale))},
+        "split": {"validation_count": max(1, round(VALIDATION * scale))},
         "decontaminate": {"parts": one_of, "audit_failures": "remove"},
         "shard": {"parts": max(1, round(64 * scale))},
     }))  # fmt: skip
@@ -263,45 +239,13 @@ def run_scale(
         kept = (work if number < SPLIT else own) / f"{name}.json"
         if not kept.exists():
             print(f"scale {scale:g}: {name}", flush=True)
-            took = measured(command, kept.with_suffix(".log"), VALIDATION / held_out if held_out else None)
+            took = measured(command, kept.with_suffix(".log"))
             files = [path for path in output.rglob("*") if path.is_file()] if output.is_dir() else [output]
             write_json(kept, took | {"disk": sum(path.stat().st_size for path in files), "members": members})
         found[name] = json.loads(kept.read_text())
         if name == "decontaminate_search":
             found[name] |= {key: found[name][key] * one_of for key in ("wall", "cpu", "disk")}
-        if held_out is not None and name == "decontaminate_search":
-            break
     return found
-
-
-def count(fasta: Path) -> int:
-    """Sequences of a FASTA."""
-    with fasta.open("rb") as file:
-        return sum(chunk.count(b">") for chunk in iter(lambda: file.read(1 << 24), b""))
-
-
-def pairs(directory: Path, scale: float) -> list[str]:
-    """Lines: what a pair of a train and a held-out sequence costs both searches, and a full release by that."""
-    sizes, seconds = [], []
-    for held_out in HELD_OUT:
-        seconds.append(run_scale(directory, scale, held_out)["decontaminate_search"]["cpu"])
-        clean = directory / f"{scale:g}/held-out-{held_out}/results/decontaminate"
-        train = count(clean / "queries/part-000-of-001.fasta")
-        sizes.append((count(clean / "target.fasta"), train))
-    lines = [
-        f"{asked:,} held-out against {train:,} train sequences: {took:,.1f} s of CPU time"
-        for (asked, train), took in zip(sizes, seconds, strict=True)
-    ]
-    (few, train), (many, _) = sizes
-    pair = (seconds[1] - seconds[0]) / (many - few) / train
-    rest = (seconds[0] - few * train * pair) / train
-    full = HELD_OUT_MEMBERS * MEMBERS * pair
-    return [
-        *lines,
-        f"a pair: {1e6 * pair:.4f} µs; a train sequence, whatever is held out: {1e6 * rest:.1f} µs",
-        f"a full release, members, {HELD_OUT_MEMBERS:,} held out: {full / 3600:,.0f} core-hours for all pairs, of which"
-        f" bands of length leave out two thirds, and {MEMBERS * rest / 3600:,.1f} for train sequences",
-    ]
 
 
 def full_release(small: dict[str, float], large: dict[str, float], pairwise: bool) -> float:
@@ -365,7 +309,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, required=True, metavar="DIR", help="inputs, results and figures")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.001], metavar="F", help="shares of 2024_03")
-    parser.add_argument("--pairs", action="store_true", help="what a pair costs the searches, at the largest scale")
     parser.add_argument("--one-of", type=int, default=1, metavar="N", help="search one of N parts of train")
     parser.add_argument("--again", action="store_true", help="measure once more what was measured")
     arguments = parser.parse_args()
@@ -375,15 +318,8 @@ def main() -> None:
             parser.error(f"--scales {scale:g}: a share is above 0 and at most 1")
     if arguments.one_of < 1:
         parser.error(f"--one-of {arguments.one_of}: at least 1")
-    if arguments.pairs:
-        print("\n".join(pairs(arguments.directory, max(arguments.scales))))
-        return
     for scale in sorted(arguments.scales):
-        if arguments.again:
-            for path in (arguments.directory / f"{scale:g}").glob("*.json"):
-                path.unlink()
-            shutil.rmtree(arguments.directory / f"{scale:g}/results/decontaminate", ignore_errors=True)
-        taken[scale] = run_scale(arguments.directory, scale, one_of=arguments.one_of)
+        taken[scale] = run_scale(arguments.directory, scale, arguments.one_of, again=arguments.again)
     print("\n".join(estimate(taken)))
 
 
