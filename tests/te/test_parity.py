@@ -58,9 +58,7 @@ class Case:
         size = Model(preset=None, layers=layers, hidden=hidden, heads=heads)
         # some options exist for bf16 only; what is compared is computed in fp32
         model = build(size, rank, device="cpu", **({"precision": "fp32"} | options)).float()
-        frequencies = 10000 ** (-torch.arange(0, hidden // heads, 2, dtype=torch.float32) / (hidden // heads))
-        model.rotary_pos_emb.inv_freq = frequencies  # a buffer, which to_empty() has left unset
-        convert.load_huggingface(self.source, model)
+        convert.load_huggingface(self.source, model)  # with rotary frequencies, which to_empty() has left unset
         return model
 
     def check_logits(self, logits: list[torch.Tensor], tolerance: float = 2e-4) -> None:

@@ -203,7 +203,7 @@ def load(
             state["step"] = state["step"].clone()
     if (directory / EXTRA_TENSORS).is_file():
         aside = SafetensorsFile(directory / EXTRA_TENSORS)
-        esm2.extra_tensors = {name: aside.tensor(name) for name in aside.names}
+        esm2.keep_beside({name: aside.tensor(name) for name in aside.names}, directory)
     return facts["extra"]
 
 

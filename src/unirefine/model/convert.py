@@ -71,7 +71,7 @@ def load_huggingface(directory: Path | str, model: Any, *, head: bool = True) ->
         tensors = [files.tensor(theirs) for theirs in names]
         whole = fuse_qkv(*tensors, heads=config.num_attention_heads) if len(tensors) == 3 else tensors[0]
         parameter.copy_(local_slice(name, whole, esm2))
-    esm2.extra_tensors = {name: files.tensor(name) for name in files.extra()}
+    esm2.keep_beside({name: files.tensor(name) for name in files.extra()}, directory)
     if wrong := integrity.agree(not_finite(esm2)):
         raise UserError(wrong, where=directory, fix="get the model again")
 

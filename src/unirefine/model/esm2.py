@@ -34,6 +34,7 @@ from unirefine.model import batch
 from unirefine.model.attention import LayerNorm, Slots
 from unirefine.model.init import initialize_weights
 from unirefine.model.layout import mark_split_parameters
+from unirefine.model.rotary import stored_frequencies
 from unirefine.model.settings import VOCABULARY, padded_vocabulary, pipeline_stages, transformer_config
 from unirefine.model.spec import block_spec
 
@@ -115,8 +116,8 @@ class Head(MegatronModule):
 class Esm2(LanguageModule):
     """One pipeline stage of ESM-2. Build it with `build_esm2`.
 
-    `extra_tensors`: tensors of a Hugging Face checkpoint that the language model does not use (the contact head).
-    Checkpoints and exports carry them.
+    `extra_tensors`: tensors of a Hugging Face checkpoint that are no parameters of the language model (the contact
+    head, rotary frequencies). Checkpoints and exports carry them.
     """
 
     def __init__(self, config: TransformerConfig, *, pre_process: bool, post_process: bool, gpu: bool) -> None:
@@ -158,6 +159,17 @@ class Esm2(LanguageModule):
         mark_split_parameters(self)
         if pre_process or post_process:
             self.setup_embeddings_and_output_layer()
+
+    def keep_beside(self, tensors: dict[str, torch.Tensor], where: object) -> None:
+        """Keep tensors of a Hugging Face checkpoint as `extra_tensors`, and compute with its rotary frequencies.
+
+        where: the model, for an error. Raises UserError where the frequencies are not ESM-2's.
+        """
+        self.extra_tensors = tensors
+        frequencies = stored_frequencies(tensors, self.config.kv_channels, where)
+        if frequencies is not None:
+            self.rotary_pos_emb.inv_freq = frequencies.to(platform.device())
+            RotaryEmbedding.forward.cache_clear()  # Megatron keeps the angles of earlier lengths
 
     def set_input_tensor(self, input_tensor: torch.Tensor | list[torch.Tensor]) -> None:
         """Hidden states [s, b, h] from the stage before (called by Megatron's schedules)."""

@@ -14,6 +14,7 @@ from unirefine.errors import UserError
 from unirefine.model import integrity
 from unirefine.model.checkpoint import model_of_sizes
 from unirefine.model.layout import EMBEDDING
+from unirefine.model.rotary import STORED, stored_frequencies
 from unirefine.model.settings import LAYER_NORM_EPS, ROPE_THETA, VOCABULARY
 from unirefine.model.tensors import SafetensorsFile
 
@@ -194,7 +195,7 @@ class HuggingfaceFiles:
             raise self._refuse(f"unknown tensors {unknown[:3]}")
         wanted |= {copy: wanted[tensor] for copy, tensor in TIED.items() if copy in self._of}
         wanted |= {name: shape for name, shape in _extra_shapes(layers, hidden, heads).items() if name in self._of}
-        inverse = [name for name in self._of if name.endswith("rotary_embeddings.inv_freq")]
+        inverse = [name for name in self._of if name.endswith(STORED)]
         wanted |= dict.fromkeys(inverse, (hidden // heads // 2,))
         for name, shape in wanted.items():
             if name not in self._of:
@@ -212,10 +213,7 @@ class HuggingfaceFiles:
         if other is not None:
             kinds = f"{other} is {self._kind(other)}, {_OF_ANY} {self._kind(_OF_ANY)}"
             raise self._refuse(f"its weights have several dtypes: {kinds}", "save it in one dtype")
-        for name in inverse:
-            usual = ROPE_THETA ** -(torch.arange(0, hidden // heads, 2) / (hidden // heads))
-            if not torch.allclose(self.tensor(name).float(), usual, rtol=1e-2):
-                raise self._refuse(f"{name} are not ESM-2's rotary frequencies")
+        stored_frequencies({name: self.tensor(name) for name in inverse}, hidden // heads, self.directory)
 
 
 def _extra_shapes(layers: int, hidden: int, heads: int) -> dict[str, tuple[int, ...]]:

@@ -27,7 +27,10 @@ def on_meta() -> Iterator[None]:
 
 
 def random_huggingface(layers: int, hidden: int, heads: int, seed: int = 0, noise: float = 0.1) -> EsmForMaskedLM:
-    """An EsmForMaskedLM in fp32 whose weights, biases and layer norms are all far from their initial values."""
+    """An EsmForMaskedLM in fp32 whose weights, biases and layer norms are all far from their initial values.
+
+    Its rotary frequencies are rounded, as those of published checkpoints are (there to half precision).
+    """
     config = EsmConfig(
         vocab_size=33, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=4 * hidden, position_embedding_type="rotary", token_dropout=True, layer_norm_eps=1e-5,
@@ -39,6 +42,8 @@ def random_huggingface(layers: int, hidden: int, heads: int, seed: int = 0, nois
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(noise * torch.randn_like(parameter))
+        frequencies = model.esm.rotary_embeddings.inv_freq
+        frequencies.copy_(frequencies.bfloat16())
     return model
 
 
@@ -117,10 +122,12 @@ def fair_esm(theirs: EsmForMaskedLM) -> torch.nn.Module:
         "esm.embeddings.word_embeddings": "embed_tokens", "lm_head.decoder": "lm_head",
     }  # fmt: skip
     state = {}
+    for layer in range(config.num_hidden_layers):
+        state[f"layers.{layer}.self_attn.rot_emb.inv_freq"] = theirs.esm.rotary_embeddings.inv_freq
     for name, tensor in theirs.state_dict().items():
         for old, new in names.items():
             name = name.replace(old, new)
         state[name] = tensor
-    missing = [name for name in model.load_state_dict(state, strict=False).missing_keys if "inv_freq" not in name]
+    missing = model.load_state_dict(state, strict=False).missing_keys
     assert not missing, missing
     return model.eval()

@@ -151,7 +151,7 @@ def as_published(theirs, directory):
     weights["lm_head.decoder.weight"] = weights["esm.embeddings.word_embeddings.weight"].clone()
     weights["esm.embeddings.position_ids"] = torch.arange(1026)[None]
     weights["esm.embeddings.position_embeddings.weight"] = torch.randn(1026, SIZE[1])
-    frequencies = 1 / 10000 ** (torch.arange(0, 24, 2) / 24)
+    frequencies = theirs.esm.rotary_embeddings.inv_freq
     for layer in range(SIZE[0]):
         weights[f"esm.encoder.layer.{layer}.attention.self.rotary_embeddings.inv_freq"] = frequencies.clone()
     weights.pop("esm.rotary_embeddings.inv_freq", None)

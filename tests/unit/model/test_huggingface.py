@@ -25,8 +25,7 @@ def whole(tmp_path_factory):
     convert.write_tokenizer(directory)
     weights = load_file(directory / "model.safetensors")
     weights["lm_head.decoder.weight"] = weights["esm.embeddings.word_embeddings.weight"].clone()
-    frequencies = 1 / 10000 ** (torch.arange(0, 16, 2) / 16)
-    weights["esm.encoder.layer.0.attention.self.rotary_embeddings.inv_freq"] = frequencies
+    weights[INVERSE] = model.esm.rotary_embeddings.inv_freq.clone()
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     return directory
 
@@ -99,6 +98,7 @@ DAMAGES = {
         r"several dtypes: lm_head\.dense\.weight is F16, esm\.encoder\.emb_layer_norm_after\.bias F32",
     ),
     "frequencies": (replaced(INVERSE, lambda w: w * 2), "inv_freq are not ESM-2's rotary frequencies"),
+    "frequencies_of_a_layer": (replaced(INVERSE, lambda w: w * 1.001), "inv_freq differ from those of another layer"),
     "frequencies_of_heads": (replaced(INVERSE, lambda w: w[:4].clone()), r"inv_freq has shape \(4,\), not \(8,\)"),
     "vocabulary": (
         lambda d: (d / "vocab.txt").write_text((d / "vocab.txt").read_text().replace("L\nA", "A\nL")),
