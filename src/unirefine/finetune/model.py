@@ -14,12 +14,13 @@ from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, replace_directory, temporary_directory, write_json
 from unirefine.finetune.tasks import Target
 from unirefine.model.convert import write_tokenizer
-from unirefine.model.huggingface import check_whole
+from unirefine.model.huggingface import check_whole, read_config
 from unirefine.model.inference import load_esm_for_masked_lm
 from unirefine.model.source import ADAPTER, find
 from unirefine.model.tensors import SafetensorsFile
 
 WEIGHTS, TASK = "adapter_model.safetensors", "unirefine-task.json"
+_OF_A_CLASSIFIER = ("problem_type", "id2label", "label2id", "num_labels", "architectures", "classifier_dropout")
 _PROBLEMS = {
     "regression": "regression", "multilabel": "multi_label_classification",
     "binary": "single_label_classification", "multiclass": "single_label_classification",
@@ -76,18 +77,17 @@ def build(base: Path, targets: Sequence[Target], config: Finetune, name: str) ->
 
 
 def _with_head(base: Path, targets: Sequence[Target]) -> torch.nn.Module:
-    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, EsmConfig
 
-    outputs = sum(target.outputs for target in targets)
     labels = dict(enumerate(_output_names(targets)))
-    options: dict[str, Any] = {
-        "num_labels": outputs, "id2label": labels, "label2id": {label: at for at, label in labels.items()},
-    }  # fmt: skip
-    if len(targets) == 1 and targets[0].task in _PROBLEMS:
-        options["problem_type"] = _PROBLEMS[targets[0].task]
+    # a model that was a classifier before says so in its config
+    known = {name: value for name, value in read_config(base).items() if name not in _OF_A_CLASSIFIER}
+    config = EsmConfig(**known, id2label=labels, label2id={label: at for at, label in labels.items()})
+    if len(targets) == 1:
+        config.problem_type = _PROBLEMS.get(targets[0].task)
     kind = AutoModelForTokenClassification if targets[0].is_residue else AutoModelForSequenceClassification
     with quiet():
-        return kind.from_pretrained(base, use_safetensors=True, dtype=torch.float32, **options)
+        return kind.from_pretrained(base, config=config, use_safetensors=True, dtype=torch.float32)
 
 
 def _output_names(targets: Sequence[Target]) -> list[str]:

@@ -1,6 +1,7 @@
 """The whole command: outputs, resume, refusals, and losses that are those of a plain transformers + peft loop."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_the_adapter_opens_with_peft(finished, tables):
     merged = AutoModelForSequenceClassification.from_pretrained(finished / "merged").eval()
     inputs = AutoTokenizer.from_pretrained(finished / "model")("MKVLAWGGH", return_tensors="pt")
     assert model(**inputs).logits.item() == pytest.approx(merged(**inputs).logits.item(), abs=1e-5)
+
+
+def test_a_base_that_was_a_classifier_gets_the_tasks_own_head(small_esm2, tables, tmp_path):
+    """Its config says so, with the names of its classes, also where its head is gone."""
+    base = shutil.copytree(small_esm2[0], tmp_path / "base")
+    facts = json.loads((base / "config.json").read_text())
+    facts |= {"problem_type": "single_label_classification", "id2label": {"0": "a", "1": "b", "2": "c"}}
+    facts |= {"label2id": {"a": 0, "b": 1, "c": 2}, "architectures": ["EsmForSequenceClassification"]}
+    (base / "config.json").write_text(json.dumps(facts))
+    targets = find(read(tables / "number.csv"), [], "auto", [])
+    model = models.build(base, targets, Finetune(mode="frozen"), "base")
+    assert (model.config.problem_type, model.config.num_labels) == ("regression", 1)
+    assert model.config.id2label == {0: "label"}
 
 
 @pytest.mark.parametrize("name", ["facebook/esm2_t6_8M_UR50D", "/elsewhere/model"])
