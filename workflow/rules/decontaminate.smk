@@ -54,7 +54,13 @@ rule decontaminate_search:
         runtime="12h",
     params:
         config=stage_options(
-            CONFIG, "decontaminate", "parts", "against", "search", "audit", "audit_share"
+            CONFIG,
+            "decontaminate",
+            "parts",
+            "against",
+            "search",
+            "audit",
+            "audit_share",
         ),
         directory=lambda wildcards, input: parent(input.target),
         mmseqs=MMSEQS,
