@@ -16,7 +16,7 @@ from unirefine.similarity.align import SCHEMA
 
 LETTERS = "LAGVSERTIDPKQNFYMHWC"
 CLUSTERS = 12
-SEARCHED = {inputs.SEARCHED: {"mmseqs": "18", "level": "members", "search": {}, "audit": {}}}
+SEARCHED = {inputs.SEARCHED: {"mmseqs": "18", "level": "members", "search": {}, "audit": {}, "audit_share": 1}}
 PURGED, TOO_SHORT = "P00003", "Q00400"  # a cluster, and a member of cluster 4
 
 
