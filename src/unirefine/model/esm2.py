@@ -168,7 +168,7 @@ class Esm2(LanguageModule):
         self.extra_tensors = tensors
         frequencies = stored_frequencies(tensors, self.config.kv_channels, where)
         if frequencies is not None:
-            self.rotary_pos_emb.inv_freq = frequencies.to(platform.device())
+            self.rotary_pos_emb.inv_freq = frequencies.to(next(self.parameters()).device)
             RotaryEmbedding.forward.cache_clear()  # Megatron keeps the angles of earlier lengths
 
     def set_input_tensor(self, input_tensor: torch.Tensor | list[torch.Tensor]) -> None:
