@@ -15,8 +15,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 SHOWN = ("Trying to restart job", "Will exit after", "Terminating processes", "Shutting down", "Nothing to be done")
 """Beginnings of what Snakemake says beside its events, and what is for the terminal too."""
-REPEATED = ("Exiting because a job execution failed", "At least one job did not complete")
-"""Errors that say no more than the one of the job."""
+REPEATED = ("CalledProcessError", "Exiting because a job execution failed", "At least one job did not complete")
+"""Errors that say no more than the one of the job, before which they may come."""
 
 
 class LogHandler(LogHandlerBase):
@@ -28,6 +28,7 @@ class LogHandler(LogHandlerBase):
         self._console: Any = None
         self._held: list[str] | None = []
         self._failed = False
+        self._repeated: list[str] = []
         self.storage: Path | None = None
         """Where files of a bucket are on this machine while jobs run; `workflow.snakemake.follow_storage` sets it."""
         if not self.follows_logs:
@@ -61,7 +62,9 @@ class LogHandler(LogHandlerBase):
             for one in record.job_error_info:
                 self._start().failed(one["jobid"], one["rule_name"], self._here([*one["log"], *record.aux_logs]))
         elif record.levelno >= logging.WARNING:
-            if not (self._failed and (text.startswith(REPEATED) or "CalledProcessError" in text)):
+            if any(words in text for words in REPEATED):
+                self._repeated.append(text)
+            else:
                 self._say(text)
         elif event is None:
             if text.startswith(SHOWN) or (self._failed and text.startswith("Complete log")):
@@ -92,6 +95,8 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """The end. What was held back is printed where nothing has run: it is what was asked for."""
+        for text in () if self._failed else self._repeated:
+            self._say(text)
         if self._console is not None:
             self._console.close()
         else:

@@ -99,9 +99,13 @@ def test_an_error_shows_the_end_of_the_log_once_and_not_what_repeats_it(shown, t
     logs[1].write_text("".join(f"line {number}\n" for number in range(100)) + "unirefine x: error: no\n")
     printed()
     error = {"jobid": 1, "rule_name": "decontaminate_search", "log": [str(logs[1])], "level": logging.ERROR}
+    send(
+        LogEvent.ERROR, "RuleException:\nCalledProcessError in file ...", level=logging.ERROR
+    )  # of a job on this machine
     send(LogEvent.JOB_ERROR, **error)
     send(LogEvent.JOB_ERROR, **error)
-    send(LogEvent.ERROR, "RuleException: CalledProcessError in file ...", level=logging.ERROR)
+    send(LogEvent.ERROR, "RuleException:\nCalledProcessError in file ...", level=logging.ERROR)
+    send(message="WorkflowError:\nAt least one job did not complete successfully.", level=logging.ERROR)
     send(message="Exiting because a job execution failed. Look above", level=logging.ERROR)
     send(message="Complete log(s): /x/.snakemake/log/y.log")
     first, where, *lines, last = printed().splitlines()
