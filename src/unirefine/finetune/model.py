@@ -14,7 +14,7 @@ from unirefine.errors import UserError
 from unirefine.files.atomic import read_json, replace_directory, temporary_directory, write_json
 from unirefine.finetune.tasks import Target
 from unirefine.model.convert import write_tokenizer
-from unirefine.model.huggingface import check_whole, read_config
+from unirefine.model.huggingface import check_whole
 from unirefine.model.inference import load_esm_for_masked_lm
 from unirefine.model.source import ADAPTER, find
 from unirefine.model.tensors import SafetensorsFile
@@ -81,7 +81,8 @@ def _with_head(base: Path, targets: Sequence[Target]) -> torch.nn.Module:
 
     labels = dict(enumerate(_output_names(targets)))
     # a model that was a classifier before says so in its config
-    known = {name: value for name, value in read_config(base).items() if name not in _OF_A_CLASSIFIER}
+    stored, _unused = EsmConfig.get_config_dict(base)
+    known = {name: value for name, value in stored.items() if name not in _OF_A_CLASSIFIER}
     config = EsmConfig(**known, id2label=labels, label2id={label: at for at, label in labels.items()})
     if len(targets) == 1:
         config.problem_type = _PROBLEMS.get(targets[0].task)
