@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 
 _NO_SPACE = "free some space and run the stage again; no incomplete file was left"
 _NO_ANSWER = (
@@ -110,7 +110,10 @@ def as_user_error(error: BaseException, named: Iterable[Path | str] = ()) -> Use
     where = os.fsdecode(where) if isinstance(where, bytes) else where
     if number in _OF_A_PATH and not _is_below(where, named):
         return None
-    return UserError(os.strerror(number).lower(), where=where or elsewhere, fix=advice)
+    # a directory that is to be made or locked
+    is_file = number == errno.EEXIST and where is not None and Path(where).is_file()
+    what = no_directory(Path(where)) if is_file else os.strerror(number).lower()
+    return UserError(what, where=where or elsewhere, fix=advice)
 
 
 def _root(error: BaseException) -> BaseException:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from unirefine.core import parquet
 from unirefine.core.levels import SIDES, TEST, TRAIN, VALIDATION
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 
 CLUSTER, MEMBER, SEQUENCE = "ur50_id", "ur90_id", "sequence"
 BATCH_ROWS = 1 << 13
@@ -56,7 +56,7 @@ def files(directory: Path, sides: Sequence[int] = (TRAIN, VALIDATION, TEST)) -> 
     for side, name in enumerate(SIDES[:2]):
         if side in found and not found[side]:
             raise UserError(
-                f"no Parquet files in {name}/",
+                f"no Parquet files in {name}/" if directory.is_dir() else no_directory(directory),
                 where=directory,
                 fix="a data set has train/ and validation/ with *.parquet",
             )

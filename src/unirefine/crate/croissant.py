@@ -13,7 +13,7 @@ import mlcroissant as mlc
 
 from unirefine.core.markdown import release_name
 from unirefine.core.summaries import is_uniprot
-from unirefine.errors import UserError
+from unirefine.errors import UserError, no_directory
 from unirefine.files import lineage
 from unirefine.files.atomic import read_json, write_text
 from unirefine.files.hashes import is_record, wrong_size
@@ -55,7 +55,8 @@ def _manifest(export: Path) -> dict[str, Any]:
     """export.json of a complete Parquet export."""
     path = export / "export.json"
     if not path.exists():
-        raise UserError("no export.json, so it is no export or not complete", where=export, fix=AGAIN)
+        what = "no export.json, so it is no export or not complete" if export.is_dir() else no_directory(export)
+        raise UserError(what, where=export, fix=AGAIN)
     manifest = read_json(path)
     if manifest.get("format") != "unirefine-export" or not is_record(manifest.get("files")):
         raise UserError("not the manifest of an export", where=path, fix=AGAIN)
