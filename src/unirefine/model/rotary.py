@@ -1,8 +1,8 @@
 """Rotary frequencies that come with a model.
 
-Published ESM-2 checkpoints store their frequencies as they were trained with, rounded to half precision. transformers
-and fair-esm compute with what is stored, so the engine does too: recomputed ones turn the last of 1,000 positions by up
-to 0.07 radians, and hidden states differ in the second decimal.
+transformers and fair-esm load the frequencies that a checkpoint stores and compute with them, so the engine does too. In
+one made from esm2_t6_8M_UR50D they are rounded to half precision: exact ones turn the last of 1,000 positions by up to
+0.07 radians more or less, and hidden states differ by up to 0.009.
 """
 
 from collections.abc import Mapping

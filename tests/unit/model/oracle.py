@@ -29,7 +29,7 @@ def on_meta() -> Iterator[None]:
 def random_huggingface(layers: int, hidden: int, heads: int, seed: int = 0, noise: float = 0.1) -> EsmForMaskedLM:
     """An EsmForMaskedLM in fp32 whose weights, biases and layer norms are all far from their initial values.
 
-    Its rotary frequencies are rounded, as those of published checkpoints are (there to half precision).
+    Its rotary frequencies are rounded, so that a model that recomputes them differs.
     """
     config = EsmConfig(
         vocab_size=33, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
