@@ -1,8 +1,8 @@
 """Rotary frequencies that come with a model.
 
-transformers and fair-esm compute with the frequencies that a checkpoint stores, so the engine does too. In one made from
-esm2_t6_8M_UR50D they are rounded to half precision: exact ones turn the last of 1,000 positions by up to 0.07 radians
-more or less, and hidden states differ by up to 0.009.
+transformers and fair-esm compute with the frequencies that a checkpoint stores, so the engine does too. In a checkpoint
+made from esm2_t6_8M_UR50D they are rounded to half precision. Exact ones turn the last of 1,000 positions by up to 0.07
+radians more or less, and hidden states differ by up to 0.009.
 """
 
 from collections.abc import Mapping
